@@ -1,1 +1,1 @@
-"""Independent recounts from the source topics; they share no code with the service that counts."""
+"""Independent recounts from the source topics, which share no counting code with the service."""

@@ -1,9 +1,9 @@
-"""Alerts against what was published: those about forecasts by the forecasts, those about silences by the rows.
+"""Checks alerts against what was published: alerts about forecasts against the forecasts, those about silences against the rows.
 
-What an alert says must be what its forecast said, and follow from it; and what stands must not be contradicted by the last one. That
-another forecast should have raised one cannot be told afterwards: what it was compared with depends on when rules and
-targets came to be, and on history being loaded. Of a silence the rows say whether it lasts; how they were when it was noticed,
-and what was usual then, later events may have changed.
+An alert must say what its forecast said, and follow from it; and a standing alert must not be contradicted by the latest forecast.
+Whether some forecast should have raised an alert cannot be determined afterwards: what it was compared with depends on when rules and
+targets came into force, and on history being loaded. The rows show whether a silence lasts; but later events may have changed what
+they showed when it was noticed, and what was usual then.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.records import record_key, record_value
 
-#: Weeks whose hours are shown beside those of a silence.
+#: Earlier weeks whose hours are shown next to those of a silence.
 _WEEKS: Final = 4
-#: Days after a silence was noticed in which units are looked for.
+#: Days after a silence was noticed on which to look for units.
 _LATER_DAYS: Final = 8
-#: A silence that units have ended is noticed within a minute of the clock.
+#: The end of a silence is noticed within a minute of the service's clock; with a margin.
 ALERT_ENDS_WITHIN_US: Final = 180_000_000
 _SOURCE_HOURS: Final = key_of(SIDE, HOURS)
-#: What is in the ids of alerts about forecasts and about silences, and in those of no other milestones.
+#: Parts of ids that only alerts about forecasts and about silences have.
 _IN_IDS: Final = (b"/forecast-", b"/hours/stalled:")
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class PublishedAlerts:
-    """Alerts and forecasts, each as they were published.
+    """Alerts and forecasts as published.
 
     Attributes:
-        forecasts: Key → forecasts in their order, as far back as the topic goes.
+        forecasts: Key → its forecasts in order, as far back as the topic goes.
         events: Events of alerts in the order of their topic, read after the forecasts.
-        rows: Of days, by metric, scope and date.
+        rows: (metric, scope, date) → the row of the day.
         day_starts: The local hour at which days begin.
-        source_hours: Of event sources, dates, as ordinals, with the hours in which there are events, as bits.
+        source_hours: Event source → date as an ordinal → the hours with events, as bits.
     """
 
     forecasts: dict[str, list[Forecast]] = field(default_factory=lambda: defaultdict(list))
@@ -65,12 +65,12 @@ class PublishedAlerts:
 
     @property
     def standing(self) -> dict[str, str]:
-        """Events of the alerts that stand → the ids of these."""
+        """Last event of each standing alert → the alert's id."""
         last = {event.subject: event for event in self.events}
         return {event.id: event.subject for event in last.values() if event.stands}
 
     def hours_of(self, data: MilestoneData) -> list[int]:
-        """Of a silence: units of its hours as the rows have them now, and of the same hours one to four weeks before."""
+        """For a silence: the units in its hours by the current rows, and in the same hours one to four weeks before."""
         if data.silence is None:
             return []
         zone = ZoneInfo(data.timezone)
@@ -84,7 +84,7 @@ class PublishedAlerts:
         ]
 
     def units(self, metric: Metric, scope: str, since: datetime, until: datetime) -> int:
-        """Units from one local hour to before another; of an event source, hours with events."""
+        """Units from one local hour to before another; for an event source, the number of hours with events."""
         units, at = 0, since - timedelta(hours=self.day_starts)
         of_source = self.source_hours.get(_source_of(metric, scope))
         while at < until - timedelta(hours=self.day_starts):
@@ -97,7 +97,7 @@ class PublishedAlerts:
         return units
 
     def around(self, data: MilestoneData) -> tuple[Forecast | None, Forecast | None, Forecast | None]:
-        """The forecast of an alert, the one before it and the one after it, as far as they are still there."""
+        """The forecast of an alert, the one before and the one after it, as far as they still exist."""
         found = self.forecasts.get(_forecast_key(data), [])
         as_of = data.forecast.as_of if data.forecast is not None else ""
         at = next((number for number, each in enumerate(found) if each.as_of == as_of), None)
@@ -109,14 +109,14 @@ class PublishedAlerts:
 async def read_alerts(
     settings: Settings, consumer: AIOKafkaConsumer, about: Collection[MilestoneData]
 ) -> PublishedAlerts:
-    """Reads what alerts are about: forecasts, then alerts, then rows; nothing where there is no alert.
+    """Reads what alerts are about: forecasts, then alerts, then rows; nothing if there are no alerts.
 
-    The forecast of an alert is in the same transaction, so only later alerts can lack theirs.
+    An alert's forecast is in the same transaction, so only alerts published meanwhile can lack theirs.
 
     Args:
-        settings: Of the installation.
-        consumer: To read with.
-        about: Alerts that have been read. Only the forecasts of their targets and the rows of their scopes are decoded.
+        settings: The settings of the installation.
+        consumer: The consumer to read with.
+        about: The alerts. Only the forecasts of their targets and the rows of their scopes are decoded.
     """
     catalogue, found = catalogue_of(settings), PublishedAlerts(day_starts=settings.day_starts_hour)
     targets = {_forecast_key(data).encode() for data in about if data.forecast is not None}
@@ -166,10 +166,10 @@ class AlertExplanation:
     """What raised and ended an alert.
 
     Attributes:
-        data: Of its last event.
-        standing: Whether that event leaves it standing.
-        revisions: All of its events.
-        published: Where forecasts and alerts are from.
+        data: The data of its last event.
+        standing: Whether it stands after that event.
+        revisions: All its events.
+        published: The forecasts and alerts that were read.
     """
 
     data: MilestoneData
@@ -179,7 +179,7 @@ class AlertExplanation:
 
     @property
     def latest(self) -> Forecast | None:
-        """The last forecast of its target that is still there."""
+        """The latest forecast of its target, if any still exists."""
         return next(reversed(self.published.forecasts.get(_forecast_key(self.data), [])), None)
 
     def document(self) -> dict[str, Any]:
@@ -213,18 +213,18 @@ class AlertExplanation:
 
 
 class _Told(NamedTuple):
-    """The last event of a target's alerts."""
+    """The last event of any alert about a target."""
 
     business_date: str
     milestone_id: str
 
 
 def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool], now_us: int) -> Check:
-    """Compares each alert with its forecast, and what stands with the last one or with the rows.
+    """Compares each alert with its forecast, and standing ones with the latest forecast or with the rows.
 
     Args:
-        alerts: As read.
-        is_here: Whether a scope is compared.
+        alerts: The alerts and what they are about.
+        is_here: Whether a scope is to be compared.
         now_us: The service's clock, microseconds since 1970.
     """
     check = Check("alerts", 0, "alerts say what forecasts and rows say")
@@ -267,7 +267,7 @@ def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool], now_us
 def _check_standing(
     check: Check, event: MilestoneEvent, alerts: PublishedAlerts, told: Mapping[str, _Told], now_us: int
 ) -> None:
-    """Whether what stands is contradicted by the last forecast, or by the rows."""
+    """Checks that a standing alert is not contradicted by the latest forecast, or by the rows."""
     name = event.data.milestone_id
     if came := _units_since(event.data, alerts, now_us):
         check.differ(f"{event.id}: stands, and rows have {came:,} since then", milestone_id=name)
@@ -278,7 +278,7 @@ def _check_standing(
 
 
 def _units_since(data: MilestoneData, alerts: PublishedAlerts, now_us: int) -> int:
-    """Units that rows have had for some minutes in a silence in which nothing is to come: it should have ended."""
+    """Units that rows have had for some minutes in a total silence, which should therefore have ended."""
     if data.silence is None or data.silence.below is not None:
         return 0
     day, units = date.fromisoformat(data.silence.since[:10]) - timedelta(days=1), 0
@@ -294,7 +294,7 @@ def _units_since(data: MilestoneData, alerts: PublishedAlerts, now_us: int) -> i
 
 
 def _fault(event: MilestoneEvent, alerts: PublishedAlerts, before: MilestoneEvent | None) -> str | None:
-    """What is wrong with an event by its forecast; None where that is no longer there, or not read yet."""
+    """How an event contradicts its forecast; None if it does not, or if that no longer exists or has not been read yet."""
     data, told = event.data, event.data.forecast
     known = alerts.forecasts.get(_forecast_key(data), [])
     made, _, _ = alerts.around(data)
@@ -318,7 +318,7 @@ def _unfounded(event: MilestoneEvent, told: AlertForecast, made: Forecast, befor
     total = made.projected_total.p50
     if data.kind == "forecast_behind" and total is not None and (total < made.value) is not event.stands:
         return f"was {'raised' if event.stands else 'ended'} by a forecast of {total:,} for {made.value:,}"
-    # One that stands is compared with what was told last, or with a forecast after history was loaded, which nobody was told.
+    # A standing alert is compared with the last alert, or with an unpublished reference after history was loaded.
     is_first = data.kind == "forecast_moved" and event.stands and (before is None or not before.stands)
     if is_first and told.projected_date == told.former_date:
         return f"the date is {told.former_date}, as it was before"
@@ -326,26 +326,26 @@ def _unfounded(event: MilestoneEvent, told: AlertForecast, made: Forecast, befor
 
 
 def _contradicted(data: MilestoneData, latest: Forecast, told: Mapping[str, _Told]) -> str | None:
-    """Why an alert should not stand by the last forecast; None where it may."""
+    """Why an alert should not stand according to the latest forecast; None if it may."""
     if data.forecast is None or latest.as_of <= data.forecast.as_of or latest.value != data.threshold:
         return None
     if latest.state in {"reached", "missed"}:
         return f"its target is {latest.state} since {latest.business_date}"
     total = latest.projected_total.p50
     is_back = data.kind == "forecast_behind" and total is not None and total >= latest.value
-    # On a date on which something was told of its target, the end has to wait.
+    # There is at most one alert event per target and date, so the end may have to wait.
     if is_back and latest.business_date != told[_forecast_key(data)].business_date:
         return f"the forecast of {latest.as_of} expects {total:,} for {latest.value:,}"
     return None
 
 
 def _source_of(metric: Metric, scope: str) -> SourceKey:
-    """The source that a silence is about; of the silence of a scope, none that there is."""
+    """The event source that a silence is about; for the silence of a scope, one that does not exist."""
     return SourceKey(FAMILY_OF_METRIC[metric], source_of_scope(scope) or "")
 
 
 def _place_of(milestone_id: bytes) -> bytes:
-    """What an alert is about, targets of the same period alike; empty for other milestones."""
+    """What an alert is about, the same for all targets of a period; empty for other milestones."""
     for mark in _IN_IDS:
         place, found, _ = milestone_id.partition(mark)
         if found:

@@ -1,4 +1,4 @@
-"""Counts as of a past moment: everything appended by then, counted again."""
+"""Counts as of a past moment: a recount of everything appended by then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AsOfRow:
-    """One window as of that moment; `by_hour` on days only."""
+    """A window as of that moment; only days have `by_hour`."""
 
     metric: str
     scope: str
@@ -34,7 +34,7 @@ class AsOfRow:
     by_hour: list[int] | None
 
     def document(self) -> dict[str, Any]:
-        """The row as the windows topic would show it, with the fields that can be recounted."""
+        """The row as on the windows topic, with the fields that can be recounted."""
         document = {**asdict(self), "start": self.start.isoformat(), "end": self.end.isoformat()}
         if self.by_hour is None:
             del document["by_hour"]
@@ -50,13 +50,13 @@ async def rows_as_of(
 ) -> list[AsOfRow]:
     """Recounts everything appended to the source topics up to a given time.
 
-    Only windows with units are listed. Memory: the events of one ledger partition, about 500 bytes each, plus those
-    published away from their home. A record that contradicts another with the same id is left out if it is among the
-    dead letters now, even if it was rejected later.
+    Only windows with units are listed. Memory: the events of one ledger partition, about 500 bytes each, plus those published away
+    from their home. A record that contradicts another one with the same id is left out if it is a dead letter now, even if it was
+    rejected later.
 
     Args:
-        settings: The installation: names of topics, zone, scopes, holidays.
-        appended_us: The last append time that is read, microseconds since 1970.
+        settings: The installation: topic names, time zone, scopes, holidays.
+        appended_us: The last append time to include, microseconds since 1970.
         plan: Called with the number of records to read.
         progress: Called with the number of records read since the last call.
 

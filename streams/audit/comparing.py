@@ -1,4 +1,4 @@
-"""Comparisons of what was published with the recount; each returns a check."""
+"""Compares what was published with the recount; each comparison returns a check."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compare_shards(
     recounted: Mapping[int, Mapping[CountKey, Day]],
     business: Business,
 ) -> Check:
-    """The day counts of every ledger partition, hour by hour, and those of campaigns, minute by minute."""
+    """Compares the day counts of every ledger partition, hour by hour, and those of campaigns, minute by minute."""
     check = Check("day counts", 0, "day counts of the ledger partitions equal the events")
     for shard in sorted(published):
         theirs, ours = published[shard], recounted.get(shard, {})
@@ -67,13 +67,13 @@ def compare_shards(
 def _compare_hour(  # noqa: PLR0913, PLR0917 - what is compared with what
     check: Check, shard: int, key: CountKey, theirs: Day | None, ours: Day | None, business: Business
 ) -> None:
-    """One hour of a campaign in one ledger partition."""
+    """Compares one hour of a campaign in one ledger partition."""
     metric, scope, hour = key
     if not isinstance(hour, CampaignHour):
         raise TypeError(f"{key} is no hour of a campaign")
     span = next((span for span in business.campaigns if span.period.id == f"campaign:{hour.campaign}"), None)
     if span is None:
-        return  # an earlier one, which is no longer counted
+        return  # an earlier campaign, which is no longer counted
     was, found = (each.by_hour if each is not None else [0] * _MINUTES_OF_HOUR for each in (theirs, ours))
     count = theirs.count if theirs is not None else 0
     if (count, was) != (sum(found), found):
@@ -94,7 +94,7 @@ def _compare_hour(  # noqa: PLR0913, PLR0917 - what is compared with what
 def compare_rows(
     rows: Mapping[RowKey, WindowRow], windows: Mapping[RowKey, Window], business: Business, check: Check
 ) -> Check:
-    """The published rows against the counts; rows of holidays that are no longer counted are left out."""
+    """Compares the published rows with the counts, except rows of holidays that are no longer counted."""
     for key in sorted(rows.keys() | windows.keys()):
         row, window = rows.get(key), windows.get(key)
         if window is None and row is not None and not business.is_counted(key.period):
@@ -132,7 +132,7 @@ def compare_rows(
 
 
 def compare_sums(rows: Mapping[RowKey, WindowRow], kept: KeptSince = ALL_KEPT) -> Check:
-    """Every published month, year and holiday against the published days in it, where all of them have rows."""
+    """Compares every published month, year and holiday with the published days in it, if all of them have rows."""
     check = Check("sums", 0, "months, years and holidays are the sums of their days")
     days: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for (metric, scope, period), row in rows.items():
@@ -192,7 +192,7 @@ def compare_milestones(  # noqa: PLR0913, PLR0917 - what is compared with what
     targets: Sequence[TargetInForce],
     kept: KeptSince = ALL_KEPT,
 ) -> Check:
-    """The milestones that stand against those that should, and every revision once and in order."""
+    """Compares the standing milestones with those that should stand, and checks that revisions come once and in order."""
     check = Check("milestones", 0, "milestones stand as the rules and targets say")
     expected = expected_standing(settings, windows, rows, targets)
     found = found_standing(milestones)
@@ -231,7 +231,7 @@ def compare_milestones(  # noqa: PLR0913, PLR0917 - what is compared with what
 def _stays_as_it_was(
     settings: Settings, event: MilestoneEvent, rows: Mapping[RowKey, WindowRow], kept: KeptSince
 ) -> bool:
-    """Whether a milestone is of a campaign that is left out, or stands as it did when its day was last kept."""
+    """Whether a milestone belongs to a campaign no longer counted, or rightly stands as it did when its day was last kept."""
     key = RowKey.of(event.data)
     return is_of_campaign_left_out(settings, event.data) or (key not in rows and kept.lacks(key))
 
@@ -239,7 +239,7 @@ def _stays_as_it_was(
 def compare_row_targets(
     rows: Iterable[WindowRow], targets: Sequence[TargetInForce], kept: KeptSince = ALL_KEPT
 ) -> Check:
-    """The targets on the rows against those in force, and whether each is marked as reached exactly when it is."""
+    """Compares the targets on the rows with those in force, and checks that each is marked as reached exactly if it is."""
     check = Check("targets", 0, "targets in force are on their rows, reached or not as the count says")
     wanted: dict[RowKey, dict[str, int]] = {}
     for target in targets:
@@ -251,7 +251,7 @@ def compare_row_targets(
         seen.add(key)
         shown = {target.target_id: target.value for target in row.targets}
         if kept.lacks(key):
-            continue  # it is about to leave
+            continue  # its row is about to be removed
         if shown or key in wanted:
             check.compared += len(shown) or 1
         if shown != wanted.get(key, {}):
@@ -268,7 +268,7 @@ def compare_row_targets(
 
 
 def compare_row_balances(rows: Mapping[RowKey, WindowRow], balances: Mapping[RowKey, int]) -> Check:
-    """The opening balances on the rows against those in force."""
+    """Compares the opening balances on the rows with those in force."""
     check = Check("balances", 0, "opening balances in force are on their rows")
     shown = {key: row.balance for key, row in rows.items() if row.balance}
     for key in sorted(shown.keys() | balances.keys()):
@@ -279,7 +279,7 @@ def compare_row_balances(rows: Mapping[RowKey, WindowRow], balances: Mapping[Row
 
 
 def compare_campaigns(markers: Mapping[int, Marker], business: Business) -> Check:
-    """The campaigns that the ledger partitions count against those of settings and events."""
+    """Compares the campaigns that the ledger partitions count with those of settings and events."""
     check = Check("campaigns", 0, "ledger partitions count the campaigns of settings and events")
     wanted = {_text_of(span) for span in business.campaigns}
     for shard, marker in sorted(markers.items()):
@@ -296,7 +296,7 @@ def compare_campaigns(markers: Mapping[int, Marker], business: Business) -> Chec
 
 
 def _text_of(span: CampaignSpan) -> str:
-    """A campaign as a marker names it."""
+    """A campaign as written in a marker."""
     name, minute = span.period.id.removeprefix("campaign:"), timedelta(minutes=1)
     sets = sorted([one for one in DIMENSIONS if one in template] for template in span.templates)
     scopes = "|".join(",".join(each) or "all" for each in sets)
@@ -304,7 +304,7 @@ def _text_of(span: CampaignSpan) -> str:
 
 
 def _span(text: str) -> str:
-    """When and for which scopes a campaign is, as a person reads it."""
+    """When a campaign is and for which scopes, in words."""
     span, _, scopes = text.partition(" ")
     first, _, minutes = span.partition("+")
     start = datetime.fromtimestamp(int(first) * 60, UTC).isoformat().replace("+00:00", "Z")
@@ -329,7 +329,7 @@ def _hours(published: Sequence[int], recounted: Sequence[int]) -> dict[int, tupl
 
 
 def _minutes(row: WindowRow | None, window: Window | None) -> dict[int, tuple[int, int]]:
-    """The minutes of a campaign that differ; a row that says none of them has none."""
+    """The minutes of a campaign that differ; a row without minutes has no units in any."""
     was = list(row.by_minute or ()) if row is not None else []
     found = list(window.by_minute or ()) if window is not None else []
     length = max(len(was), len(found))

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from schemas.outputs import RowControl, WindowRow
     from streams.settings import Settings
 
-#: A total appended less than this long ago may not be on its row yet; milliseconds.
+#: A total appended less than this long ago need not be on its row yet; milliseconds.
 _GRACE_MS: Final = 60_000
 
 
 class Sent(NamedTuple):
-    """A total sent by a system; the greatest in field order counts. Times in microseconds and milliseconds since 1970."""
+    """A total sent by a system; the greatest, by the fields in order, counts. Times in microseconds or milliseconds since 1970."""
 
     as_of_us: int
     id: str
@@ -38,7 +38,7 @@ class Sent(NamedTuple):
 
 @dataclass
 class SentTotals:
-    """Every valid total, each identity once.
+    """All valid totals, each identity once.
 
     Attributes:
         by_row: (metric, scope, period) and source → the totals.
@@ -68,7 +68,7 @@ async def read_sent_totals(settings: Settings, consumer: AIOKafkaConsumer) -> Se
 
 
 def compare_row_controls(rows: Mapping[RowKey, WindowRow], sent: SentTotals) -> Check:
-    """Whether the rows show each system's latest total and the right difference."""
+    """Checks that the rows show each system's latest total and the right difference."""
     check = Check("control totals", 0, "totals of other systems are on their rows, with the right difference")
     for key, row in rows.items():
         for control in row.controls:
@@ -93,7 +93,7 @@ def compare_row_controls(rows: Mapping[RowKey, WindowRow], sent: SentTotals) -> 
 
 
 def _was_sent(control: RowControl, totals: Collection[Sent]) -> bool:
-    """Rows have milliseconds; totals sent after the topic was read are unknown here."""
+    """Whether a total was sent, to the millisecond as on rows; assumed if it is newer than what was read."""
     as_of_us = _us(control.as_of)
     if any(one.total == control.count and one.as_of_us // 1000 * 1000 == as_of_us for one in totals):
         return True

@@ -1,7 +1,7 @@
-"""What `correct` works on: the events of an order, or of the orders of a VIN, and what other events would change.
+"""What `correct` works on: the events of an order, or of the orders of a VIN, and what additional events would change.
 
-Everything is judged by the recount's code, from the source topics as they are now, and compared with the rows and
-milestones that are published.
+Everything is judged by the recount's code, from the source topics as they are now, and compared with the published rows and
+milestones.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Judged(NamedTuple):
 
     Attributes:
         event: The event.
-        record: The record that brought it; `None` where it was deleted, and only the ledger still has the event.
-        effect: What it does: a key of `EFFECTS`.
+        record: The record that brought it; `None` if that was deleted, and only the ledger still has the event.
+        effect: Its effect: a key of `EFFECTS`.
         topic: Name of the topic on which it was published.
     """
 
@@ -60,17 +60,17 @@ class Judged(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Whether it does what its type says, or has done so until another event took it back."""
+        """Whether it does what its type says, or did so until another event took it back."""
         return self.event.kind != Kind.VOIDED and not EFFECTS[self.effect].startswith("no effect")
 
 
 @dataclass
 class OrderEvents:
-    """An order.
+    """The events of an order.
 
     Attributes:
-        order_id: Its number.
-        events: Those that were accepted, in the order of (time, id, source).
+        order_id: The order number.
+        events: Its accepted events, in the order of (time, id, source).
         refused: Why each of its other records is a dead letter.
     """
 
@@ -90,9 +90,9 @@ class FoundOrders:
 
     Attributes:
         text: The text as an order number.
-        vin: The text as a VIN; empty where it cannot be one.
-        orders: By order number.
-        read_to: (topic, partition) of the sources → how far it was read.
+        vin: The text as a VIN; empty if it cannot be one.
+        orders: Order number → the order.
+        read_to: (topic, partition) of the sources → how far it has been read.
     """
 
     text: str
@@ -102,18 +102,18 @@ class FoundOrders:
 
 
 def vin_of(text: str) -> str:
-    """The VIN that a text is, in capitals; empty where it is none."""
+    """A text as a VIN, in capitals; empty if it is not one."""
     vin = tidy(text).upper()
     return vin if len(vin) == _VIN_LENGTH and not set(vin) - set(VIN_CHARACTERS) else ""
 
 
 async def find_orders(settings: Settings, text: str, listener: Listener) -> FoundOrders:
-    """Finds the order with a number, and every order with an event of a VIN.
+    """Finds the order with a number, and all orders that have an event with a VIN.
 
     Args:
         settings: The installation.
         text: Order number or VIN.
-        listener: Gets progress.
+        listener: Told about progress.
 
     Raises:
         ExpectedError: The cluster is unreachable, or a source topic is missing.
@@ -162,7 +162,7 @@ async def find_orders(settings: Settings, text: str, listener: Listener) -> Foun
 
 
 async def _orders_of(vin: str, sources: Sources, stops: Stops) -> set[str]:
-    """The orders with an event of a VIN."""
+    """The orders that have an event with a VIN."""
     found: set[str] = set()
     for (topic, partition), stop in sorted(stops.items()):
         if family_of(topic) != DELIVERIES:
@@ -180,7 +180,7 @@ async def _orders_of(vin: str, sources: Sources, stops: Stops) -> set[str]:
 
 
 class RowChange(NamedTuple):
-    """A row whose count becomes another."""
+    """A row whose count would change."""
 
     key: RowKey
     before: int
@@ -189,7 +189,7 @@ class RowChange(NamedTuple):
 
 
 class MilestoneChange(NamedTuple):
-    """A milestone that becomes `raised`, `retracted` or `reinstated`; `held_s` is how long its rule holds that back."""
+    """A milestone that would be `raised`, `retracted` or `reinstated`; `held_s` is how long its rule would delay that."""
 
     milestone_id: str
     becomes: str
@@ -201,9 +201,9 @@ class Consequences:
     """What would change.
 
     Attributes:
-        effects: Event → what it did (empty for the new ones), and what it would do, in words; those that differ.
-        rows: In the order of their keys.
-        milestones: In the order of their ids.
+        effects: Event → its effect now (empty for new ones) and then, in words; only where these differ.
+        rows: By key.
+        milestones: By id.
     """
 
     effects: list[tuple[Fact, str, str]]
@@ -211,7 +211,7 @@ class Consequences:
     milestones: list[MilestoneChange]
 
     def document(self) -> dict[str, Any]:
-        """Everything, for a program."""
+        """Everything, for programs."""
         return {
             "effects": [
                 {"source": event.source, "id": event.id, "before": before or None, "after": after}
@@ -230,7 +230,7 @@ class Consequences:
 
 @dataclass(frozen=True)
 class ScopeState:
-    """The rows and milestone events that are published, of the metrics and scopes that matter."""
+    """The published rows and milestone events of the metrics and scopes that matter."""
 
     rows: Mapping[RowKey, WindowRow]
     milestones: Sequence[MilestoneEvent]
@@ -238,7 +238,7 @@ class ScopeState:
 
 
 def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fact]) -> Counter[RowKey]:
-    """How many units each row would gain or lose, where that is not 0."""
+    """How many units each row would gain or lose, without zeros."""
     changes: Counter[RowKey] = Counter()
     for events, sign in ((before, -1), (after, 1)):
         for unit in business.read_order(events).units:
@@ -256,7 +256,7 @@ async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeStat
     Raises:
         ExpectedError: The cluster is unreachable.
     """
-    # Where rules compare scopes, units of one decide about others too.
+    # If rules compare scopes, units of one affect the milestones of others.
     compared = {rule.metric for rule in settings.rule if rule.share is not None or rule.leader}
     wanted = {f"{key.metric}/{'' if key.metric in compared else f'{key.scope}/'}".encode() for key in changes}
     prefixes = tuple(wanted)
@@ -281,19 +281,19 @@ async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeStat
 def consequences(
     settings: Settings, business: Business, before: Sequence[Fact], added: Sequence[Fact], state: ScopeState
 ) -> Consequences:
-    """What more events of an order would change.
+    """What additional events of an order would change.
 
     Args:
         settings: The rules.
-        business: Zone, scopes, holidays.
+        business: Time zone, scopes, holidays.
         before: The accepted events of the order.
-        added: The others.
+        added: The additional events.
         state: What is published.
     """
     after = [*before, *added]
     changes = changed_units(business, before, after)
     for key in [key for key in changes if key not in state.rows and state.kept.lacks(key)]:
-        del changes[key]  # its day has no row any more, and gets none
+        del changes[key]  # its day no longer has a row, and gets none
     rows = []
     # A rolling window that ends with a later date has no row yet.
     changes = Counter(
@@ -356,7 +356,7 @@ def _milestones(
 
 
 def _shares(settings: Settings, state: ScopeState, target_id: str) -> tuple[float, ...]:
-    """The shares of a target that are milestones: those of the settings, and those that have been published."""
+    """The shares of a target that are milestones: those in the settings, and those that have been published."""
     known = {share for target in settings.target if target.target_id == target_id for share in target.at}
     of_target = (event.data for event in state.milestones if event.data.target_id == target_id)
     known |= {share_of(data)[1] for data in of_target if data.kind == "share"}
@@ -386,14 +386,14 @@ _WORDS: Final = {
 
 
 class Meant(NamedTuple):
-    """An order, and the one of its events that is to be corrected."""
+    """An order and its event that is to be corrected."""
 
     order: OrderEvents
     judged: Judged
 
 
 def described(business: Business, event: Fact) -> str:
-    """An event in a few words: what it is, when."""
+    """An event in a few words: what it is, and when."""
     vin = f" of {event.vin}" if event.vin else ""
     when = business.exact(event.time_us).isoformat(" ", "seconds")
     return f"{_WORDS[Kind(event.kind)]}{vin} at {when}"
@@ -404,10 +404,10 @@ def choose(found: FoundOrders, business: Business, *, moves: bool, what: str | N
 
     Args:
         found: The orders that were named.
-        business: For times.
-        moves: Whether it is to be moved: then the delivery is meant, where the order has one.
-        what: A key of `KINDS`, where that was said.
-        event_id: The id of the event, where that was said.
+        business: For showing times.
+        moves: Whether it is to be moved: then the delivery is meant, if the order has one.
+        what: A key of `KINDS`, if given.
+        event_id: The id of the event, if given.
 
     Raises:
         ExpectedError: There is no such event, or several; exit code 2.
@@ -444,7 +444,7 @@ def placed(found: FoundOrders, business: Business) -> Meant:
     """The event that placed the order which is to be cancelled.
 
     Raises:
-        ExpectedError: No order is meant, or several; or it cannot be cancelled; exit code 2.
+        ExpectedError: There is no such order, or several; or it cannot be cancelled; exit code 2.
     """
     _require_events(found)
     candidates = [
@@ -499,7 +499,7 @@ def _is_named(found: FoundOrders, meant: Meant, what: str | None, event_id: str 
         return False
     if meant.order.order_id == found.text:
         return True
-    # A VIN names its deliveries, and with --what or --event whatever else its order has.
+    # A VIN stands for its deliveries or, with --what or --event, for any other event of its order.
     is_of_vin = event.kind == Kind.DELIVERED and event.vin == found.vin
     return is_of_vin or ((what or event_id) is not None and event.kind not in {Kind.DELIVERED, Kind.VOIDED})
 

@@ -1,4 +1,4 @@
-"""The dead letters: which records were rejected, why, and how often."""
+"""Reads the dead letters: which records were rejected, why, and how often."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MAX_EVENTS: Final = 64
 
 
 class Letter(NamedTuple):
-    """A rejected record: why, where its dead letter is, and a digest of key and value.
+    """A rejected record: the reason, the place of its dead letter, and a digest of key and value.
 
-    All conflicts of one home are in one partition, which has its number, so their offsets tell which came first.
+    All conflicts of a home are in the partition with its number, so their offsets tell which came first.
     """
 
     reason: str
@@ -42,8 +42,8 @@ class Letters(NamedTuple):
 
     Attributes:
         by_record: The first dead letter of each source record.
-        repeated: Source records with more than one dead letter → how many.
-        by_key: Key of a record, without what is around it → the records with this key that were rejected.
+        repeated: Source record with more than one dead letter → how many.
+        by_key: Tidied key → the rejected records with this key.
     """
 
     by_record: dict[Coordinates, Letter]
@@ -59,11 +59,11 @@ class Letters(NamedTuple):
         return {at: letter.reason for at, letter in self.by_record.items() if letter.reason not in BY_STATE}
 
     def skipped(self) -> frozenset[Coordinates]:
-        """Records that an operator has had skipped."""
+        """Records that an operator ordered to be skipped."""
         return frozenset(at for at, letter in self.by_record.items() if letter.reason == QUARANTINED)
 
     def sources(self, settings: Settings, consumer: AIOKafkaConsumer, progress: Callable[[int], None]) -> Sources:
-        """The source topics, their records judged as these dead letters say; `progress` as in `Sources`."""
+        """The source topics, with records judged as these dead letters say; `progress` as in `Sources`."""
         return Sources(
             settings,
             consumer,
@@ -75,7 +75,7 @@ class Letters(NamedTuple):
 
 
 async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letters:
-    """Reads all current dead letters of the orders and deliveries."""
+    """Reads all current dead letters of source records."""
     catalogue = catalogue_of(settings)
     numbers = {name.encode(): number for number, name in catalogue.names().items()}
     topic = catalogue.dead_letters
@@ -101,10 +101,10 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
 
 
 def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> Distinct:
-    """An order's records without those that were rejected because of other records, or for want of room.
+    """An order's records, without those that were rejected because of other records or of the limits.
 
-    Which of two contents of one identity came first cannot be seen across partitions; the dead letters tell. If all
-    contents have one, the state was rebuilt and a different content won: the one that was rejected first.
+    Which of two contents with the same identity came first cannot be seen across partitions, but the dead letters tell. If all
+    contents have one, the state was rebuilt and another content won then: the one that had been rejected first.
     """
     if len(records) == 1 and not letters:
         return Distinct([records[0]], [], [])
@@ -117,7 +117,7 @@ def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> 
         if _reason(record, letters) == ID_CONFLICT and (record.source, record.id) not in known:
             kept.append(record)
             known.add((record.source, record.id))
-    # Content equal to the winner's is no conflict, even if this record was rejected before a rebuild.
+    # A record with the winner's content is not in conflict, even if it was rejected before a rebuild.
     winners = {(record.source, record.id): content_of(record) for record in kept}
     taken = {coordinates_of(record) for record in kept}
     for record in records:

@@ -1,4 +1,4 @@
-"""The differences with another system's list as a file that people can work with."""
+"""The differences from another system's list, as a file that people can work with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD: Final = ("order", "VIN", "side", "date here", "date there", "reason", "coo
 
 
 class ListDifference(NamedTuple):
-    """One line; `side` is `here` or `there`: where the unit is counted, and the other lacks it."""
+    """A line; `side` is `here` or `there`: the side that counts the unit, which the other lacks."""
 
     order_id: str
     vin: str
@@ -31,7 +31,7 @@ class ListDifference(NamedTuple):
 
 
 def differences(found: Recounted, theirs: Theirs, matched: Match) -> list[ListDifference]:
-    """What is only here, only there, more than once there, or cannot be read there."""
+    """What is only here, only there, repeated there, or unreadable there."""
     lines = []
     for unit in matched.only_ours:
         described = describe_event(unit, found.business, found.names)
@@ -52,7 +52,7 @@ def differences(found: Recounted, theirs: Theirs, matched: Match) -> list[ListDi
 
 
 def _write_csv(path: Path, lines: Sequence[ListDifference]) -> None:
-    # With a byte order mark, without which Excel takes UTF-8 for something else.
+    # With a byte order mark, without which Excel does not recognise UTF-8.
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEAD)
@@ -64,7 +64,7 @@ def _write_workbook(path: Path, lines: Sequence[ListDifference]) -> None:
     path.write_bytes(workbook(rows, name="differences", widths=(26, 22, 8, 12, 14, 60, 34)))
 
 
-#: How a file is written, by its ending.
+#: File extension → how such a file is written.
 WRITERS: Final[dict[str, Callable[[Path, Sequence[ListDifference]], None]]] = {
     ".csv": _write_csv,
     ".xlsx": _write_workbook,

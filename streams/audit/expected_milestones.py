@@ -1,4 +1,4 @@
-"""The milestones that should stand, from counts, rules and targets: a second evaluation of the rules."""
+"""The milestones that should stand, from counts, rules and targets: a second implementation of the rules."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ExpectedStanding:
     """The milestones that should stand, and the rule behind each.
 
     Attributes:
-        periods: Milestone id → the period that it stands for.
-        rule_of: Milestone id → name of the rule; not of targets.
+        periods: Milestone id → the period for which it stands.
+        rule_of: Milestone id → name of the rule; only for rules, not for targets.
     """
 
     periods: dict[str, str] = field(default_factory=dict)
@@ -59,9 +59,9 @@ def expected_standing(
 
     Args:
         settings: The rules.
-        windows: Counts; empty windows may be missing.
-        rows: As published; they tell which periods are over.
-        targets: Those in force.
+        windows: The counts; empty windows may be missing.
+        rows: The rows as published; they tell which periods are over.
+        targets: The targets in force.
     """
     standing = ExpectedStanding()
     for rule in settings.rule:
@@ -100,13 +100,13 @@ def _of_rule(
 
 
 def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
-    """The milestones whose last event leaves them standing, by id; alerts are none."""
+    """The milestones that stand after their last event, by id; without alerts."""
     last = {event.data.milestone_id: event for event in milestones if event.data.kind not in ALERT_KINDS}
     return {name: event for name, event in last.items() if event.stands}
 
 
 def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[TargetInForce]) -> bool:
-    """Whether a current rule or target watches a milestone; those of earlier rules are never retracted."""
+    """Whether a current rule or target watches a milestone; milestones of former rules are never retracted."""
     if event.data.kind == "target":
         return event.data.milestone_id in {_target_id(target) for target in targets}
     if event.data.kind == "share":
@@ -115,7 +115,7 @@ def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[Targe
 
 
 def is_of_campaign_left_out(settings: Settings, data: MilestoneData) -> bool:
-    """Whether a milestone is of a campaign that is not counted any more: it stays as it was."""
+    """Whether a milestone belongs to a campaign that is no longer counted: it stays as it was."""
     kind, _, name = data.period.partition(":")
     if kind != "campaign":
         return False
@@ -141,7 +141,7 @@ def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
 
 
 def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
-    """Whether milestones of this kind and number come from a rule that watches their window."""
+    """Whether a rule that watches their window raises milestones of this kind and threshold."""
     if data.kind in ("record", "record_passed"):
         return rule.record and (data.kind == "record" or rule.as_ == "passed")
     if data.kind == "scope_share":
@@ -160,14 +160,14 @@ def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
 
 
 def passes(operator: str | None, threshold: int | None, count: int) -> bool:
-    """`exceeds` is more than, `reaches` at least."""
+    """Whether a count passes: `exceeds` means more than the threshold, `reaches` at least that."""
     if operator is None or threshold is None:
         return False
     return count > threshold if operator == "exceeds" else count >= threshold
 
 
 def is_over(row: WindowRow | None) -> bool:
-    """Whether, according to the service, a period has ended and was read completely."""
+    """Whether, according to the service, a period has ended and has been read completely."""
     return row is not None and row.status != "open"
 
 
@@ -210,7 +210,7 @@ def _streaks(rule: RuleSettings, least: int, windows: Mapping[RowKey, Window], s
 
 
 def follows(earlier: Period, period: Period) -> bool:
-    """Whether nothing is between two periods of one window: no date, or of holidays no year."""
+    """Whether one period of a window directly follows another: no date lies between or, for holidays, no year."""
     if period.kind == "holiday":
         return int(period.id.rpartition(":")[2]) - int(earlier.id.rpartition(":")[2]) == 1
     return (period.start - earlier.end).days == 1
@@ -300,7 +300,7 @@ def _factors(
 
 
 def _is_compared(rule: RuleSettings, earlier: Period, period: Period) -> bool:
-    """Whether a rule compares a period with an earlier one."""
+    """Whether a rule compares a period with a given earlier one."""
     if rule.than == "previous":
         return follows(earlier, period)
     year, of_earlier = (int(_YEAR.findall(one.id)[0]) for one in (period, earlier))
@@ -313,7 +313,7 @@ def _records(
     rows: Mapping[RowKey, WindowRow] | None,
     standing: ExpectedStanding,
 ) -> None:
-    """Periods with more than any before; with rows, only those that are over."""
+    """Adds periods with more than any earlier one; if rows are given, only periods that are over."""
     name = "record-passed" if rows is None else "record"
     highest: dict[tuple[str, str], int] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: _when(each[1].period)):
@@ -331,7 +331,7 @@ def _records(
 
 
 def _when(period: Period) -> tuple[date, str, date]:
-    """Orders periods of one window in time: campaigns by their instants, which are texts in one time zone."""
+    """A key that sorts periods of one window by time: campaigns by their instants, which are texts in one time zone."""
     return period.start, period.instants.starts_at if period.instants is not None else "", period.end
 
 
@@ -358,5 +358,5 @@ def _dimensions_of(scope: str) -> list[str]:
 
 
 def _watches(rule: RuleSettings, period_id: str) -> bool:
-    """`day` watches days; `holiday` every holiday, `holiday:national-day` that one; `total` itself."""
+    """Whether a rule watches a period: `day` watches days; `holiday` all holidays, `holiday:national-day` only that one."""
     return f"{period_id}:".startswith(f"{rule.window}:")

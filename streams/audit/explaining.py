@@ -1,8 +1,8 @@
-"""`explain` for a milestone: the unit that passed the threshold, its order's whole history, and its neighbours.
+"""`explain` for a milestone: the unit that passed the threshold, its order's complete history, and its neighbours.
 
-The events are those of the ledger's changelog, judged here by the recount's own reading of the contract: an index finds the
-orders of the day in question, and the rows of the days before say which unit of the day it is. Where they disagree, the units
-of the whole period are counted. With `from_sources` all source topics are read again instead.
+The events come from the ledger's changelog, judged here by the recount's own reading of the contract: an index finds the orders of the
+day in question, and the rows of earlier days tell which unit of the day it is. If they disagree, the units of the whole period are
+counted. With `from_sources`, all source topics are read again instead.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _SUGGESTED: Final = 3
 #: Kinds that exceed the best earlier period.
 _RECORDS: Final = ("record", "record_passed")
-#: Kinds that other periods decide as well.
+#: Kinds that also depend on other periods.
 _COMPARED: Final = (*_RECORDS, "streak", "factor")
 
 
@@ -65,19 +65,19 @@ class MilestoneExplanation:
     """What raised a milestone.
 
     Attributes:
-        data: Of its last event.
-        standing: Whether that event leaves it standing.
-        revisions: All of its events.
-        count: Units of its period that the source topics hold now, with the opening balance that its last event names.
+        data: The data of its last event.
+        standing: Whether it stands after that event.
+        revisions: All its events.
+        count: The units of its period now, with the opening balance that its last event names.
         position: Which unit passes the threshold, in the order of (time, id), from 1.
         unit: That unit; `None` if there are no longer that many.
-        before: The one before it.
-        after: The one after it.
-        history: Every record of the unit's order in append order, with its effect; see `order_history`.
-        earlier_best: For a record: the best earlier period of its window and its count.
-        compared: For a period compared with another one: that, and what it counts now.
-        in_a_row: For a streak: the periods before that pass in a row with it, in the order of time, and their counts.
-        waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
+        before: The unit before it.
+        after: The unit after it.
+        history: All records of the unit's order in append order, with their effects; see `order_history`.
+        earlier_best: For a record: the best earlier period of its window, and its count.
+        compared: For a period compared with another one: the latter, and its count now.
+        in_a_row: For a streak: the earlier periods of the streak in order of time, and their counts.
+        waiting: Number of records of all orders that have arrived but are not counted yet; `None` if unknown.
         from_sources: Whether it was counted from the source topics.
     """
 
@@ -127,9 +127,9 @@ async def explain_milestone(
 
     Args:
         settings: The installation.
-        milestone_id: Of the milestone.
-        listener: Gets progress.
-        from_sources: Count from the source topics as they are now, not from what the ledger has taken of them.
+        milestone_id: The id of the milestone.
+        listener: Told about progress.
+        from_sources: Count from the source topics as they are now, not from what the ledger has taken in.
 
     Raises:
         ExpectedError: There is no such milestone (exit code 2; the message suggests similar ids), or no cluster.
@@ -164,10 +164,10 @@ async def explain_milestone(
 
 
 class _Units:
-    """The units of a milestone's window, of which only the days that are asked about are looked up.
+    """The units of a milestone's window; only the days asked about are looked up.
 
     Attributes:
-        days: Date → how many there are of its metric and scope, in all periods.
+        days: Date → number of units of its metric and scope, in all periods.
         business: For scopes and dates.
         finder: Finds orders.
     """
@@ -181,7 +181,7 @@ class _Units:
 
     @classmethod
     async def found(cls, data: MilestoneData, business: Business, finder: Finder, days: Counter[date]) -> _Units:
-        """By the counts of days; by the units themselves where days have no rows, or where the two disagree."""
+        """Builds it from the counts of days, or from the units themselves if days have no rows, or if the two disagree."""
         units = cls(data, business, finder, days)
         if not await units.are_as_counted():
             await units.count_all()
@@ -189,31 +189,31 @@ class _Units:
 
     @property
     def count(self) -> int:
-        """How many there are in the period, with the opening balance."""
+        """The number of units in the period, with the opening balance."""
         return self._data.balance + sum(self._in_period().values())
 
     @property
     def position(self) -> int:
-        """Which of them passes the threshold."""
+        """Which unit passes the threshold."""
         return _position(self._data, self.earlier_best, self.compared)
 
     @property
     def earlier_best(self) -> tuple[Period, int] | None:
-        """For a record: what it had to exceed."""
+        """For a record: the period and count it had to exceed."""
         return _earlier_best(self._data, self.days, self._campaigns, self.business)
 
     @property
     def compared(self) -> tuple[Period, int] | None:
-        """For a period compared with another one: that."""
+        """For a period compared with another one: the latter and its count."""
         return _compared(self._data, self.days, self.business)
 
     @property
     def in_a_row(self) -> list[tuple[Period, int]]:
-        """For a streak: the periods before that pass in a row with it."""
+        """For a streak: the earlier periods of the streak and their counts."""
         return _in_a_row(self._data, self.days, self.business)
 
     async def at(self, position: int) -> Fact | None:
-        """The unit at a position, by (time, id), from 1; those of an opening balance are not known."""
+        """The unit at a position, by (time, id), from 1; units of an opening balance are unknown."""
         before = self._data.balance
         for day, count in sorted(self._in_period().items()):
             if before < position <= before + count:
@@ -234,9 +234,9 @@ class _Units:
         return True
 
     async def count_all(self) -> None:
-        """Counts the units of the whole period, and all others where it is compared with other periods.
+        """Counts the units of the whole period, and all others if it is compared with other periods.
 
-        Of a campaign those of its dates are only those between its instants.
+        For a campaign, units on its dates only count between its instants.
         """
         self.days, self._of_day, self._campaigns = Counter(), {}, Counter()
         is_compared = self._data.kind in _COMPARED
@@ -269,14 +269,14 @@ class _Units:
         return self._of_day[day]
 
     def _counted(self, facts: list[Fact]) -> Iterator[tuple[date, Fact]]:
-        """The units of an order in this metric and scope, each with its date."""
+        """An order's units of this metric and scope, each with its date."""
         for unit in self.business.read_order(facts).units:
             if unit.metric == self._data.metric and self._data.scope in self.business.scopes_at(unit.dims, unit.event):
                 yield self.business.local(unit.event.time_us).date(), unit.event
 
 
 def _may_count(data: MilestoneData, event: Fact) -> bool:
-    """Whether a unit is between the instants of a milestone's campaign; of any other window its date decides alone."""
+    """Whether a unit lies between the instants of a milestone's campaign; always true for other windows, where the date decides."""
     if data.starts_at is None or data.ends_at is None:
         return True
     first_us, end_us = (micros_of(datetime.fromisoformat(text)) for text in (data.starts_at, data.ends_at))
@@ -288,9 +288,9 @@ def _by_time(event: Fact) -> tuple[int, str, str]:
 
 
 async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: MilestoneData) -> Counter[date]:
-    """Date → its count of the milestone's metric and scope, as the rows of days say.
+    """Date → its count of the milestone's metric and scope, by the rows of days.
 
-    None where not all days have rows, or where days do not tell, as of campaigns.
+    Empty if not all days have rows, or if days are not enough, as for campaigns.
     """
     if data.starts_at is not None:
         return Counter()
@@ -307,7 +307,7 @@ async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: 
 async def _known(
     revisions: list[MilestoneEvent], units: _Units, sources: Sources, letters: Letters, reach: Reach
 ) -> MilestoneExplanation:
-    """The explanation by what the ledger has."""
+    """The explanation from what the ledger has."""
     data, position = revisions[-1].data, units.position
     around = [await units.at(position + step) for step in (-1, 0, 1)]
     before, unit, after = (
@@ -338,7 +338,7 @@ async def _known(
 
 
 async def _not_produced(order_id: str, facts: list[Fact], business: Business, finder: Finder) -> set[Wrong]:
-    """The delivery of an order, if no production of its vehicle stood at its time."""
+    """The delivery of an order, if its vehicle's production did not stand at that time."""
     recount = ProductionRecount(business)
     recount.take(order_id, business.read_order(facts))
     vin = next(iter(recount.found()), None)
@@ -351,12 +351,12 @@ async def _not_produced(order_id: str, facts: list[Fact], business: Business, fi
 async def _history(  # noqa: PLR0913, PLR0917 - what is known, from wherever
     order_id: str, facts: list[Fact], business: Business, sources: Sources, letters: Letters, not_produced: set[Wrong]
 ) -> list[dict[str, Any]]:
-    """What the ledger has of an order and what was rejected of it, each read again where its record is."""
+    """What the ledger has of an order, and its rejected records, all read again from their places."""
     known = {coordinates_of(fact): fact for fact in facts}
     told = []
     for place in [*known, *(at for at in letters.by_key.get(order_id.encode(), ()) if at not in known)]:
         record = await sources.at(place)
-        # After a move, places of earlier events are those of another cluster.
+        # After a move, the places of earlier events are those on the other cluster.
         is_it = record is not None and tidy_key(record.key or b"") == order_id.encode()
         if record is not None and is_it:
             outcome = known.get(place) or next(sources.decoded([record], place[0]))[1]
@@ -372,7 +372,7 @@ async def _history(  # noqa: PLR0913, PLR0917 - what is known, from wherever
 
 @dataclass
 class _Counted:
-    """Units of a milestone's window in the order of (time, id), and the counts of days and campaigns of its metric and scope."""
+    """A milestone's units in the order of (time, id), and the counts of days and campaigns of its metric and scope."""
 
     business: Business
     units: list[Fact]
@@ -467,7 +467,7 @@ def _position(data: MilestoneData, best: tuple[Period, int] | None, compared: tu
 
 
 def _compared(data: MilestoneData, days: Counter[date], business: Business) -> tuple[Period, int] | None:
-    """The period that a milestone compares its own with, and its count now."""
+    """The period with which a milestone's own is compared, and its count now."""
     if data.compared_with is None or not business.is_counted(data.compared_with):
         return None
     period = business.calendar.period(data.compared_with)
@@ -477,7 +477,7 @@ def _compared(data: MilestoneData, days: Counter[date], business: Business) -> t
 def _earlier_best(
     data: MilestoneData, days: Counter[date], campaigns: Counter[Period], business: Business
 ) -> tuple[Period, int] | None:
-    """The earlier period with the highest count; of equal ones the first."""
+    """The earlier period with the highest count; among equals the first."""
     if data.kind not in _RECORDS:
         return None
     counts = _earlier(data, days, business) if data.starts_at is None else _earlier_campaigns(data, campaigns)
@@ -488,7 +488,7 @@ def _earlier_best(
 
 
 def _earlier_campaigns(data: MilestoneData, campaigns: Counter[Period]) -> Counter[Period]:
-    """The campaigns that began before that of a milestone, and their counts."""
+    """The campaigns that began before a milestone's campaign, and their counts."""
     of_milestone = data.starts_at or "", data.period
     return Counter(
         {
@@ -500,7 +500,7 @@ def _earlier_campaigns(data: MilestoneData, campaigns: Counter[Period]) -> Count
 
 
 def _in_a_row(data: MilestoneData, days: Counter[date], business: Business) -> list[tuple[Period, int]]:
-    """The periods before that of a streak that pass its number, without one between that does not."""
+    """The periods directly before a streak's last one that pass its number without interruption."""
     found: list[tuple[Period, int]] = []
     if data.kind != "streak":
         return found
@@ -532,9 +532,9 @@ def _described_best(period: Period, count: int) -> dict[str, Any]:
 async def order_history(
     order_id: str, business: Business, sources: Sources, stops: Stops, letters: Letters
 ) -> list[dict[str, Any]]:
-    """Every record of an order in append order: what it is, where it is, what it does.
+    """All records of an order in append order: what each is, its place, and its effect.
 
-    First come the events whose records are gone; when those were appended is not known, `None`.
+    Events whose records are gone come first; their append times are unknown, `None`.
     """
     records = await sources.history({order_id}, stops)
     events = [outcome for _, outcome in records if isinstance(outcome, Fact)]
@@ -570,7 +570,7 @@ def _read(facts: Iterable[Fact], business: Business, letters: Letters) -> Readin
 
 
 class _Told(NamedTuple):
-    """A record of an order; `appended_ms` is `None` where it is no longer in its topic."""
+    """A record of an order; `appended_ms` is `None` if it is no longer in its topic."""
 
     place: Coordinates
     appended_ms: int | None
@@ -584,7 +584,7 @@ def _described_history(
     letters: Letters,
     not_produced: Collection[Wrong] = (),
 ) -> list[dict[str, Any]]:
-    # Read in the recount's order, so that the same one of two contents with one id counts.
+    # In the recount's order, so that of two contents with the same id the same one counts.
     events = sorted((one.outcome for one in records if isinstance(one.outcome, Fact)), key=coordinates_of)
     found = accepted(events, letters.by_record)
     effects = {coordinates_of(event): effect for event, effect in business.read_order(found.events).effects}

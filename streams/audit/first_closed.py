@@ -1,4 +1,4 @@
-"""The first closed version of each window row."""
+"""Finds the first closed version of each window row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FirstClosed:
 
     Attributes:
         rows: The versions found.
-        forgotten: Current rows that were restated and whose history no longer reaches back to when they closed.
+        forgotten: Current rows that were restated, and whose history no longer reaches back to when they were closed.
     """
 
     rows: list[WindowRow]
@@ -30,7 +30,7 @@ class FirstClosed:
 
 
 async def rows_as_first_closed(settings: Settings) -> FirstClosed:
-    """Finds the figure of every row as it was first closed, with the history that was loaded since.
+    """Finds each row's figures as first closed, plus history loaded since.
 
     A row that was never restated is its own first closed version; for the others the history is read, which is kept for 400 days.
 
@@ -57,7 +57,7 @@ async def rows_as_first_closed(settings: Settings) -> FirstClosed:
 
 
 def _note(earliest: dict[RowKey, WindowRow], row: WindowRow) -> None:
-    """Keeps the last closed version that has no restatement: between the first and it only history was loaded."""
+    """Keeps the last closed version without a restatement: since the first one, only history has been loaded."""
     if row.status == "closed" and row.restated == 0:
         known = earliest.get(_key(row))
         if known is None or row.version > known.version:

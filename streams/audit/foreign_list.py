@@ -1,7 +1,7 @@
-"""Another system's own list of what it has counted, as people have it: CSV of any kind, or Excel.
+"""Reads another system's list of what it has counted, as people have it: CSV of any kind, or Excel.
 
-How a list is written is found by its content: encoding, separator, the row that names the columns, the columns of order
-numbers and VINs. `Theirs.how` says what was found, so that a wrong guess is seen.
+The format is detected from the content: encoding, separator, the row with the column names, the columns of order numbers and VINs.
+`Theirs.how` says what was detected, so that a wrong guess can be noticed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streams.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-#: Where a list names no column of its own kind: order number or VIN, whichever it is.
+#: A column whose kind the list does not tell: each cell is taken as an order number or a VIN, whichever matches.
 EITHER: Final = "either"
 
 _TOTALS: Final = re.compile(
@@ -39,9 +39,9 @@ _HEADER_WITHIN: Final = 10
 
 
 class Entry(NamedTuple):
-    """One unit that the other system has counted: its order number, its VIN, or both.
+    """A unit that the other system has counted: its order number, its VIN, or both.
 
-    Where a line says one of them and no column is named, it may be either: both fields hold it.
+    If a line has one of them and columns are not named, it may be either, so both fields hold it.
     """
 
     order_id: str
@@ -49,21 +49,21 @@ class Entry(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is shown: the order number where there is one."""
+        """How it is shown: by the order number, if there is one."""
         return self.order_id or self.vin
 
 
 @dataclass(frozen=True)
 class HowRead:
-    """How a list was read, for a person.
+    """How a list was read, for people to check.
 
     Attributes:
         form: Encoding and separator, or the sheet.
-        header: Number of the row that names the columns; 0 where none does.
-        columns: What each column that was used is called there → what it holds.
-        used: Rows that were taken.
-        rows: Rows below the header that hold anything.
-        skipped: Why rows were passed over → their numbers.
+        header: Number of the row with the column names; 0 if there is none.
+        columns: Name of each used column → what it holds.
+        used: Number of rows that were taken.
+        rows: Number of non-empty rows below the header.
+        skipped: Why rows were skipped → their numbers.
     """
 
     form: str
@@ -74,7 +74,7 @@ class HowRead:
     skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def line(self) -> str:
-        """One line."""
+        """All of this in one line."""
         where = f"header in row {self.header}" if self.header else "no header"
         columns = ", ".join(f"{_HOLDS[kind]} from {name}" for name, kind in self.columns.items())
         passed = "".join(f"; {_rows(numbers)} {why}" for why, numbers in self.skipped.items())
@@ -86,13 +86,13 @@ _HOLDS: Final = {ORDER_ID: "order number", VIN: "VIN", DATE: "date", EITHER: "or
 
 @dataclass(frozen=True)
 class Theirs:
-    """A list.
+    """Another system's list.
 
     Attributes:
-        entries: Each once, in the order of the list.
-        repeated: Entries that occur more than once, with how often.
-        damaged: Row → what stands in place of an order number or a VIN and cannot be read.
-        dates: What the list says when.
+        entries: Each entry once, in the order of the list.
+        repeated: Entry that occurs more than once → how often.
+        damaged: Row → the unreadable text in place of an order number or VIN.
+        dates: Entry → its date in the list.
         how: How it was read.
     """
 
@@ -104,7 +104,7 @@ class Theirs:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every order number and VIN in it, also in small letters: a list may write order numbers in another case."""
+        """All its order numbers and VINs, also in lower case: a list may write order numbers in another case."""
         return frozenset(form for entry in self.entries for name in entry if name for form in (name, name.casefold()))
 
 
@@ -116,16 +116,16 @@ def read_theirs(lines: Iterable[str], wanted: Mapping[str, str] | None = None) -
 def read_list(content: bytes, wanted: Mapping[str, str] | None = None) -> Theirs:
     """Reads a list.
 
-    A row within the first ten that names a column of order numbers or VINs, in English or Chinese, says where they are; rows
-    above it are titles. Without one the column that holds VINs is taken, and the first column, as an order number or a VIN.
-    Blank rows, rows that begin with `#`, and totals are passed over.
+    A row within the first ten that names a column of order numbers or VINs, in English or Chinese, is the header; rows above it are
+    titles. Without one, the column that holds VINs is taken, and the first column, as order numbers or VINs. Blank rows, rows that
+    begin with `#`, and totals are skipped.
 
     Args:
         content: CSV in UTF-8, UTF-16 or GBK, or an Excel workbook (`.xlsx`).
-        wanted: `order_id`, `vin`, `date` or `either` → the column, by its name or number, whatever the list calls it.
+        wanted: `order_id`, `vin`, `date` or `either` → name or number of the column to use, whatever the list says.
 
     Raises:
-        ValueError: It cannot be read; the text says why, and which row.
+        ValueError: It cannot be read; the message says why, and which row.
     """
     if content.startswith(b"PK\x03\x04"):
         return _read(*workbook_rows(content), wanted or {})
@@ -181,7 +181,7 @@ def _read(rows: Sequence[TableRow], form: str, wanted: Mapping[str, str]) -> The
 
 
 def _columns(rows: Sequence[TableRow], wanted: Mapping[str, str]) -> tuple[TableRow | None, dict[str, int]]:
-    """The row that names the columns, and which holds what; neither where no row does."""
+    """The header row, and which column holds what; neither if there is no such row."""
     if wanted:
         return _columns_as_told(rows, wanted)
     for row in rows[:_HEADER_WITHIN]:
@@ -210,7 +210,7 @@ def _columns_as_told(rows: Sequence[TableRow], wanted: Mapping[str, str]) -> tup
 
 
 def _columns_by_content(rows: Sequence[TableRow]) -> dict[str, int]:
-    """A column of VINs, if there is one; the first column, unless it numbers the rows."""
+    """The column of VINs, if there is one, and the first column, unless it numbers the rows."""
     some = rows[:_LOOKED_AT]
     width = max((len(row.cells) for row in some), default=1)
     vins = [at for at in range(width) if 2 * sum(bool(_VIN.fullmatch(_cell(row, at))) for row in some) > len(some)]
@@ -237,7 +237,7 @@ def _entry(row: TableRow, columns: Mapping[str, int]) -> Entry:
 
 
 def _is_total(row: TableRow, columns: Mapping[str, int]) -> bool:
-    """Whether a row sums up others: it says so in its first words."""
+    """Whether a row is a total of others, according to its first words."""
     texts = [text for text in row.cells if text]
     keys = [_cell(row, at) for kind, at in columns.items() if kind != DATE]
     says_so = any(_TOTALS.fullmatch(plain_name(text)) for text in texts[:2])

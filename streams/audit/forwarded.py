@@ -1,4 +1,4 @@
-"""Records published away from the home of their order, and what was forwarded there."""
+"""Checks records published away from the home of their order, and what was forwarded there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Arrival(NamedTuple):
-    """A forwarded record: its home, its offset there, and the event, `None` if it is not valid."""
+    """A forwarded record: its home, its offset there, and its event, `None` if invalid."""
 
     home: int
     offset: int
@@ -29,11 +29,11 @@ class Arrival(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """What was forwarded.
+    """The forwarded records.
 
     Attributes:
         by_record: Source record → its first arrival.
-        applied: Home → number of forwarded records applied there.
+        applied: Home → the forwarded records applied there.
     """
 
     by_record: dict[Coordinates, Arrival]
@@ -44,8 +44,8 @@ async def read_arrivals(settings: Settings, sources: Sources, positions: Mapping
     """Reads the forwarded records and checks that each was forwarded once and to its home.
 
     Args:
-        settings: Names of topics and number of partitions.
-        sources: Reads and decodes.
+        settings: Topic names and number of partitions.
+        sources: For reading and decoding.
         positions: Home → offset up to which it has applied the forwarded records.
         check: Gets the differences.
     """
@@ -73,7 +73,7 @@ async def read_arrivals(settings: Settings, sources: Sources, positions: Mapping
 def strangers_applied(
     strangers: Mapping[int, list[Fact]], arrivals: Arrivals, sources: Sources, check: Check
 ) -> dict[int, list[Fact]]:
-    """The strangers that their home has applied; each must have been forwarded unchanged."""
+    """The events published away from home that their home has applied; each must have been forwarded unchanged."""
     applied: dict[int, list[Fact]] = {}
     known = {home: set(coordinates) for home, coordinates in arrivals.applied.items()}
     for home, events in strangers.items():

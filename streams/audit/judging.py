@@ -1,6 +1,6 @@
 """Judges one order's events: a second, deliberately plain implementation of the contract's table.
 
-It uses nothing of the code that counts, since a shared bug would go unnoticed.
+It shares no code with the service, since a shared bug would go unnoticed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class RecountedUnit(NamedTuple):
-    """One unit of a metric: dated by `event`, in the scopes of `dims`."""
+    """A unit of a metric: dated by `event`, in the scopes of `dims`."""
 
     metric: Metric
     dims: Dims
     event: Fact
 
 
-#: What an event does, in words, by the codes in `Reading.effects`.
+#: Code as in `Reading.effects` → the effect of an event in words.
 EFFECTS: Final[dict[str, str]] = EVENT_EFFECTS | {
     "delivered_unplaced": EVENT_EFFECTS["delivered_without_order"],
     "delivered_cancelled": EVENT_EFFECTS["delivered_after_cancellation"],
@@ -38,21 +38,21 @@ class Reading:
 
     Attributes:
         units: The units that count.
-        effects: Each event in the order of (time, id, source), with a key of `EFFECTS`.
+        effects: Each event, in the order of (time, id, source), with a key of `EFFECTS`.
     """
 
     units: list[RecountedUnit] = field(default_factory=list)
     effects: list[tuple[Fact, str]] = field(default_factory=list)
 
 
-def read_order(  # noqa: C901, PLR0912, PLR0915 - as the contract's table is written
+def read_order(  # noqa: C901, PLR0912, PLR0915 - follows the contract's table
     events: Sequence[Fact], *, orders_known: bool = True
 ) -> Reading:
     """Judges one order.
 
     Args:
         events: One event per identity (source, id), in any order.
-        orders_known: Whether orders are published; else nothing is said about an order that was not placed.
+        orders_known: Whether orders are published; if not, unplaced orders are not contradictions.
     """
     reading = Reading()
     kinds = {(event.source, event.id): event.kind for event in events}
@@ -131,7 +131,7 @@ class Distinct(NamedTuple):
 
     Attributes:
         events: One event per identity; these count.
-        duplicates: Further copies of these.
+        duplicates: Further copies of these events.
         contradicting: Records with the identity of another event but different content, and without a dead letter.
     """
 
@@ -141,12 +141,12 @@ class Distinct(NamedTuple):
 
 
 def content_of(event: Fact) -> tuple[object, ...]:
-    """The content by which two records with one identity are the same event."""
+    """The content that makes two records with one identity the same event."""
     return event.kind, event.time_us, event.vin, event.dims, event.extra, event.voids
 
 
 def distinct(records: Sequence[Fact]) -> Distinct:
-    """Classifies an order's accepted records; of those with one identity the first counts."""
+    """Classifies an order's accepted records; among those with one identity, the first counts."""
     if len(records) == 1:
         return Distinct([records[0]], [], [])
     first: dict[tuple[str, str], Fact] = {}

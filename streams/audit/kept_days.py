@@ -1,6 +1,6 @@
-"""Which days have rows, where a setting keeps those of some sets of scopes for some days only.
+"""Which days have rows, if a setting keeps rows of days of some scopes only for a limited time.
 
-Rows of earlier days are meant to be absent. Where one is still there, it is compared like any other.
+Rows of earlier days are meant to be absent. One that is still there is compared like any other.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class KeptSince(UserDict[tuple[str, ...], date]):
-    """Dimensions → the first day of which such scopes have rows, where they do not have all."""
+    """Set of dimensions → the first day whose rows are kept, for sets that do not keep all."""
 
     def of(self, scope: str) -> date:
-        """The first day of which a scope has rows."""
+        """The first day for which a scope has rows."""
         dimensions = () if scope == "all" else tuple(part.partition("=")[0] for part in scope.split(","))
         return self.get(dimensions, date.min)
 
@@ -37,12 +37,12 @@ class KeptSince(UserDict[tuple[str, ...], date]):
         return key.period.startswith("day:") and date.fromisoformat(key.period[4:]) < self.of(key.scope)
 
 
-#: Where no setting says otherwise.
+#: For installations that keep all days.
 ALL_KEPT: Final = KeptSince()
 
 
 async def read_kept(settings: Settings, consumer: AIOKafkaConsumer) -> KeptSince:
-    """What the totals remember of it; to be read after the rows.
+    """Reads what the totals remember of it; to be called after reading the rows.
 
     Raises:
         ExpectedError: The cluster is unreachable.
@@ -56,13 +56,13 @@ async def read_kept(settings: Settings, consumer: AIOKafkaConsumer) -> KeptSince
         latest = await read_latest(settings, [part], consumer=consumer, wanted=lambda key: key.startswith(beginning))
         for key, value in latest.items():
             dimensions = tuple(filter(None, key.removeprefix(beginning).decode().split(",")))
-            # Each partition of the totals goes by the events that it has seen: what the last one has not yet removed is no fault.
+            # Each totals partition goes by the events it has seen; rows that the slowest has not removed yet are not a fault.
             kept[dimensions] = max(kept.get(dimensions, date.min), decode_kept(value).since)
     return kept
 
 
 def check_kept(settings: Settings, kept: KeptSince, days: Iterable[date]) -> Check:
-    """Whether no more rows have left than the setting says, by the latest business date that has counts."""
+    """Checks that no more rows have been removed than the setting says, by the latest business date with counts."""
     check = Check("kept days", 0, "days have rows as long as keep_days says")
     latest = max(days, default=date.min)
     for dimensions, number in sorted(settings.kept_days.items()):

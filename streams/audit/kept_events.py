@@ -1,7 +1,7 @@
-"""What the ledger has kept of the events: it stands in for records that retention has removed.
+"""The events that the ledger keeps, in place of records that retention has removed.
 
-Taken from the ledger's changelog, but nothing of what was counted from it. Whether an event that is gone was a valid one,
-only the ledger can tell; what the events count is found by the recount.
+They come from the ledger's changelog, but none of the counts derived from it are used. Only the ledger can tell whether an event whose
+record is gone was valid; what the events count is up to the recount.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schemas.outputs import Marker
     from streams.settings import Settings
 
-#: Offsets from the end of a changelog among which its last marker is; the ends of aborted transactions take some, too.
+#: The last ledger marker is at most this many offsets before the end of a changelog; markers of aborted transactions take some, too.
 _TAIL: Final = 64
 
 
@@ -32,8 +32,8 @@ class Kept:
     """The events of the ledger partitions.
 
     Args:
-        settings: Names of topics.
-        consumer: Used by nothing else meanwhile.
+        settings: Topic names.
+        consumer: Not used by anything else meanwhile.
     """
 
     def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
@@ -44,14 +44,14 @@ class Kept:
         self._moved: dict[int, int] = {}
 
     async def moved(self, number: int) -> int:
-        """How many of a ledger partition's events were applied on another cluster, where offsets were others; 0 without a state."""
+        """How many of a ledger partition's events were applied on another cluster, with other offsets; 0 without a state."""
         if number not in self._moved:
             marker = await self._last_marker(number) if await self._is_there(number) else None
             self._moved[number] = marker.moved if marker is not None else 0
         return self._moved[number]
 
     async def facts(self, number: int) -> list[Fact]:
-        """All events that a ledger partition has applied, the orders by first appearance; none without a state."""
+        """All events that a ledger partition has applied, orders by first appearance; none without a state."""
         if not await self._is_there(number):
             return []
         vocabulary, chunks = Vocabulary(), dict[int, bytes]()
@@ -64,7 +64,7 @@ class Kept:
                     chunks.pop(chunk_number(key), None)
                     if record.value is not None:
                         chunks[chunk_number(key)] = record.value
-        # What stands in a later chunk replaces what an earlier one has of the same order.
+        # A later chunk replaces what earlier ones have of the same order.
         orders = {order_id: blob for chunk in chunks.values() for order_id, blob in decode_entries(chunk)}
         return [fact for order_id, blob in orders.items() for fact in unpack(order_id, blob, vocabulary.words)]
 

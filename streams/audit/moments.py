@@ -1,7 +1,7 @@
-"""Whether the unit that a milestone names is the one that passed its number, by the recount's units.
+"""Checks that the unit that a milestone names is the one that passed its number, by the recount's units.
 
-Nearly always it still is the N-th of its window. Where it is not, events have come since it was found; then the units are counted
-as they were by then, which the totals remember for each ledger partition.
+Nearly always it still is the N-th of its window. If not, events have come since it was found; then the units are counted as of that
+moment, which the totals remember for each ledger partition.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from streams.audit.sums import Business, CampaignSpan, Day
     from streams.settings import Settings
 
-#: Milestones whose units are counted as they were, of those that have moved since.
+#: At most this many of the milestones whose unit has moved are recounted as of when it was found.
 _MOST_RECOUNTED: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 
-#: Units are in this order.
+#: The order of units: time, id, source.
 _Key = tuple[int, str, str]
 
 
 class NamedUnit(NamedTuple):
-    """What a milestone says of its unit; `position` is without an opening balance."""
+    """What a milestone says about its unit; `position` is without an opening balance."""
 
     data: MilestoneData
     first: date
@@ -58,14 +58,14 @@ class NamedUnit(NamedTuple):
     campaign: CampaignSpan | None = None
 
     def is_within(self, business: Business, time_us: int) -> bool:
-        """Whether an instant is in the window."""
+        """Whether an instant lies in the window."""
         if self.campaign is not None:
             return self.campaign.minute_of(time_us) is not None
         return self.first <= business.local(time_us).date() <= self.last
 
 
 async def read_cuts(settings: Settings, consumer: AIOKafkaConsumer) -> dict[str, FoundAt]:
-    """Milestone → what had been taken when its unit was found."""
+    """Milestone id → what had been taken in when its unit was found."""
     topic = catalogue_of(settings).totals.name
     every = [(topic, number) for number in range((await partition_counts(consumer, [topic]))[topic])]
     beginning = key_of(SIDE, CUT)
@@ -76,11 +76,11 @@ async def read_cuts(settings: Settings, consumer: AIOKafkaConsumer) -> dict[str,
 
 
 class UnitCheck:
-    """Checks the units of the milestones that stand: hand it every unit, then ask.
+    """Checks the units of the standing milestones: call `note` with every unit, then `moved`.
 
     Args:
-        business: Zone and scopes.
-        standing: The last events of the milestones that stand.
+        business: Time zone and scopes.
+        standing: The last events of the standing milestones.
         cuts: From `read_cuts`.
     """
 
@@ -90,7 +90,7 @@ class UnitCheck:
         self._cuts = cuts
         self._claims: list[NamedUnit] = []
         self._units: dict[tuple[str, str, date], list[tuple[_Key, Coordinates]]] = {}
-        #: Metric, scope and period of campaigns.
+        #: (metric, scope, period of a campaign) → its units.
         self._units_of_campaigns: dict[tuple[str, str, str], list[_Key]] = {}
         self._spans = business.campaigns
         for event in standing:
@@ -114,11 +114,11 @@ class UnitCheck:
                     of_campaign.append(_key_of(unit.event))
 
     def moved(self, days: Mapping[CountKey, Day], markers: Mapping[int, Marker]) -> list[NamedUnit]:
-        """The milestones whose unit is no longer the N-th, and for which it is remembered what there was.
+        """The milestones whose unit is no longer the N-th, and for which the moment of finding it is remembered.
 
         Args:
             days: The recount of all ledger partitions together.
-            markers: How far that goes.
+            markers: How far the recount goes.
         """
         series: defaultdict[tuple[str, str], list[tuple[date, int]]] = defaultdict(list)
         for (metric, scope, on), day in days.items():
@@ -127,13 +127,13 @@ class UnitCheck:
         for units in self._units.values():
             units.sort()
         others = [claim for claim in self._claims if self._rank_now(claim, series) != claim.position]
-        # Others are from before that was remembered, from another cluster, from other aliases, or from after the recount's end.
+        # For others it was not remembered yet, or was on another cluster, by other aliases, or after the recount's end.
         recounted = [claim for claim in others if self._is_within(claim, markers)][:_MOST_RECOUNTED]
         self.check.compared = len(self._claims) - len(others) + len(recounted)
         return recounted
 
     def _is_within(self, claim: NamedUnit, markers: Mapping[int, Marker]) -> bool:
-        """Whether what there was is remembered, is part of the recount, and was counted by the same names."""
+        """Whether the moment is remembered, lies within the recount, and was counted by the same aliases."""
         cut = self._cuts.get(claim.data.milestone_id)
         return (
             cut is not None
@@ -161,7 +161,7 @@ class UnitCheck:
         key = time_us, data.cause.event_id, data.cause.event_source
         span = self._campaign_of(data)
         if span is None and data.period.startswith("campaign:"):
-            return None  # it was another one then, or is no longer counted
+            return None  # the campaign had other instants then, or is no longer counted
         if span is not None and data.after_s != (achieved - span.start).total_seconds():
             self.check.differ(f"{data.milestone_id}: achieved at {data.achieved_at}, after {data.after_s} seconds")
         return NamedUnit(data, first, last, day, key, data.position - data.balance, span)
@@ -174,11 +174,11 @@ class UnitCheck:
         return next((span for span in spans if (span.start, span.end) == instants), None)
 
     def _is_of_others(self, scope: str) -> bool:
-        """Whether which units a scope has depends on which others have rows."""
+        """Whether a scope's units depend on which other scopes have rows."""
         return self._business.settings.limits.beyond == "other" and "=other" in scope
 
     def _rank_now(self, claim: NamedUnit, series: Mapping[tuple[str, str], list[tuple[date, int]]]) -> int | None:
-        """Which unit of its window it is by all events; None if it no longer counts."""
+        """The unit's position in its window by all events; None if it no longer counts."""
         data = claim.data
         units = self._units[data.metric, data.scope, claim.day]
         keys = [key for key, _ in units]
@@ -193,12 +193,12 @@ class UnitCheck:
 
 
 class UnitsThen:
-    """The units of some milestones as they were when these were found: hand it every order, then ask.
+    """Checks units of milestones as of when they were found: call `take` with every order, then `compare`.
 
     Args:
         check: Gets the differences.
-        business: Zone and scopes.
-        names: Number → name of the topics of orders and deliveries.
+        business: Time zone and scopes.
+        names: Number → name of a source topic.
         claims: What the milestones say.
         cuts: From `read_cuts`.
         arrivals: The forwarded records.
@@ -220,7 +220,7 @@ class UnitsThen:
         self._cuts = cuts
         self._arrivals = arrivals
         self._forwarded_to = catalogue_of(business.settings).rerouted.name
-        #: Home → source → what all of the claims had of it.
+        #: Home → source → the offset up to which it had been read for all of the claims.
         self._safe: dict[int, dict[str, int]] = {}
         for claim in claims:
             for home, positions in cuts[claim.data.milestone_id].positions.items():
@@ -230,7 +230,7 @@ class UnitsThen:
         self._present = [False] * len(claims)
 
     def take(self, home: int, records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> None:
-        """Takes all records of an order of a ledger partition."""
+        """Takes all records of an order in a ledger partition."""
         events = accepted(records, letters).events
         places = [(record, *self._place(home, record)) for record in records]
         everything = self._business.read_order(events).units
@@ -247,7 +247,7 @@ class UnitsThen:
             self._count(number, claim, units)
 
     def compare(self) -> None:
-        """Compares, after all orders."""
+        """Compares, once all orders have been taken."""
         for claim, rank, is_present in zip(self._claims, self._ranks, self._present, strict=True):
             if not is_present or rank != claim.position:
                 data = claim.data
@@ -262,7 +262,7 @@ class UnitsThen:
                 )
 
     def _place(self, home: int, record: Fact) -> tuple[str, int]:
-        """The source that a ledger partition had a record from, and its offset there."""
+        """The source from which a ledger partition got a record, and its offset there."""
         if record.partition % self._business.settings.partitions == home:
             return source_name(self._names[record.topic], record.partition, home), record.offset
         arrival = self._arrivals.by_record.get(coordinates_of(record))

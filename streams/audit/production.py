@@ -1,7 +1,7 @@
-"""Deliveries of vehicles that were not produced: found again by plain code, and compared with the contradictions that are published.
+"""Finds deliveries of vehicles that were not produced, by independent plain code, and compares them with the published contradictions.
 
-What is published is of another moment than the recount. So a vehicle differs only if none of what was published of it since before
-the recount's moment is what the events up to that moment come to.
+What is published is from another moment than the recount. So a vehicle differs only if nothing published about it since before the
+recount's moment agrees with the events up to that moment.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PAUSE_S: Final = 0.7
 
 
 class Wrong(NamedTuple):
-    """A delivery of a vehicle that was not produced: its order, and its event."""
+    """A delivery of a vehicle that was not produced: its order and its event."""
 
     order_id: str
     source: str
@@ -43,7 +43,7 @@ class Wrong(NamedTuple):
 
 
 class ProductionRecount:
-    """Takes every order, and every vehicle, as it was read; and says which deliveries contradict production."""
+    """Takes every order and every vehicle, and determines which deliveries contradict production."""
 
     def __init__(self, business: Business) -> None:
         since = business.settings.production_since
@@ -51,11 +51,11 @@ class ProductionRecount:
         self._zone = business
         self._since = date.fromisoformat(since) if since else date.min
         self._delivered: dict[str, list[tuple[int, Wrong]]] = defaultdict(list)
-        #: VIN → when its production was reported, and when it was taken back, in turns.
+        #: VIN → when its production was reported and when it was taken back, alternating.
         self._turns: dict[str, list[int]] = {}
 
     def take(self, life: str, reading: Reading) -> None:
-        """Takes an order, or the production of a vehicle; nothing of them is kept where deliveries are not judged by it."""
+        """Takes an order, or the production of a vehicle; keeps nothing if deliveries are not judged by production."""
         if not self._judges:
             return
         for unit in reading.units:
@@ -71,7 +71,7 @@ class ProductionRecount:
             self._turns[life] = turns
 
     def found(self) -> dict[str, set[Wrong]]:
-        """VIN → the deliveries at whose time no production of it stood; vehicles without any are left out."""
+        """VIN → its deliveries at whose time no production stood; only vehicles that have such deliveries."""
         found: dict[str, set[Wrong]] = {}
         for vin, deliveries in self._delivered.items():
             turns = self._turns.get(vin, [])
@@ -82,22 +82,22 @@ class ProductionRecount:
 
     @property
     def vehicles(self) -> int:
-        """How many vehicles have a delivery that is judged."""
+        """The number of vehicles with a delivery that is judged."""
         return len(self._delivered)
 
 
 def _stood(turns: list[int], time_us: int) -> bool:
-    """Whether something stood at a time that was set and taken back by turns; at these times it did."""
+    """Whether something that was alternately set and taken back stood at a time; at those times themselves it did."""
     before = sum(turn < time_us for turn in turns)
     return before % 2 == 1 or time_us in turns
 
 
 class PublishedContradictions:
-    """What is published of vehicles, since before a recount.
+    """What has been published about vehicles since before a recount.
 
     Args:
-        settings: Names of topics.
-        consumer: Used by nothing else meanwhile.
+        settings: Topic names.
+        consumer: Not used by anything else meanwhile.
     """
 
     def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
@@ -112,7 +112,7 @@ class PublishedContradictions:
         self._ends = {(tp.topic, tp.partition): end for tp, end in ends.items()}
 
     async def compare(self, recount: ProductionRecount, markers: Mapping[int, Marker]) -> Check:
-        """Compares what was published with what was found; what is on its way is waited for."""
+        """Compares what was published with what was found, waiting a little for what is still on its way."""
         check = Check(
             "production", recount.vehicles, "vehicles delivered are contradictions exactly where no production stood"
         )
@@ -136,7 +136,7 @@ class PublishedContradictions:
         return check
 
     async def _versions(self) -> dict[str, list[set[Wrong]]]:
-        """VIN → what was published of it: the last before the moment, and all since."""
+        """VIN → what was published about it: the last version before the recount, and all since."""
         found: dict[str, list[set[Wrong]]] = {}
         async for records in read_to_end(self._settings, self._parts, consumer=self._consumer):
             for record in records:

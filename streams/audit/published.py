@@ -1,8 +1,8 @@
 """A consistent snapshot of what the service has published.
 
-The ledger partitions publish day counts; each transaction ends with a marker that says how far the sources were applied.
-The window rows are sums of these counts, published a moment later. Since a live stream never stops, this module searches
-for the last state of the day counts whose sums equal the published rows.
+The ledger partitions publish day counts; each transaction ends with a marker that says how far the sources have been applied. The
+window rows are sums of these counts, published a moment later. Since a live stream never stops, this module searches for the last
+state of the day counts whose sums equal the published rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PAUSE_S: Final = 0.7
 
 
 class ShardDay(NamedTuple):
-    """One day count of one ledger partition, or one of an hour of a campaign."""
+    """A day count of one ledger partition, or a count of an hour of a campaign."""
 
     shard: int
     day: CountKey
@@ -49,16 +49,16 @@ class ShardDay(NamedTuple):
 
 @dataclass
 class Published:
-    """A consistent snapshot, of all partitions of the totals or, where these have summed up to different moments, of one.
+    """A consistent snapshot of all totals partitions or, if they have summed up to different moments, of one.
 
     Attributes:
         markers: Shard → how far it had applied the sources, and its books.
-        shards: Shard → its day counts, with those of campaigns.
+        shards: Shard → its day counts, including those of campaigns.
         rows: The window rows.
-        milestones: Every milestone event, also of those that wait for their units, those of a partition in the order of the topic.
+        milestones: All milestone events, including those that wait for their units; for each partition in the order of the topic.
         counts_offset: Offset in the day counts topic at which the snapshot ends; the sum over its partitions.
-        counts_after: Records that followed in that topic when it was read.
-        number: Of the partition of the totals; `None` for all.
+        counts_after: Number of records that followed in that topic when it was read.
+        number: The totals partition; `None` for all.
         kept: Which days have rows.
     """
 
@@ -86,7 +86,7 @@ class _Sums:
 
     def __post_init__(self) -> None:
         self.with_rows = {key.scope for key in self.rows}
-        # An inventory is no sum of days; it is in the transaction of the rows it comes of.
+        # An inventory is not a sum of days; it is in the same transaction as the rows it is derived from.
         self.differing = {
             key
             for key, row in self.rows.items()
@@ -127,12 +127,12 @@ class _Sums:
 
 
 def _units(row: WindowRow) -> int:
-    """What a row has of the days."""
+    """The part of a row that is the sum of days."""
     return row.count - row.balance
 
 
 class _Replay:
-    """Replays the day counts topic and remembers the last state that differed least from the rows."""
+    """Replays the day counts topic and remembers the last state with the fewest differences from the rows."""
 
     def __init__(self, sums: _Sums, partitions: int) -> None:
         self._sums = sums
@@ -145,7 +145,7 @@ class _Replay:
         self.taken_since = 0
 
     def take(self, record: LogRecord) -> None:
-        """Takes one record; a marker applies the changes of its transaction."""
+        """Takes a record; a marker applies the changes of its transaction."""
         self.taken_since += 1
         if decode_hours_key(record_key(record)) is not None:
             return
@@ -197,12 +197,12 @@ async def read_published(
     *,
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[Published]:
-    """Reads a snapshot in which rows, milestones and day counts are consistent; several where the partitions of the totals differ.
+    """Reads a snapshot in which rows, milestones and day counts are consistent; several if the totals partitions differ.
 
     Args:
-        settings: Names of topics and number of partitions.
+        settings: Topic names and number of partitions.
         business: Gives the periods of a day.
-        consumer: Used by nothing else.
+        consumer: Not used by anything else.
         consistent: Whether the milestones match the sums; if not, a later moment is tried.
         say: Called with what is being waited for.
 
@@ -213,10 +213,10 @@ async def read_published(
     parts: dict[int, Published] = {}
     why, wanted = "", set(range(settings.totals_partitions))
     for tries_left in reversed(range(_TRIES)):
-        # On a busy stream something waits at every moment.
+        # At first without milestones that wait for their units; on a busy stream some are always waiting.
         found, exact, why = await _read(settings, business, consumer, waiting=tries_left < _TRIES - 1)
         parts |= {number: found[number] for number in wanted & found.keys()}
-        # Those that were consistent once are done with: together they need not be so at any moment.
+        # Partitions that were consistent once are done: there may never be a moment at which all are.
         wanted -= {number for number in wanted & exact if consistent(found[number])}
         if not wanted:
             break
@@ -229,7 +229,7 @@ async def read_published(
 
 
 def _united(parts: list[Published]) -> list[Published]:
-    """One snapshot, where all have applied the same."""
+    """Merges the parts into one snapshot, if all have applied the same."""
     first, *others = parts
     if any(_applied(other) != _applied(first) for other in others):
         return parts
@@ -245,7 +245,7 @@ def _united(parts: list[Published]) -> list[Published]:
 
 
 def _applied(published: Published) -> dict[int, tuple[object, ...]]:
-    """What each ledger partition had applied, without the times at which it said so."""
+    """What each ledger partition had applied, regardless of when it said so."""
     return {
         shard: (marker.positions, marker.books, marker.lost, marker.moved, marker.forwarded, marker.arrived)
         for shard, marker in published.markers.items()
@@ -266,15 +266,15 @@ async def _check(settings: Settings, consumer: AIOKafkaConsumer) -> None:
 async def _read(
     settings: Settings, business: Business, consumer: AIOKafkaConsumer, *, waiting: bool
 ) -> tuple[dict[int, Published], set[int], str]:
-    """What each partition of the totals has published, which of it equals the day counts, and why there is nothing.
+    """What each totals partition has published, which of them equal the day counts, and why there is nothing.
 
     Args:
-        settings: Names of topics and number of partitions.
+        settings: Topic names and number of partitions.
         business: Gives the periods of a day.
-        consumer: Used by nothing else.
-        waiting: Whether milestones that are decided and wait for their units are among those that are published.
+        consumer: Not used by anything else.
+        waiting: Whether to include milestones that have been decided but wait for their units.
     """
-    # Rows first: then the day counts they were summed from are certain to be among those read next.
+    # Rows first, so that the day counts they were summed from are certain to be among those read next.
     rows, milestones = await _rows_and_milestones(settings, consumer, waiting=waiting)
     kept = await read_kept(settings, consumer)
     parts = range(settings.totals_partitions)
@@ -301,7 +301,7 @@ async def _read(
 async def _rows_and_milestones(
     settings: Settings, consumer: AIOKafkaConsumer, *, waiting: bool
 ) -> tuple[list[dict[RowKey, WindowRow]], list[list[MilestoneEvent]]]:
-    """Rows and milestones by partition of the totals."""
+    """Rows and milestones by totals partition."""
     catalogue = catalogue_of(settings)
     rows: list[dict[RowKey, WindowRow]] = []
     for part in catalogue.windows.whole:
@@ -311,7 +311,7 @@ async def _rows_and_milestones(
     decided: dict[int, list[MilestoneEvent]] = {}
     beginning = key_of(SIDE, WAITING)
     for number in range(len(rows)) if waiting else ():
-        # Before the milestones: one that is released in between is on either topic, and counts once.
+        # Before the milestones: one that is released in between is found on both topics, and counts once.
         memory = [(catalogue.totals.name, number)]
         values = await read_latest(settings, memory, consumer=consumer, wanted=lambda key: key.startswith(beginning))
         decided[number] = [decode_milestone(value) for value in values.values()]

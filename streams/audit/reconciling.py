@@ -1,4 +1,4 @@
-"""Recounts the units of windows and compares them with other systems' lists: which are missing on which side, and why."""
+"""Recounts the units of windows and compares them with other systems' lists: what is missing on which side, and why."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ NOT_KNOWN: Final = "not known here"
 
 @dataclass
 class Counted:
-    """The units of one window, recounted from the source topics.
+    """The units of a window, recounted from the source topics.
 
     Attributes:
         key: Metric, scope, period.
-        units: In the order of (time, id).
+        units: The units in the order of (time, id).
     """
 
     key: RowKey
@@ -48,12 +48,12 @@ class Counted:
 
 @dataclass
 class Recounted:
-    """Several windows, and what is known about the orders and vehicles asked for.
+    """Several windows, and what is known about the orders and vehicles asked about.
 
     Attributes:
-        windows: By key.
+        windows: Key → the window.
         asked: Order numbers and VINs to look for in all orders.
-        readings: Order → its reading, for the orders asked for by number or VIN.
+        readings: Order → its reading, for the orders asked about by number or VIN.
         refused: Order → its records that are not valid events, with the reason.
     """
 
@@ -65,7 +65,7 @@ class Recounted:
     refused: dict[str, list[str]] = field(default_factory=dict)
 
     def take(self, order_id: str, reading: Reading) -> None:
-        """Takes one order, whichever windows it counts in."""
+        """Takes an order, whichever windows it counts in."""
         for unit in reading.units:
             for (metric, scope, _), window in self.windows.items():
                 if unit.metric != metric or not self.business.is_in(window.period, unit.event.time_us):
@@ -93,9 +93,9 @@ async def recount_windows(
 
     Args:
         settings: The installation.
-        keys: Metric, scope, period of each.
+        keys: Metric, scope and period of each window.
         asked: Order numbers and VINs to look for in all orders.
-        listener: Gets progress.
+        listener: Told about progress.
 
     Raises:
         ValueError: A period is malformed or not counted.
@@ -122,7 +122,7 @@ async def recount_windows(
 
 
 async def _add_refused(found: Recounted, sources: Sources, stops: Stops) -> None:
-    """Finds why orders asked for are unknown: their records may have been rejected."""
+    """Finds out why orders asked about are unknown: their records may have been rejected."""
     missing = found.asked - found.readings.keys()
     for record, outcome in await sources.history(set(missing), stops) if missing else ():
         if isinstance(outcome, Rejection):
@@ -142,8 +142,8 @@ class Match:
         matched: Units that both have.
         only_ours: Units that their list lacks.
         only_theirs: Entries that we do not count there, each with what we know about it.
-        repeated: Entries that occur more than once in their list → how often.
-        damaged: Row of their list that cannot be read → what stands there.
+        repeated: Entry that occurs more than once in their list → how often.
+        damaged: Unreadable row of their list → its text.
     """
 
     matched: int
@@ -167,7 +167,7 @@ def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
     taken: set[int] = set()
     only_theirs = []
     for entry in theirs.entries:
-        # Order numbers first: a VIN can be delivered under two orders.
+        # Order numbers first, since a VIN can be delivered under two orders.
         names = (entry.order_id, entry.vin, entry.order_id.casefold())
         units = next((by_name[name] for name in names if name in by_name), [])
         free = next((unit for unit in units if id(unit) not in taken), None)
@@ -180,7 +180,7 @@ def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
 
 
 def _why(found: Recounted, key: RowKey, entry: Entry, *, counted: bool) -> str:
-    """One line: why an entry of theirs is not one of our units."""
+    """Why an entry of theirs is not one of our units, in one line."""
     if counted:
         return "counted, and met by another entry of the list"
     readings = _readings_of(found, entry)
@@ -208,7 +208,7 @@ def _readings_of(found: Recounted, entry: Entry) -> Mapping[str, Reading]:
 
 
 def _effects(business: Business, metric: str, scope: str, reading: Reading) -> list[str]:
-    """Where an order's units are counted, or what became of the events that could have made one."""
+    """Where an order's units are counted, or what became of the events that could have made some."""
     elsewhere = []
     for unit in reading.units:
         if unit.metric == metric:

@@ -1,4 +1,4 @@
-"""Recounts one ledger partition: judges every order, adds up every unit and keeps the books independently."""
+"""Recounts a ledger partition: independently judges every order, adds up every unit and keeps the books."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from streams.audit.judging import Distinct, RecountedUnit
     from streams.audit.sums import Business
 
-#: The stream of records forwarded to a ledger partition; the other streams are its source topics, by number.
+#: The stream of records forwarded to a ledger partition; its other streams are the source topics, by number.
 FORWARDED: Final = -1
 
 
 @dataclass
 class StreamBooks:
-    """What became of the records of one stream.
+    """What became of the records of a stream.
 
-    When copies of an event are spread over several streams, only the first one applied counts and the recount cannot tell
-    which that was. So `duplicates` is the minimum, and `uncertain` how many more there may be.
+    If copies of an event are spread over several streams, only the first one applied counts, and the recount cannot tell which that
+    was. So `duplicates` is the minimum, and `uncertain` how many more there may be.
     """
 
     read: int = 0
@@ -42,14 +42,14 @@ class StreamBooks:
 
 @dataclass
 class ShardCount:
-    """One ledger partition, counted again.
+    """A recounted ledger partition.
 
     Attributes:
         tally: Its units.
         books: Stream (a topic's number, or `FORWARDED`) → its books.
-        events: Distinct events that were accepted.
-        duplicates: Further copies of these.
-        conflicts: Identities with more than one content.
+        events: Number of distinct events accepted.
+        duplicates: Number of further copies of these.
+        conflicts: Number of identities with more than one content.
         explained: Source records whose dead letters are justified.
     """
 
@@ -65,15 +65,15 @@ class Recounting:
     """Recounts one home after another.
 
     Args:
-        business: Zone, scopes, holidays.
-        letters: The dead letters, by source record.
-        names: Number → name of the topics of orders and deliveries.
+        business: Time zone, scopes, holidays.
+        letters: Source record → its dead letter.
+        names: Number → name of a source topic.
         dead_letters: Gets the differences about dead letters.
-        note: Is called with every unit.
-        note_events: Is called with the events that were accepted of each order.
-        vins: VIN → order under which it stands as delivered; grows.
-        two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
-        production: Which deliveries contradict it; grows.
+        note: Called with every unit.
+        note_events: Called with the accepted events of each order.
+        vins: VIN → order under which its delivery stands; grows.
+        two_orders: (VIN, order, other order) of vehicles with deliveries standing under two orders; grows.
+        production: Determines which deliveries contradict production; grows.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is judged by, and who is told
@@ -96,7 +96,7 @@ class Recounting:
         self.production = ProductionRecount(business)
 
     def count(self, number: int, home: Home) -> ShardCount:
-        """Recounts one home."""
+        """Recounts a home."""
         shard = ShardCount(Tally(self._business))
         for topic, part in home.parts.items():
             books = shard.books[topic]
@@ -126,7 +126,7 @@ class Recounting:
         return shard
 
     def _sort_out(self, number: int, records: Sequence[Fact], found: Distinct, shard: ShardCount) -> None:
-        """An order with duplicates, or with records rejected because of other records."""
+        """Takes an order with duplicates, or with records rejected because of other records."""
         taken = [*found.events, *found.duplicates]
         kept = {coordinates_of(record) for record in taken}
         refused = [record for record in records if coordinates_of(record) not in kept]
@@ -147,7 +147,7 @@ class Recounting:
         return record.topic if record.partition % self._business.settings.partitions == home else FORWARDED
 
     def _judge_refusal(self, record: Fact, found: Distinct) -> None:
-        """Whether a record was rightly rejected."""
+        """Checks that a record was rightly rejected."""
         letter = self._letters.get(coordinates_of(record))
         where = place_text(describe_event(record, self._business, self._names))
         if letter is None:
@@ -157,7 +157,7 @@ class Recounting:
             )
             return
         if letter.reason == BEYOND_LIMITS:
-            return  # Which values had come before it in its partition is not on record; its order may lack it or have it.
+            return  # It is not on record which values had come before in its partition, so either verdict may be right.
         winner = next((one for one in found.events if (one.source, one.id) == (record.source, record.id)), None)
         if letter.reason == ID_CONFLICT:
             right = winner is not None and content_of(winner) != content_of(record)

@@ -1,4 +1,4 @@
-"""The result of an audit: checks and the differences each has found."""
+"""The result of an audit: checks, and the differences each has found."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Suspect(NamedTuple):
     """Where to look for the units behind a difference.
 
     Attributes:
-        shard: The ledger partition, `None` for all.
-        metric: Of the row.
-        scope: Of the row.
+        shard: The ledger partition; `None` for all.
+        metric: The metric.
+        scope: The scope.
         start: First date.
         end: Last date, inclusive.
         hours: Local hours that differ; empty for all.
-        minutes: Of a campaign: minutes that differ; empty for all.
-        campaign: Where it is one.
+        minutes: For a campaign, the minutes that differ; empty for all.
+        campaign: The campaign, if it is one.
     """
 
     shard: int | None
@@ -41,11 +41,11 @@ class Suspect(NamedTuple):
 
 @dataclass
 class Difference:
-    """One difference: a line to read, and the details for JSON."""
+    """A difference: a line to read, and details for JSON."""
 
     line: str
     details: dict[str, Any] = field(default_factory=dict)
-    suspect: Suspect | None = None  # where to look for its units
+    suspect: Suspect | None = None  # where to look for the units behind it
 
 
 @dataclass
@@ -54,8 +54,8 @@ class Check:
 
     Attributes:
         name: What was compared.
-        compared: How many of them.
-        of: What they are, in words.
+        compared: How many were compared.
+        of: What should hold for them, in words.
         differences: The differences found.
     """
 
@@ -65,7 +65,7 @@ class Check:
     differences: list[Difference] = field(default_factory=list)
 
     def differ(self, line: str, *, suspect: Suspect | None = None, **details: Any) -> None:
-        """Adds a difference; `details` go into the JSON, so their values must be JSON types."""
+        """Adds a difference; `details` go into the JSON, so their values must be of JSON types."""
         self.differences.append(Difference(line, details, suspect))
 
 
@@ -74,7 +74,7 @@ class Report:
     """All checks of a run, the point up to which they hold, and notes that are not differences.
 
     Attributes:
-        beginnings: Where records are no longer there, and what was counted in their place.
+        beginnings: Where records have been removed, and what was counted in their place.
     """
 
     point: dict[str, Any]
@@ -87,11 +87,11 @@ class Report:
 
     @property
     def differences(self) -> int:
-        """Number of differences."""
+        """The number of differences."""
         return sum(len(check.differences) for check in self.checks)
 
     def add(self, other: Report) -> None:
-        """Adds what was found of other scopes, up to another moment; the point and the books remain those of the first."""
+        """Adds the findings about other scopes, up to another moment; the point and the books remain those of this report."""
         for mine, theirs in zip(self.checks, other.checks, strict=True):
             mine.compared += theirs.compared
             known = {one.line for one in mine.differences}
@@ -133,7 +133,7 @@ _TYPES = {
 
 
 def describe_event(event: Fact, business: Business, names: Mapping[int, str]) -> dict[str, Any]:
-    """An event as JSON: what it is, when, and where its record is."""
+    """An event as JSON: what it is, when, and the place of its record."""
     described: dict[str, Any] = {
         "type": _TYPES[Kind(event.kind)],
         "order_id": event.order_id,
@@ -154,5 +154,5 @@ def describe_event(event: Fact, business: Business, names: Mapping[int, str]) ->
 
 
 def place_text(described: dict[str, Any]) -> str:
-    """`vehicle.deliveries.v1-2@48211`, as in other commands."""
+    """A place as other commands write it: `vehicle.deliveries.v1-2@48211`."""
     return f"{described['topic']}-{described['partition']}@{described['offset']}"

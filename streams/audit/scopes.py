@@ -1,4 +1,4 @@
-"""Where units count whose scopes the limits keep out: only the published rows tell which scopes these are."""
+"""Which scopes the limits keep out, so that their units count elsewhere: only the published rows tell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def business_of(settings: Settings) -> Business:
-    """What counts depend on, with the scopes that have rows where these matter.
+    """What counts depend on, including the scopes that have rows if these matter.
 
     Raises:
         ExpectedError: The cluster is unreachable, or has no such topic.

@@ -1,4 +1,4 @@
-"""Alerts about event sources against the events: while one stands, no event of its source is dated in its silence."""
+"""Checks alerts about silent event sources: while one stands, no event of its source may be dated since the silence began."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streams.audit.report import Check
     from streams.audit.sources import Stops
 
-#: Kinds of events by the family that publishes them; a void may be an operator's.
+#: Family → the kinds of events it publishes; without voids, which may be an operator's.
 _KINDS: Final = dict(
     zip(
         FAMILIES,
@@ -28,17 +28,17 @@ _KINDS: Final = dict(
 
 
 class SilentSources:
-    """What is recounted of the sources that alerts say are silent.
+    """Collects the events of the sources that alerts call silent.
 
     Args:
-        events: Of alerts, in their order.
+        events: The events of alerts, in order.
     """
 
     def __init__(self, events: Iterable[MilestoneEvent]) -> None:
         last = {event.subject: event for event in events if event.data.silence is not None}
-        #: Kind and source of events → when silences of it began that stand, microseconds since 1970, by the alert's event.
+        #: (kind, source) of events → event of a standing alert → when the silence began, microseconds since 1970.
         self._since: dict[tuple[int, str], dict[str, int]] = {}
-        #: By the alert's event, what has come since then, and when the silence was known, microseconds since 1970.
+        #: Event of an alert → the events since then; and when the alert's silence was known, microseconds since 1970.
         self._found: dict[str, list[Fact]] = {}
         self._until_us: dict[str, int] = {}
         for event in last.values():
@@ -53,7 +53,7 @@ class SilentSources:
         return bool(self._since)
 
     def note(self, events: Iterable[Fact]) -> None:
-        """Takes events that were accepted."""
+        """Takes accepted events."""
         for event in events:
             for alert, since_us in self._since.get((event.kind, event.source), {}).items():
                 if event.time_us >= since_us and not event.backfill:
@@ -62,13 +62,13 @@ class SilentSources:
     async def compare(
         self, check: Check, standing: Mapping[str, str], stops_at: Callable[[int], Awaitable[Stops]], known_us: int
     ) -> None:
-        """Adds what contradicts the alerts that stand still.
+        """Adds what contradicts the alerts that are still standing.
 
         Args:
             check: Gets the differences.
-            standing: Event of an alert that stands → the id of the alert.
-            stops_at: Gives where the source partitions ended at an instant, microseconds since 1970.
-            known_us: What had been appended by then must have ended the alerts, and what was there at the end of a silence, too.
+            standing: Event of a standing alert → the alert's id.
+            stops_at: Gives the ends of the source partitions at an instant, microseconds since 1970.
+            known_us: Whatever was appended by then, or by the end of the silence, must have ended the alert.
         """
         for alert, events in self._found.items():
             if alert not in standing:

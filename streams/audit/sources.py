@@ -1,9 +1,8 @@
-"""The source topics, read again up to a fixed point, one ledger partition at a time.
+"""Rereads the source topics up to a fixed point, one ledger partition at a time.
 
-Where retention has removed records, the events that the ledger keeps of them stand in for them; see `kept`.
+Records that retention has removed are replaced by the events that the ledger keeps; see `kept_events`.
 
-Memory: the valid events of one ledger partition, about 500 bytes each, plus those published away from the home of their
-order.
+Memory: the valid events of one ledger partition, about 500 bytes each, plus those published away from the home of their order.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
-#: (number of the topic, partition, offset): where a source record is.
+#: (topic number, partition, offset): the place of a source record.
 Coordinates = tuple[int, int, int]
-#: (number of the topic, partition) → the offset at which reading stops.
+#: (topic number, partition) → the offset at which reading stops.
 Stops = dict[tuple[int, int], int]
 
 
-#: Kafka's `LogAppendTime`; any other timestamp is the publisher's.
+#: Kafka's `LogAppendTime`; timestamps of any other type are the publisher's.
 _APPEND_TIME = 1
 _NO_LIMIT_US = 1 << 62
 #: Reasons that covered more cases in earlier versions.
@@ -53,7 +52,7 @@ R = TypeVar("R", bound="_Timed")
 
 
 def coordinates_of(event: Fact) -> Coordinates:
-    """Where the record of an event is."""
+    """The place of an event's record."""
     return event.topic, event.partition, event.offset
 
 
@@ -66,19 +65,19 @@ class RejectedRecord(NamedTuple):
 
 
 def digest_of(key: bytes | None, value: bytes | None) -> int:
-    """A checksum of key and value, to compare records."""
+    """A checksum of key and value, for comparing records."""
     return crc32(value or b"", crc32(key or b""))
 
 
 @dataclass
 class Part:
-    """The partitions of one source topic that a ledger partition reads: how many records, and what they are.
+    """What a ledger partition reads of a source topic: how many records, and what they are.
 
     Attributes:
-        read: Records below the stop.
+        read: Number of records below the stop.
         firsts: Partition → its first offset after it was read; above 0 if the topic was trimmed.
         refused: Records that are not valid events.
-        away: Number of valid records whose home is elsewhere.
+        away: Valid records whose home is elsewhere.
     """
 
     read: int = 0
@@ -92,9 +91,9 @@ class Home:
     """Everything whose home is one ledger partition.
 
     Attributes:
-        orders: Order → its valid records in the order they were read: kept ones, orders, deliveries, then those from elsewhere.
-        parts: Number of a topic → its partitions.
-        kept: Where the records were of those events that only the ledger still has.
+        orders: Order → its valid records in the order in which they were read: kept ones, source topics, then those from elsewhere.
+        parts: Topic number → what was read of it.
+        kept: The former places of events that only the ledger still has.
     """
 
     orders: dict[str, list[Fact]]
@@ -108,19 +107,18 @@ class _Timed(SourceRecord, Protocol):
 
 
 class Sources:
-    """The orders and deliveries of an installation.
+    """The source topics of an installation.
 
     Args:
-        settings: Names of topics, number of partitions, how far ahead of the append time an event may be.
-        consumer: Used by nothing else, since its assignment and position change.
+        settings: Topic names, number of partitions, how far ahead of the append time an event may be.
+        consumer: Not used by anything else, since its assignment and positions change.
         skipped: Records to treat as invalid, whatever they contain.
-        of_the_future: Records that a worker rejected as being in the future; where a topic has no append times, only
-            these are.
-        judged: Record → the reason a worker gave for rejecting it; kept where only an earlier version would reject it.
+        of_the_future: Records that a worker rejected as being in the future; in topics without append times, only these are.
+        judged: Record → the reason for which a worker rejected it; kept if only an earlier version would reject it.
         progress: Called with the number of records read since the last call.
 
     Attributes:
-        firsts: Partition that was read → the first offset that it has left.
+        firsts: Partition that was read → its first remaining offset.
     """
 
     def __init__(  # noqa: PLR0913 - what the dead letters say, by name
@@ -148,10 +146,10 @@ class Sources:
         self.firsts: Stops = {}
 
     async def check(self) -> None:
-        """Checks that the topics exist as the settings say.
+        """Checks that the topics in the settings exist.
 
         Raises:
-            ExpectedError: One is missing.
+            ExpectedError: One does not.
         """
         for name, found in (await partition_counts(self._consumer, self.numbers)).items():
             if not found:
@@ -163,18 +161,18 @@ class Sources:
         return {self._numbered(tp): offset for tp, offset in ends.items()}
 
     async def ends_of(self, topic: str) -> dict[int, int]:
-        """The ends of a topic with one partition per home, by partition."""
+        """The end offsets of a topic with one partition per home, by partition."""
         ends = await self._consumer.end_offsets([TopicPartition(topic, number) for number in range(self._partitions)])
         return {tp.partition: offset for tp, offset in ends.items()}
 
     async def stops_at(self, appended_us: int) -> Stops:
-        """Where each partition ended at an instant: before the first record appended later.
+        """The end of each partition at an instant: the offset of the first record appended later.
 
         Args:
-            appended_us: Microseconds since 1970; Kafka keeps milliseconds.
+            appended_us: The instant, microseconds since 1970; Kafka keeps milliseconds.
 
         Raises:
-            ExpectedError: Records that were appended by then may be among those that retention has removed; exit code 2.
+            ExpectedError: Retention may have removed records appended by then; exit code 2.
         """
         stops = await self.ends()
         every = await self._all()
@@ -214,13 +212,13 @@ class Sources:
         strangers: Mapping[int, list[Fact]],
         elsewhere: Mapping[Coordinates, Fact | None] | None = None,
     ) -> Home:
-        """Reads everything that belongs to one ledger partition.
+        """Reads everything that belongs to a ledger partition.
 
         Args:
-            number: Of the ledger partition.
+            number: The ledger partition.
             stops: Where to stop.
-            strangers: From `strangers`, which has to be called before, or those of them that count.
-            elsewhere: Records, with their events, that are among the strangers if they count.
+            strangers: From `strangers`, which has to be called first; or those of them that count.
+            elsewhere: Records with their events that are among the strangers if they count.
         """
         orders: dict[str, list[Fact]] = {}
         parts: dict[int, Part] = {}
@@ -234,7 +232,7 @@ class Sources:
                 placed = homes([record.key or b"" for record in records], self._partitions)
                 for (record, outcome), home in zip(self.decoded(records, topic), placed, strict=True):
                     if isinstance(outcome, Rejection) and outcome.reason == QUARANTINED and home != number:
-                        part.away.append((topic, partition, record.offset))  # skipped at its home, like all of them
+                        part.away.append((topic, partition, record.offset))  # skipped at its home, as always
                     elif isinstance(outcome, Rejection):
                         digest = digest_of(record.key, record.value)
                         part.refused.append(RejectedRecord((topic, partition, record.offset), outcome.reason, digest))
@@ -251,11 +249,11 @@ class Sources:
         return Home(orders, parts, [coordinates_of(event) for event in kept])
 
     def is_gone(self, at: Coordinates) -> bool:
-        """Whether retention had removed a record when its partition was read."""
+        """Whether a record had been removed by retention when its partition was read."""
         return at[2] < self.firsts.get(at[:2], 0)
 
     async def _look_where_it_begins(self, topic: int, partition: int) -> int:
-        """Asks after reading: what retention has removed meanwhile may not have been read."""
+        """Looks up a partition's first offset, after reading it: what retention has removed meanwhile may not have been read."""
         tp = TopicPartition(self.names[topic], partition)
         first = int((await self._consumer.beginning_offsets([tp]))[tp])
         self.firsts[topic, partition] = first
@@ -268,7 +266,7 @@ class Sources:
         orders: Mapping[str, Sequence[Fact]],
         elsewhere: Mapping[Coordinates, Fact | None],
     ) -> list[Fact]:
-        """The events of a ledger partition whose records are no longer there, in the order in which it took them."""
+        """The events of a ledger partition whose records are gone, in the order in which it took them."""
         moved = await self._kept.moved(number)
         if not moved and not any(self.firsts.values()):
             return []
@@ -288,7 +286,7 @@ class Sources:
         ]
 
     async def _unread(self, facts: Sequence[Fact], stops: Stops, here: Sequence[Fact]) -> list[Fact]:
-        """The same where coordinates may be those of another cluster: events without a record on this cluster."""
+        """As `_gone`, if coordinates may be those of another cluster: the events without a record on this cluster."""
         known = set(map(_identity, here))
         left = [event for event in facts if _identity(event) not in known]
         later = await self._later(stops) if left else set()
@@ -307,12 +305,12 @@ class Sources:
         return found
 
     async def remembered(self, order_ids: set[str], stops: Stops, records: Iterable[Fact]) -> list[Fact]:
-        """The events of some orders whose records are no longer there.
+        """The events of some orders whose records are gone.
 
         Args:
             order_ids: The orders.
-            stops: Up to which `records` were read.
-            records: All their events that are there, from `history`.
+            stops: The offsets up to which `records` were read.
+            records: All events of theirs that still have records, from `history`.
         """
         by_home: dict[int, dict[str, list[Fact]]] = {}
         for order_id in order_ids:
@@ -327,7 +325,7 @@ class Sources:
         return found
 
     async def orders_of(self, vin: str) -> set[str]:
-        """The orders with an event of a VIN in a ledger partition that has events whose records are no longer there."""
+        """The orders that have an event with a VIN, in ledger partitions that have events whose records are gone."""
         found: set[str] = set()
         for number in range(self._partitions):
             if any(self.firsts.values()) or await self._kept.moved(number):
@@ -335,7 +333,7 @@ class Sources:
         return found
 
     async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[LogRecord, Fact | Rejection]]:
-        """Every record of some orders, valid or not, with its decoded outcome, in append order."""
+        """All records of some orders, valid or not, with their decoded outcomes, in append order."""
         keys = {order_id.encode() for order_id in order_ids}
 
         def is_asked_for(key: bytes | None) -> bool:
@@ -349,7 +347,7 @@ class Sources:
         return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
 
     async def between(self, first: Stops, last: Stops) -> dict[str, list[Fact]]:
-        """Order → its valid events from one point of the sources to another."""
+        """Order → its valid events between two points of the sources."""
         found: dict[str, list[Fact]] = {}
         for (topic, partition), stop in sorted(last.items()):
             begin = first[topic, partition]
@@ -362,7 +360,7 @@ class Sources:
         return found
 
     async def at(self, place: Coordinates) -> LogRecord | None:
-        """One record; `None` where it is no longer there."""
+        """A record; `None` if it is gone."""
         topic, partition, offset = place
         if topic not in self.names:
             return None
@@ -387,7 +385,7 @@ class Sources:
                 yield record, outcome
 
     def _as_judged_before(self, record: R, outcome: Fact | Rejection, reason: str) -> Fact | Rejection:
-        """Keeps what an earlier version rejected, with the reason it gave."""
+        """Upholds a rejection by an earlier version, with the reason it gave."""
         if isinstance(outcome, Fact):
             earlier = bool(leniencies(record, framed=self._framed))
         else:
@@ -405,7 +403,7 @@ class Sources:
         return outcome
 
     async def read(self, tp: TopicPartition, stop: int, begin: int | None = None) -> AsyncIterator[list[LogRecord]]:
-        """Yields the committed records of a partition below an offset, in lists; from its first on, or from another."""
+        """Yields the committed records of a partition below an offset, in lists; from its first offset or from `begin`."""
         consumer = self._consumer
         consumer.assign([tp])
         if begin is None:
@@ -433,5 +431,5 @@ def _identity(event: Fact) -> tuple[str, str, str]:
 
 
 def future_limit_us(record: _Timed, settings: Settings) -> int:
-    """How far an event's time may be ahead of its record's, in microseconds; unlimited without an append time."""
+    """How far an event's time may be ahead of its record's, in microseconds; without an append time there is no limit."""
     return settings.future_limit_s * 1_000_000 if record.timestamp_type == _APPEND_TIME else _NO_LIMIT_US

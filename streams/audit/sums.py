@@ -1,4 +1,4 @@
-"""Adds units up to days, and days to the other periods, using only `zoneinfo`."""
+"""Adds up units to days, and days to other periods, using only `zoneinfo`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LONGEST: Final = timedelta(days=7)
 
 
 class CampaignSpan(NamedTuple):
-    """A campaign: its period, its first instant, the first one after it, and the sets of dimensions that it is counted for."""
+    """A campaign: its period, its start, its end (exclusive), and the sets of dimensions for which it is counted."""
 
     period: Period
     start: datetime
@@ -41,12 +41,12 @@ class CampaignSpan(NamedTuple):
     templates: frozenset[frozenset[str]]
 
     def minute_of(self, time_us: int) -> int | None:
-        """The minute that an instant is in, from 0; None outside."""
+        """The number of the minute that contains an instant, from 0; None if it lies outside."""
         instant = datetime.fromtimestamp(time_us // 1_000_000, UTC)
         return (instant - self.start) // _MINUTE if self.start <= instant < self.end else None
 
     def has(self, scope: str) -> bool:
-        """Whether it is counted for a scope."""
+        """Whether the campaign is counted for a scope."""
         return frozenset(_dimensions_of(scope)) in self.templates
 
 
@@ -55,9 +55,9 @@ class Business:
     """Everything besides the events that counts depend on: time zone, scopes, holidays.
 
     Attributes:
-        settings: Of the installation.
-        with_rows: The scopes that have rows, where units of others are to be found in the scope in which these count; see
-            `streams.audit.scopes`. By default every unit is in its own.
+        settings: The settings of the installation.
+        with_rows: The scopes that have rows, if units of others count in another scope; see `streams.audit.scopes`. By default every
+            unit counts in its own scope.
     """
 
     settings: Settings
@@ -70,15 +70,15 @@ class Business:
 
     @cached_property
     def calendar(self) -> Calendar:
-        """The holidays that are counted, and what ids mean."""
+        """The calendar: which holidays are counted, and what period ids mean."""
         return calendar_of(self.settings)
 
     def read_order(self, events: Sequence[Fact]) -> Reading:
-        """Judges one order, of which there is one event per identity."""
+        """Judges an order, given one event per identity."""
         return read_order(events, orders_known="orders" in self.settings.families)
 
     def is_counted(self, period_id: str) -> bool:
-        """Whether the settings still count a period; rows of others stay as they were published last."""
+        """Whether the settings still count a period; rows of other periods stay as last published."""
         found = self._counted.get(period_id)
         if found is None:
             try:
@@ -99,7 +99,7 @@ class Business:
 
     @cached_property
     def campaigns(self) -> tuple[CampaignSpan, ...]:
-        """The campaigns, by the settings alone."""
+        """The campaigns of the settings."""
         found = []
         for one in self.settings.campaign:
             length = timedelta(hours=one.hours) if one.hours is not None else _LONGEST
@@ -110,11 +110,11 @@ class Business:
         return tuple(found)
 
     def campaigns_at(self, time_us: int, scope: str) -> tuple[Period, ...]:
-        """The campaigns that an instant is in and that are counted of a scope."""
+        """The campaigns counted for a scope that contain an instant."""
         return tuple(span.period for span in self.campaigns if span.has(scope) and span.minute_of(time_us) is not None)
 
     def is_in(self, period: Period, time_us: int) -> bool:
-        """Whether an instant is in a period."""
+        """Whether a period contains an instant."""
         if period.instants is not None:
             return any(span.period == period and span.minute_of(time_us) is not None for span in self.campaigns)
         return period.start <= self.local(time_us).date() <= period.end
@@ -124,16 +124,16 @@ class Business:
         return {}
 
     def local(self, time_us: int) -> datetime:
-        """Business date of an instant, and by the clocks how long after the beginning of that day it is, to the second."""
+        """The business date of an instant, and how long after the start of that day it is by local clocks, to the second."""
         civil = datetime.fromtimestamp(time_us // 1_000_000, self.zone).replace(tzinfo=None)
         return civil - timedelta(hours=int(self.settings.day_starts.partition(":")[0]))
 
     def exact(self, time_us: int) -> datetime:
-        """Civil date and time of an instant, to the microsecond."""
+        """The civil date and time of an instant, to the microsecond."""
         return datetime.fromtimestamp(time_us // 1_000_000, self.zone).replace(microsecond=time_us % 1_000_000)
 
     def scopes_of(self, dims: Dims, on: date) -> tuple[str, ...]:
-        """Every scope that a unit of these dimensions, dated on a day, counts in."""
+        """All scopes in which a unit with these dimensions and this date counts."""
         if self._has_aliases:
             dims = self._named(dims, on)
         scopes = self._scopes.get(dims)
@@ -150,7 +150,7 @@ class Business:
         return any(getattr(self.settings.alias, dimension) for dimension in DIMENSIONS)
 
     def _named(self, dims: Dims, on: date) -> Dims:
-        """The names that are counted where aliases say so."""
+        """The dimensions with names replaced by what aliases say."""
         model, variant, factory, region = (
             known[name].name if name in known and known[name].since <= on else name
             for name, known in (
@@ -175,18 +175,18 @@ class Business:
         return "other" if listed and value not in listed else value
 
     def scopes_at(self, dims: Dims, event: Fact) -> tuple[str, ...]:
-        """Every scope that a unit of these dimensions, dated by an event, counts in."""
+        """All scopes in which a unit with these dimensions, dated by an event, counts."""
         return self.scopes_of(dims, self.local(event.time_us).date())
 
     def periods_of(self, day: date) -> tuple[Period, ...]:
-        """The periods that contain a day and are counted."""
+        """The counted periods that contain a day."""
         periods = self._periods.get(day)
         if periods is None:
             periods = self._periods[day] = tuple(self._find_periods(day))
         return periods
 
     def periods_at(self, day: date, scope: str) -> tuple[Period, ...]:
-        """The periods that contain a day and are counted of a scope: those above, and rolling windows that it has."""
+        """The periods counted for a scope that contain a day: those of `periods_of`, and its rolling windows."""
         if not self.settings.rolling:
             return self.periods_of(day)
         key = day, frozenset() if scope == "all" else frozenset(part.partition("=")[0] for part in scope.split(","))
@@ -223,7 +223,7 @@ class Business:
         return [*(period for period in found if period.kind in self.settings.windows), *holidays]
 
     def _week(self, day: date) -> Period:
-        """Of the year in which most of its days are; the first such week is number 1."""
+        """The week of a day; it belongs to the year that contains most of its days, whose first such week is number 1."""
         begins = WEEK_DAYS.index(self.settings.week_starts)
         while day.weekday() != begins:
             day -= timedelta(days=1)
@@ -233,12 +233,12 @@ class Business:
         return Period(f"week:{year}-W{number:02}", "week", day, day + timedelta(days=6))
 
     def _parts_of_year(self, day: date) -> list[Period]:
-        """Quarter, half and year: the first dates of quarters are those of each third month from the year's first."""
+        """Quarter, half and year of a day: a quarter begins every three months from the start of the year."""
         month, on = (int(part) for part in self.settings.fiscal_year_start.split("-"))
         first = max(each for year in (day.year - 1, day.year) if (each := date(year, month, on)) <= day)
         starts = [first]
         while len(starts) <= 4:
-            ahead = starts[-1].replace(day=1) + timedelta(days=100)  # in the month that is three months on
+            ahead = starts[-1].replace(day=1) + timedelta(days=100)  # in the month three months later
             starts.append(ahead.replace(day=on))
         name = str(first.year) if (month, on) == (1, 1) else f"FY{(starts[4] - timedelta(days=1)).year}"
         quarter = max(number for number in range(4) if starts[number] <= day)
@@ -262,7 +262,7 @@ def _year_of_most(monday: date) -> int:
 class Day:
     """Units of one metric, scope and business date; `by_hour` has 24 counts by local hour.
 
-    Likewise of an hour of a campaign, with 60 counts by minute.
+    Likewise for an hour of a campaign, with 60 counts by minute.
     """
 
     count: int = 0
@@ -271,7 +271,7 @@ class Day:
 
 @dataclass
 class Window:
-    """Units of one metric, scope and period; `by_hour` on days only, `by_minute` on campaigns."""
+    """Units of one metric, scope and period; only days have `by_hour`, only campaigns `by_minute`."""
 
     period: Period
     count: int = 0
@@ -280,7 +280,7 @@ class Window:
 
 
 class Tally:
-    """Collects units by metric, scopes, local date and hour, and by the minute of campaigns."""
+    """Collects units by metric, scope, local date and hour, and by minute of campaigns."""
 
     def __init__(self, business: Business) -> None:
         self._business = business
@@ -298,7 +298,7 @@ class Tally:
                 self._minutes[unit.metric, scopes, number, minute] += 1
 
     def days(self) -> dict[CountKey, Day]:
-        """The days that have units, and the hours of campaigns that have any."""
+        """The days and the hours of campaigns that have units."""
         days: dict[CountKey, Day] = {}
         for (metric, scopes, on, hour), count in self._counter.items():
             for scope in scopes:
@@ -331,12 +331,12 @@ def add_days(all_days: Iterable[Mapping[CountKey, Day]]) -> dict[CountKey, Day]:
 
 
 def within_limits(scope: str, with_rows: Collection[str], settings: Settings) -> str:
-    """The scope in whose rows a unit of a scope counts: its own, or where the limits keep it out that of the others.
+    """The scope in whose rows a scope's units count: itself or, if the limits keep it out, that of `other`.
 
     Args:
-        scope: Its id.
+        scope: The scope's id.
         with_rows: The scopes that have rows.
-        settings: Of the installation.
+        settings: The settings of the installation.
     """
     if settings.limits.beyond != "other" or scope in with_rows or scope == "all":
         return scope
@@ -344,7 +344,7 @@ def within_limits(scope: str, with_rows: Collection[str], settings: Settings) ->
 
 
 def limited(days: Mapping[CountKey, Day], with_rows: Collection[str], settings: Settings) -> Mapping[CountKey, Day]:
-    """The days of the scopes that have rows, with those of the others that the limits keep out."""
+    """The days of scopes that have rows, including units of scopes that the limits keep out."""
     if settings.limits.beyond != "other":
         return days
     return add_days(
@@ -353,7 +353,7 @@ def limited(days: Mapping[CountKey, Day], with_rows: Collection[str], settings: 
 
 
 def without_later(windows: Mapping[RowKey, Window], last: date, rows: Collection[RowKey] = ()) -> dict[RowKey, Window]:
-    """The windows but for rolling ones that end on a date or after it and are not among some rows: they may have none yet."""
+    """The windows except rolling ones that end on or after a date and have no row: they may not have one yet."""
     return {
         key: window
         for key, window in windows.items()
@@ -364,7 +364,7 @@ def without_later(windows: Mapping[RowKey, Window], last: date, rows: Collection
 def windows_of(
     days: Mapping[CountKey, Day], business: Business, balances: Mapping[RowKey, int] = MappingProxyType({})
 ) -> dict[RowKey, Window]:
-    """All periods from days, campaigns from their hours, and what the opening balances of rows add."""
+    """All periods from days, and campaigns from their hours, plus opening balances."""
     windows: dict[RowKey, Window] = {}
     for (metric, scope, on), day in days.items():
         if isinstance(on, CampaignHour):
@@ -383,7 +383,7 @@ def windows_of(
 def _add_hour(windows: dict[RowKey, Window], key: RowKey, hour: int, counted: Day, business: Business) -> None:
     span = next((span for span in business.campaigns if span.period.id == key.period), None)
     if span is None:
-        return  # an earlier one, which is no longer counted
+        return  # an earlier campaign, which is no longer counted
     window = windows.setdefault(key, Window(span.period))
     window.count += counted.count
     minutes = window.by_minute = window.by_minute or []
@@ -397,7 +397,7 @@ def _dimensions_of(scope: str) -> list[str]:
 
 
 def _inventories(windows: Mapping[RowKey, Window], business: Business) -> dict[RowKey, Window]:
-    """Per scope of which vehicles were produced: those that were not delivered."""
+    """For each scope with produced vehicles: those not delivered."""
     families = business.settings.families
     if "production" not in families or "deliveries" not in families:
         return {}

@@ -1,4 +1,4 @@
-"""Finds the units behind a difference; the sources are read again only if there is a difference."""
+"""Finds the units behind differences; the sources are only reread if there are any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KINDS: Final = {
 
 
 class Lineup:
-    """Units, and events without effect, where one difference is."""
+    """The units, and the events without effect, where a difference is."""
 
     def __init__(self, suspect: Suspect, business: Business, names: Mapping[int, str]) -> None:
         self._suspect = suspect
@@ -41,7 +41,7 @@ class Lineup:
         self.count = 0
 
     def take(self, shard: int, records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> None:
-        """Looks at one order."""
+        """Looks at an order."""
         suspect = self._suspect
         if suspect.shard not in (None, shard):
             return
@@ -87,7 +87,7 @@ async def line_up(  # noqa: PLR0913, PLR0917 - what a recount needs
     strangers: Mapping[int, list[Fact]],
     letters: Mapping[Coordinates, Letter],
 ) -> list[Lineup]:
-    """Finds the units of each suspect, in the order given; at most 1,000 each."""
+    """Finds the units of each suspect, at most 1,000 each, in the given order."""
     lineups = [Lineup(suspect, business, sources.names) for suspect in suspects]
     shards = {suspect.shard for suspect in suspects}
     for number in range(business.settings.partitions):

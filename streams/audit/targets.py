@@ -1,4 +1,4 @@
-"""The targets, opening balances and campaigns in force, from an independent fold of their topic."""
+"""The targets, opening balances and campaigns in force, from an independent fold over their topic."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-#: Of a campaign that is of none of the scopes that are counted.
+#: For a campaign that applies to none of the counted scopes.
 _NO_SCOPES: Final = (("none of them",),)
-#: Of more that are announced, those that begin last are counted.
+#: If more are announced, those that begin last are counted.
 _MOST_ANNOUNCED: Final = 100
 
 
 @dataclass(frozen=True)
 class TargetEvents:
-    """Every valid event of the targets' topic, each identity once, in the order of (time, id, source).
+    """All valid events of the targets topic, each identity once, in the order of (time, id, source).
 
     Attributes:
         events: The events.
-        appended_us: Of each, when its record was appended, microseconds since 1970.
+        appended_us: When each event's record was appended, microseconds since 1970.
     """
 
     events: tuple[PlanEvent, ...]
     appended_us: tuple[int, ...] = ()
 
     def in_force(self, settings: Settings, business: Business, now_us: int) -> list[TargetInForce]:
-        """The targets at a time.
+        """The targets in force at a time.
 
         Args:
-            settings: The start values.
+            settings: The initial targets.
             business: Targets for periods that it does not know are ignored.
             now_us: Events with a later time have no effect yet; microseconds since 1970.
         """
@@ -71,8 +71,8 @@ class TargetEvents:
         """The settings with the campaigns that are counted, which events may have announced, changed or withdrawn.
 
         Args:
-            settings: The campaigns to begin with.
-            appended_us: Events that were appended later are not known yet; None: all are.
+            settings: The initial campaigns.
+            appended_us: Events appended later are not known yet; None if all are.
         """
         service = {frozenset(template) for template in settings.scopes}
         announced: dict[str, CampaignSettings | None] = {}
@@ -89,12 +89,12 @@ class TargetEvents:
         return settings.model_copy(update={"campaign": (*kept, *late)}) if announced else settings
 
     def balances(self, business: Business, now_us: int, appended_us: int | None = None) -> dict[RowKey, int]:
-        """The opening balances of the rows that have one, at a time.
+        """Row → its opening balance in force at a time.
 
         Args:
             business: Scopes that it does not count have no rows.
             now_us: Events with a later time have no effect yet; microseconds since 1970.
-            appended_us: Events that were appended later are not known yet; None: all are.
+            appended_us: Events appended later are not known yet; None if all are.
         """
         last: dict[RowKey, int] = {}
         for number, event in enumerate(self.events):
@@ -106,7 +106,7 @@ class TargetEvents:
 
 
 async def counted_now(settings: Settings) -> Settings:
-    """The settings with the campaigns that events announce in the place of those given there.
+    """The settings with the campaigns in force: those that events announce replace those given there.
 
     Raises:
         ExpectedError: The cluster is unreachable.
@@ -116,7 +116,7 @@ async def counted_now(settings: Settings) -> Settings:
 
 
 async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> TargetEvents:
-    """Reads the targets' topic to its end."""
+    """Reads the targets topic to its end."""
     topic = catalogue_of(settings).targets.name
     if not (await partition_counts(consumer, [topic]))[topic]:
         return TargetEvents(())
@@ -131,14 +131,14 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
 
 
 def _announced(data: CampaignSetData, service: set[frozenset[str]]) -> CampaignSettings:
-    """The campaign that an event announces, as the settings would say it; of the scopes of the service."""
+    """The campaign that an event announces, in the form of the settings; for those of its scopes that the service counts."""
     listed = service if data.scopes is None else {frozenset(each) for each in data.scopes} & service
     scopes = tuple(sorted(tuple(name for name in DIMENSIONS if name in each) for each in listed))
     return CampaignSettings(name=data.campaign, start=data.start, end=data.end, scopes=scopes or _NO_SCOPES)
 
 
 def _subject_of(event: PlanEvent) -> str:
-    """What an event is about. A target may be called as a balance's row or a campaign is: each has its own events."""
+    """What an event is about; distinguishes a target from a balance or a campaign of the same name."""
     if isinstance(event, BalanceSet):
         return f"balance {RowKey.of(event.data)}"
     if isinstance(event, CampaignSet | CampaignWithdrawn):

@@ -58,19 +58,19 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _MOST_VINS: Final = 1000
-#: Differences whose units are named; the first ones are enough to find the cause.
+#: Number of differences whose units are named; the first ones are enough to find the cause.
 _MOST_SUSPECTS: Final = 20
 
 
 @dataclass
 class _Gone:
-    """What retention has removed of the records in the books of one stream.
+    """The records in the books of a stream that retention has removed.
 
     Attributes:
-        records: How many at most; the ends of transactions take offsets, too.
-        dead_letters: How many of them are among the dead letters.
+        records: How many at most, since transaction markers take offsets, too.
+        dead_letters: How many of them are dead letters.
         rerouted: How many of them were forwarded.
-        is_exact: Whether all of it is in the books; not where the books begin later.
+        is_exact: Whether all of them are in the books; false if the books begin later.
     """
 
     records: int = 0
@@ -83,8 +83,8 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
     """Recounts everything and compares.
 
     Args:
-        settings: The installation: names of topics, zone, scopes, holidays, rules, targets.
-        listener: Gets progress.
+        settings: The installation: topic names, time zone, scopes, holidays, rules, targets.
+        listener: Told about progress.
 
     Raises:
         ExpectedError: The cluster is unreachable, or there is nothing to compare with yet.
@@ -95,7 +95,7 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
 
 
 class _Run:
-    """One run; `report` fills the attributes in order."""
+    """A run; `report` fills the attributes in order."""
 
     def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, listener: Listener) -> None:
         self._settings = settings
@@ -130,7 +130,7 @@ class _Run:
         )
         report = await self._report_of(published)
         for other in others:
-            # On a stream that never stops, each partition of the totals has summed up to another moment.
+            # On a stream that never stops, each totals partition has summed up to a different moment.
             run = _Run(settings, self._consumer, listener)
             run._target_events, run._sent_totals = self._target_events, self._sent_totals
             run._contradictions = self._contradictions
@@ -138,7 +138,7 @@ class _Run:
         return report
 
     async def _report_of(self, published: Published) -> Report:
-        """Counts up to the moment of a snapshot, and compares it."""
+        """Counts up to the moment of a snapshot, and compares."""
         settings, listener = self._settings, self._listener
         self._published = published
         self._letters = await read_letters(settings, self._consumer)
@@ -148,7 +148,7 @@ class _Run:
         self._silent = SilentSources(self._published.milestones)
         self._sources = self._letters.sources(settings, self._consumer, listener.progress)
         self._stops = await self._source_stops()
-        # Each record is read twice: once to find those away from home, once to count.
+        # Each record is read twice: once to find those published away from home, once to count.
         listener.plan(2 * sum(self._stops.values()))
         listener.say("reading the sources")
         shards = await self._recount()
@@ -192,7 +192,7 @@ class _Run:
         )
 
     def _belongs_together(self, published: Published) -> bool:
-        """Whether the milestones match the published counts; they may a moment later."""
+        """Whether the milestones match the published counts; if not, they may a moment later."""
         self._published = published
         windows = self._windows_of(published, published.shards.values())
         check = compare_milestones(
@@ -204,9 +204,9 @@ class _Run:
         return not any(each.differences for each in (check, targets, balances, campaigns))
 
     def _windows_of(self, published: Published, shards: Iterable[Mapping[CountKey, Day]]) -> dict[RowKey, Window]:
-        """The rows that day counts come to, with the limits on scopes and on days."""
+        """The rows that follow from day counts, with the limits on scopes and on days."""
         with_rows = {key.scope for key in published.rows}
-        # A scope that had production keeps its inventory when all of that is taken back.
+        # A scope that had production keeps its inventory row even if all of it is taken back.
         produced = {
             key: 0
             for key in published.rows
@@ -220,7 +220,7 @@ class _Run:
         }
 
     async def _source_stops(self) -> Stops:
-        """How far the ledger partitions have applied the sources, and whether those records still exist."""
+        """How far the ledger partitions have applied the sources; checks that those offsets still exist."""
         check = self._checks["sources"]
         ends = await self._sources.ends()
         stops: Stops = {}
@@ -255,7 +255,7 @@ class _Run:
         strangers = await self._sources.strangers(self._stops)
         self._arrivals = await read_arrivals(self._settings, self._sources, rerouted, check)
         self._strangers = strangers_applied(strangers, self._arrivals, self._sources, check)
-        # Of what was forwarded and is gone where it was published, the forwarded record is left.
+        # If a record is gone where it was published, its forwarded copy is used.
         for shard, places in self._arrivals.applied.items():
             events = (self._arrivals.by_record[at].event for at in places if self._sources.is_gone(at))
             self._strangers[shard] += [event for event in events if event is not None]
@@ -290,13 +290,13 @@ class _Run:
         return shards
 
     def _note_beginnings(self, number: int, home: Home) -> None:
-        """Notes what is no longer there, and what stands in for it."""
+        """Notes which records are gone, and what replaces them."""
         kept = Counter(at[:2] for at in home.kept)
         lost = self._published.markers[number].lost
         for topic, part in home.parts.items():
             name = self._sources.names[topic]
             for partition, first in part.firsts.items():
-                # What was deleted before it was read is counted nowhere, so nothing can be missing.
+                # Records deleted before they were read are counted nowhere, so nothing can be missing.
                 uncounted = lost.get(source_name(name, partition, number), 0)
                 if first <= uncounted:
                     continue
@@ -324,7 +324,7 @@ class _Run:
         gone.records += records
         gone.is_exact &= is_exact
         letters, arrivals = self._letters.by_record.items(), self._arrivals.by_record
-        # A dead letter lies in the partition of the ledger that has rejected it; what was forwarded first is in other books.
+        # A dead letter lies in the partition of the ledger partition that rejected it; for forwarded records that is another one.
         gone.dead_letters += sum(
             at[:2] == source and self._sources.is_gone(at) and letter.partition == number for at, letter in letters
         )
@@ -343,14 +343,14 @@ class _Run:
             check.differ(f"{where}: its dead letter has another key or value", record=list(at))
 
     def _check_strange_letters(self, explained: set[Coordinates], strangers: Mapping[int, list[Fact]]) -> None:
-        """Dead letters of valid records, and duplicate dead letters."""
+        """Finds dead letters of valid records, and duplicate dead letters."""
         check = self._checks["dead letters"]
         applied = {coordinates_of(event) for events in self._strangers.values() for event in events}
         on_their_way = {coordinates_of(event) for events in strangers.values() for event in events} - applied
         for at, letter in sorted(self._letters.by_record.items()):
             stop = self._stops.get(at[:2])
             if stop is None or self._sources.is_gone(at) or at[2] >= stop or at in on_their_way:
-                continue  # not applied yet, or deleted: there is nothing to compare it with
+                continue  # not applied yet, or deleted: there is nothing to compare with
             where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
             if letter.reason in BY_STATE and at in explained:
                 check.compared += 1
@@ -409,15 +409,15 @@ class _Run:
         alerts = await read_alerts(self._settings, self._consumer, about)
         check = check_alerts(alerts, self._is_here, self._now_us)
         if self._silent and self._settings.clock == "wall":
-            # By the time of events it is not known when those who raise alerts had the chance to look at what has come.
-            # Where retention has removed what there was then, neither is that.
+            # If the clock is that of the events, it is unknown when the totals could have noticed what had come; likewise if
+            # retention has removed what was there then.
             with contextlib.suppress(ExpectedError):
                 known_us = self._now_us - ALERT_ENDS_WITHIN_US
                 await self._silent.compare(check, alerts.standing, self._sources.stops_at, known_us)
         return check
 
     async def _check_units(self, shards: Iterable[Mapping[CountKey, Day]]) -> Check:
-        """The units that milestones name; where they have moved since, everything is counted as it was then."""
+        """Checks the units that milestones name; if they have moved since, everything is counted as of then."""
         claims = self._units.moved(add_days(shards), self._published.markers)
         if claims:
             self._listener.say("counting the units of milestones as they were when these were found")
@@ -464,7 +464,7 @@ class _Run:
                 check.compared += 1
                 for line in _book_faults(theirs, shard.books[stream], self._of_gone(number, stream), marker.moved):
                     check.differ(f"{name}-{number}: {line}", topic=name, partition=number)
-            # Each deleted record, and each event that was moved here, may have been a duplicate.
+            # Each deleted record, and each event moved here from another cluster, may have been a duplicate.
             unknown = sum(self._of_gone(number, stream).records for stream in self._sources.names) + marker.moved
             for what, found, said, more in (
                 ("applied", shard.events - marker.moved, sum(books.applied for books in marker.books.values()), 0),
@@ -493,7 +493,7 @@ class _Run:
         ]
 
     def _ordered(self, books: Mapping[str, Books], number: int) -> list[tuple[int, str, Books]]:
-        """Source topics, then the forwarded records: stream, topic, and the sum over the partitions that the ledger partition reads."""
+        """(stream, topic, sum of the books over the partitions read by the ledger partition): source topics, then forwarded records."""
         sums: dict[str, Books] = {}
         for source, found in books.items():
             topic = source_of(source, number)[0]
@@ -556,7 +556,7 @@ class _Run:
 
 
 def _book_faults(theirs: Books, ours: StreamBooks, gone: _Gone, moved: int) -> list[str]:
-    """The differences in the books of one stream of one partition; `moved` of its events came from another cluster."""
+    """The differences in a partition's books of one stream; `moved` of its events came from another cluster."""
     faults = []
     if theirs.read != theirs.applied + theirs.duplicates + theirs.dead_letters + theirs.rerouted:
         faults.append(
@@ -584,7 +584,7 @@ def _book_faults(theirs: Books, ours: StreamBooks, gone: _Gone, moved: int) -> l
 
 
 def _of_deleted(least: int, most: int) -> str:
-    """The text that is added to a count for deleted records."""
+    """The text to add to a count for deleted records."""
     if not most:
         return ""
     return f" and {least:,} of deleted records" if least == most else f" and up to {most:,} of deleted records"

@@ -1,7 +1,7 @@
 """`explain` for a window: each unit that entered or left it between two append times, and why.
 
-The events are those of the ledger's changelog, by an index of their dates; of the source topics only what was appended between
-the two times is read, which tells exact copies too. With `from_sources` all of them are read again instead.
+The events come from the ledger's changelog, through an index of their dates; of the source topics only what was appended between the
+two times is read, which also shows exact copies. With `from_sources`, all of them are read again instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 SAME_AGAIN: Final = "no effect: the same event again"
-#: The kind of event that makes a unit of each metric.
+#: Metric → the kind of event that makes its units.
 KINDS: Final[Mapping[str, Kind]] = {
     "orders_placed": Kind.PLACED,
     "orders": Kind.PLACED,
@@ -47,9 +47,9 @@ class UnitChange(NamedTuple):
     """A unit that entered or left.
 
     Attributes:
-        event: The event of the unit.
+        event: The unit's event.
         entered: True if the unit entered, false if it left.
-        effect: What the unit's event does now, a key of `judging.EFFECTS`.
+        effect: The event's effect now, a key of `judging.EFFECTS`.
         because: The order's events that arrived in between, each with its effect.
     """
 
@@ -66,10 +66,10 @@ class WindowExplanation:
     Attributes:
         before: Its count at the first time.
         after: Its count at the second time.
-        changes: In the order of (time, id) of the units.
-        without_effect: Number of events in the window that arrived in between but do not count, by reason.
-        waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
-        has_copies: Whether exact copies of events are among `without_effect`.
+        changes: The changes, by (time, id) of the units.
+        without_effect: Reason → number of events in the window that arrived in between but do not count.
+        waiting: Number of records of all orders that have arrived but are not counted yet; `None` if unknown.
+        has_copies: Whether `without_effect` includes exact copies of events.
     """
 
     key: RowKey
@@ -123,9 +123,9 @@ async def explain_window(
     Args:
         settings: The installation.
         key: Metric, scope, period.
-        between: Two append times, microseconds since 1970; `None`: from the beginning until now.
-        listener: Gets progress.
-        from_sources: Read the source topics whole, not what the ledger has taken of them.
+        between: Two append times, microseconds since 1970; `None` means from the beginning until now.
+        listener: Told about progress.
+        from_sources: Read the whole source topics, not what the ledger has taken in.
 
     Raises:
         ValueError: The scope or the period is malformed or not counted.
@@ -160,7 +160,7 @@ async def explain_window(
                 await finder.read_on(listener=listener)
                 reach = await finder.reach()
                 explanation.waiting = None if reach.waiting is None else reach.waiting.records
-                # Without times everything counts that the ledger has, also what has come while it was read.
+                # Without times, everything that the ledger has counts, including what came while it was read.
                 points = first, last if between is not None else {}
                 await _compare_known(explanation, finder, came, points, letters)
     explanation.changes.sort(key=lambda change: (change.event.time_us, change.event.id, change.event.source))
@@ -168,7 +168,7 @@ async def explain_window(
 
 
 async def _conflicting(sources: Sources, letters: Letters) -> dict[str, list[Fact]]:
-    """Order → valid events that were rejected because of other records of it."""
+    """Order → valid events that were rejected because of other records of the order."""
     found: dict[str, list[Fact]] = {}
     for place, letter in letters.by_record.items():
         if (
@@ -188,11 +188,11 @@ async def _compare_known(
     points: tuple[Stops, Stops],
     letters: Letters,
 ) -> None:
-    """Compares what the ledger has of the orders of the window, with all that came of them in between."""
+    """Compares before and after for what the ledger has of the window's orders, with all that came in between."""
     first, last = points
 
     def compare(facts: Sequence[Fact], more: Sequence[Fact]) -> None:
-        # Former topics have no stops: what came from one was there before.
+        # Former topics have no stops: what came from them was there before.
         known = {coordinates_of(fact): fact for fact in facts if _is_before(fact, last)}
         every = known | {coordinates_of(fact): fact for fact in more}
         _compare(explanation, [every[place] for place in sorted(every)], first, letters)
@@ -220,7 +220,7 @@ def _check_scope(scope: str, settings: Settings) -> None:
 
 
 def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Stops, letters: Letters) -> None:
-    """One order, before and after."""
+    """Compares an order before and after."""
     then = [record for record in records if _is_before(record, first)]
     after, effects, same_again = _reading(explanation, records, letters)
     explanation.after += len(after)
@@ -252,7 +252,7 @@ def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Sto
 def _reading(
     explanation: WindowExplanation, records: Sequence[Fact], letters: Letters
 ) -> tuple[dict[tuple[str, str], Fact], dict[Coordinates, str], list[Fact]]:
-    """Units of the window by identity, effects of all events by coordinates, duplicates."""
+    """Units of the window by identity, effects of all events by coordinates, and duplicates."""
     if not records:
         return {}, {}, []
     found = accepted(records, letters.by_record)
