@@ -1,1 +1,1 @@
-"""The demo: an embedded Kafka, a worker, the story of the SU7's 2024, and what the service makes of it."""
+"""The demo: an embedded Kafka, a worker, the story of the SU7's 2024, and the service's results."""

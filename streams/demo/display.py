@@ -1,4 +1,4 @@
-"""The demo's progress: a live line on a terminal, one line per month elsewhere. All on stderr; results are on stdout."""
+"""Shows the demo's progress: a live line on a terminal, one line per month elsewhere. All on stderr; results are on stdout."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Display:
     """Shows the progress of the story; a context manager.
 
     Args:
-        story: Being told.
+        story: The story being told.
         playing: How far it has been published.
-        seen: What the service has said.
+        seen: What the service has published.
         milestones: Whether to print each milestone event as it is read.
     """
 
@@ -67,14 +67,14 @@ class Display:
             self._live.stop()
 
     def raised(self, event: MilestoneEvent) -> None:
-        """A milestone event was read."""
+        """Called when a milestone event has been read."""
         if self._milestones:
-            # The reader of a pipe may have gone; the demo continues for anyone else watching.
+            # The reader of a pipe may be gone; the demo continues for anyone else watching.
             with contextlib.suppress(BrokenPipeError):
-                print(headline(event), flush=True)  # noqa: T201 - click.echo would pass by the live display
+                print(headline(event), flush=True)  # noqa: T201 - click.echo would bypass the live display
 
     def tick(self) -> None:
-        """Called regularly; prints one line per month, or minute of a night, where there is no live display."""
+        """Called regularly; without a live display, prints one line per month, or per minute of a night."""
         if isinstance(self._story, Night):
             self._tick_of_night(self._story)
             return
@@ -93,7 +93,7 @@ class Display:
             self._month = minute
 
     def _minute(self, night: Night) -> str:
-        """How long the night has lasted, hours and minutes."""
+        """How long the night has lasted, in hours and minutes."""
         minutes = max(self._playing.story_s - night.span_s[0], 0) // 60
         return f"{minutes // 60}:{minutes % 60:02d} h"
 

@@ -1,4 +1,4 @@
-"""What the service has said so far: its rows, milestones and books, read committed as any consumer reads them."""
+"""What the service has published so far: its rows, milestones and books, read like any consumer with read_committed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Seen:
     """The outputs as far as they have been read.
 
     Attributes:
-        milestones: The latest event of each milestone, in the order of these events.
-        partitions: The latest status of each partition.
-        forecasts: The latest forecast of each target.
+        milestones: Milestone id → its latest event, in the order of these events.
+        partitions: Partition → its latest status.
+        forecasts: Target → its latest forecast.
         changed_at_s: When a row or a milestone was last read, monotonic seconds.
     """
 
@@ -61,7 +61,7 @@ class Seen:
         await self._results.wait()
 
     def take_row(self, key: bytes, value: bytes | None) -> None:
-        """A row of the windows topic, or its tombstone."""
+        """Takes a row of the windows topic, or its tombstone."""
         if value is None:
             self._rows.pop(key.decode(), None)
         else:
@@ -69,7 +69,7 @@ class Seen:
         self._changed()
 
     def take_milestone(self, value: bytes) -> MilestoneEvent:
-        """An event of the milestones topic."""
+        """Takes an event of the milestones topic."""
         event = decode_milestone(value)
         self.milestones.pop(event.subject, None)
         self.milestones[event.subject] = event
@@ -77,7 +77,7 @@ class Seen:
         return event
 
     def take_forecast(self, key: bytes, value: bytes | None) -> None:
-        """A record of the forecasts topic."""
+        """Takes a record of the forecasts topic."""
         if value is None:
             self.forecasts.pop(key.decode(), None)
         else:
@@ -85,7 +85,7 @@ class Seen:
         self._news.set()
 
     def take_status(self, key: bytes, value: bytes) -> None:
-        """A record of the status topic; only those of partitions matter here."""
+        """Takes a record of the status topic; only partition statuses matter here."""
         status = decode_status(key, value)
         if isinstance(status, PartitionStatus):
             self.partitions[status.partition] = status
@@ -97,20 +97,20 @@ class Seen:
         self._results.set()
 
     def standing(self) -> list[MilestoneEvent]:
-        """The milestones that stand, in the order in which they came to."""
+        """The standing milestones, in the order of their last events."""
         return [event for event in self.milestones.values() if event.type in _STANDING]
 
     def warnings(self) -> list[MilestoneEvent]:
-        """The last events of the alerts about forecasts that were told, whether these stand or not, in their order."""
+        """The last events of all alerts about forecasts, standing or not, in order."""
         return [event for event in self.milestones.values() if event.data.forecast is not None]
 
     def count(self, metric: str, period: str) -> int:
-        """Count of a window of the story's model; 0 where there is no row."""
+        """Count of a window of the story's model; 0 if there is no row."""
         value = self._rows.get(f"{metric}/{self._scope}/{period}")
         return decode_row(value).count if value else 0
 
     def minutes(self, metric: str, period: str) -> list[int]:
-        """Counts by minute of a campaign of the story's model; none where there is no row."""
+        """Counts by minute of a campaign of the story's model; empty if there is no row."""
         value = self._rows.get(f"{metric}/{self._scope}/{period}")
         return list(decode_row(value).by_minute or ()) if value else []
 
@@ -120,7 +120,7 @@ class Seen:
         return decode_row(value).balance if value else 0
 
     def day_counts(self) -> dict[str, Counter[date]]:
-        """Metric → business date → count of the story's model; dates that count 0 are left out."""
+        """Metric → business date → count of the story's model, without zeros."""
         counts: dict[str, Counter[date]] = {metric: Counter() for metric in METRICS}
         for key, value in self._rows.items():
             metric, scope, period = key.split("/", 2)
@@ -132,7 +132,7 @@ class Seen:
         return counts
 
     def books(self) -> Counter[str]:
-        """Totals of the books: read and rerouted at the source topics, the rest wherever it happened."""
+        """Totals of the books: read and rerouted from the source topics only, the rest from all topics."""
         totals: Counter[str] = Counter()
         for status in self.partitions.values():
             for topic, books in status.books.items():
@@ -144,7 +144,7 @@ class Seen:
         return totals
 
     def has_applied(self, ends: Mapping[TopicPartition, int]) -> bool:
-        """Whether everything below the ends of the source topics is applied, wherever it had to be forwarded to."""
+        """Whether everything below the ends of the source topics has been applied, including forwarded records."""
         applied = all(
             tp.partition in self.partitions and self.partitions[tp.partition].applied.get(tp.topic, 0) >= end
             for tp, end in ends.items()
@@ -157,8 +157,8 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
     """Reads the outputs until cancelled.
 
     Args:
-        settings: Of the installation.
-        seen: Filled.
+        settings: The settings of the installation.
+        seen: Filled with what is read.
         raised: Called with each event of the milestones topic.
     """
     catalogue = catalogue_of(settings)
@@ -189,7 +189,7 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
 
 
 async def source_ends(settings: Settings) -> dict[TopicPartition, int]:
-    """The ends of all partitions of orders and deliveries."""
+    """The end offsets of all source partitions."""
     catalogue = catalogue_of(settings)
     tps = [
         TopicPartition(topic.name, partition)

@@ -23,28 +23,28 @@ _CHUNK = 2000
 
 @dataclass
 class Playing:
-    """How far the story has been published. `story_s`: its own time, seconds since 1970."""
+    """How far the story has been published. `story_s` is the story's own time, seconds since 1970."""
 
     story_s: int = 0
     published: int = 0
 
 
 class Halts:
-    """Where the story waits until all of it so far is counted.
+    """Points at which the story waits until everything so far has been counted.
 
     Args:
-        at_s: In the story's time, seconds since 1970, in order.
-        reached: Waits at one of them; everything before it has been published.
+        at_s: The points in the story's time, seconds since 1970, in order.
+        reached: Waits at a point; everything before it has been published.
     """
 
     def __init__(self, at_s: Sequence[int] = (), reached: Callable[[int], Awaitable[None]] | None = None) -> None:
         self._at_s = deque(at_s)
         self._reached = reached
-        #: How long it has waited, seconds.
+        #: How long it has waited so far, seconds.
         self.waited_s = 0.0
 
     def is_due(self, story_s: int) -> bool:
-        """Whether a record of that time comes after the next stop."""
+        """Whether the next stop comes before a record of that time."""
         return bool(self._at_s) and story_s >= self._at_s[0]
 
     async def wait(self, publisher: Publisher, clock_s: Callable[[], float]) -> None:
@@ -60,8 +60,8 @@ class Halts:
 class Schedule:
     """When each record is due, as a fraction of the whole from 0 to 1.
 
-    A night goes by its own time. The year goes half by that and half by the number of events: at the former alone the night of
-    the launch, with a tenth of all orders, would be over before anyone saw it.
+    A night is paced by its own time. The year is paced half by that and half by the number of events: by time alone, the night of the
+    launch, with a tenth of all orders, would be over before anyone saw it.
     """
 
     span_s: tuple[int, int]
@@ -69,7 +69,7 @@ class Schedule:
     by_number: float = 0.5
 
     def due(self, number: int, story_s: int) -> float:
-        """The part of the whole at which record `number` (from 0) of the time `story_s` is published."""
+        """The fraction of the whole at which record `number` (from 0), with the time `story_s`, is due."""
         first_s, last_s = self.span_s
         by_time = (story_s - first_s) / (last_s - first_s)
         return self.by_number * number / self.records + (1 - self.by_number) * by_time
@@ -87,12 +87,12 @@ async def play(  # noqa: PLR0913 - what is told, to whom and how
     """Publishes every record of the story and returns when the brokers have them all.
 
     Args:
-        story: To be told.
-        publisher: Connected.
+        story: The story.
+        publisher: A connected publisher.
         playing: Kept up to date.
         speed: 1 tells a year in a minute, and a night in its own time; `None` is as fast as possible.
-        clock_s: Monotonic time.
-        stops: Where it waits.
+        clock_s: A monotonic clock.
+        stops: Where to wait.
     """
     records, stops = story.records(), stops or Halts()
     if speed is None:
@@ -130,7 +130,7 @@ async def _play_in_time(  # noqa: PLR0913, PLR0917 - what is published, to whom 
     *,
     length_s: float,
 ) -> None:
-    """Publishes what is due, in so many seconds and those of the stops."""
+    """Publishes each record when it is due, over `length_s` seconds plus the time spent at stops."""
     started_s = clock_s()
     coming = next(records, None)
     while coming is not None:

@@ -1,4 +1,4 @@
-"""Runs the demo: broker, topics, worker, web view, story, in this order, and stops them in reverse order."""
+"""Runs the demo: starts broker, topics, worker, web view and story in this order, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from streams.story import Story
 
 _TICK_S = 0.1
-#: Once all events are applied, rows and milestones are final when nothing has come for this long.
+#: Once all events are applied, rows and milestones are final if none has come for this long.
 _QUIET_S = 5.0
-#: Of a night, in which the units of milestones are looked for among a hundred thousand of a minute.
+#: The same for a night, in which milestones' units are searched among a hundred thousand per minute.
 _QUIET_OF_NIGHT_S = 30.0
-#: At a stop: then the story goes on, and the summary says what is missing.
+#: Longest wait at a stop; then the story continues, and the summary says what is missing.
 _MOST_FOR_A_STOP_S = 60.0
 
 T = TypeVar("T")
@@ -53,16 +53,16 @@ class DemoPlan:
     """What to run.
 
     Attributes:
-        directory: Data and logs.
-        environment: Of worker and web view.
-        working_directory: Of worker and web view.
-        make_settings: From the bootstrap servers.
-        bootstrap_servers: Of an existing cluster; `None` starts the embedded Kafka.
-        port: Of the embedded Kafka; `None` takes a free one.
-        speed: 1 tells the year in a minute and a night in its own time, `None` is as fast as possible.
-        end_after_story: Sum up and end; otherwise stay until a signal.
-        web_bind: Where the web view listens, `None` for none.
-        night: The night to tell, `None` for the year.
+        directory: Folder for data and logs.
+        environment: The environment of worker and web view.
+        working_directory: The working directory of worker and web view.
+        make_settings: Makes the settings, given the bootstrap servers.
+        bootstrap_servers: An existing cluster; `None` starts the embedded Kafka.
+        port: Port of the embedded Kafka; `None` takes a free one.
+        speed: 1 tells the year in a minute and a night in its own time; `None` is as fast as possible.
+        end_after_story: Whether to sum up and end; otherwise it stays until a signal.
+        web_bind: Where the web view listens; `None` for no web view.
+        night: The night to tell; `None` for the year.
     """
 
     directory: Path
@@ -82,10 +82,10 @@ async def run(plan: DemoPlan, ending: Callable[[], None]) -> int:
 
     Args:
         plan: What to run.
-        ending: Called once when all that is left to do is to close what was opened.
+        ending: Called once when only closing is left to do.
 
     Raises:
-        ExpectedError: Broker, worker or cluster fail.
+        ExpectedError: Broker, worker or cluster fails.
     """
     async with contextlib.AsyncExitStack() as stack:
         try:
@@ -95,7 +95,7 @@ async def run(plan: DemoPlan, ending: Callable[[], None]) -> int:
 
 
 async def _run(plan: DemoPlan, stack: contextlib.AsyncExitStack) -> int:
-    """Opens everything in turn, on the stack, and runs the demo."""
+    """Opens everything in order, on the stack, and runs the demo."""
     telling = asyncio.create_task(asyncio.to_thread(_told, plan.night))
     kafka: EmbeddedKafka | None = None
     bootstrap_servers = plan.bootstrap_servers
@@ -123,7 +123,7 @@ def _told(night: str | None) -> Story | Night:
 
 @contextlib.asynccontextmanager
 async def _in_thread(service: ServiceProcess) -> AsyncIterator[ServiceProcess]:
-    """Starts a service and stops it without blocking the loop."""
+    """Starts a service, and finally stops it, without blocking the event loop."""
     service.__enter__()
     try:
         yield service
@@ -132,7 +132,7 @@ async def _in_thread(service: ServiceProcess) -> AsyncIterator[ServiceProcess]:
 
 
 class _Session:
-    """The part of the demo for which broker and worker are there."""
+    """The part of the demo for which broker and worker are running."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class _Session:
 
     async def run(self) -> int:
         click.echo(f"{self._story.facts.title}, {self._story.facts.label}")
-        # Newly created topics have no leader for a moment, which clients would log each time.
+        # Newly created topics have no leader for a moment, about which clients would log every time.
         with (
             quiet_clients(),
             Display(self._story, self._playing, self._seen, milestones=not self._plan.end_after_story) as display,
@@ -191,9 +191,9 @@ class _Session:
                     await task
 
     async def _tell(self) -> float | None:
-        """Publishes the story; returns when it began, monotonic seconds, or `None` where it is on the topics already.
+        """Publishes the story; returns when it began, monotonic seconds, or `None` if it is already on the topics.
 
-        The beginning of the story without its end is published again as a whole: what is there counts once.
+        A story that was broken off is published again from the start: what is already there counts once.
         """
         if self._stamp.complete:
             click.echo("the story has been published before; the service continues with it", err=True)
@@ -204,30 +204,30 @@ class _Session:
         started_s = time.monotonic()
         async with Publisher(self._settings) as publisher:
             await publisher.send(self._story.balances())
-            # They are known before what is counted on top of them.
+            # Opening balances have to be known before anything is counted on top of them.
             await publisher.flush()
             stops = self._stops()
             await play(self._story, publisher, self._playing, speed=self._plan.speed, stops=stops)
         self._stamp.finish()
-        # Waiting for a forecast is no part of how long the counting takes.
+        # Waiting for forecasts does not count as time spent counting.
         return started_s + stops.waited_s
 
     def _stops(self) -> Halts:
-        """Where the year waits until it is counted, and forecast: what it warns of must not depend on how fast it is read."""
+        """Where the year waits until it is counted and forecast: its early warnings must not depend on how fast it is read."""
         story, offset_s = self._story, self._story.facts.utc_offset_s()
         if isinstance(story, Night) or not any(rule.watches_forecasts for rule in rules_of(self._settings)):
             return Halts()
         return Halts([noon_s(day, offset_s) for day in stops_of(story)], partial(self._counted, offset_s))
 
     async def _counted(self, offset_s: int, stop_s: int) -> None:
-        """Waits until everything that was published is counted, and forecasts of the date are there."""
+        """Waits until everything published so far is counted, and there are forecasts of the date."""
         ends, day = await source_ends(self._settings), datetime.fromtimestamp(stop_s + offset_s, UTC).date()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MOST_FOR_A_STOP_S):
                 await self._seen.until(lambda: self._seen.has_applied(ends) and self._is_forecast(day))
 
     def _is_forecast(self, day: date) -> bool:
-        """Whether the targets whose period is not over have forecasts of a date, or of a later one."""
+        """Whether all targets whose period is not over have a forecast made on this date or later."""
         forecasts = self._seen.forecasts.values()
         return bool(forecasts) and all(
             each.business_date >= day.isoformat() for each in forecasts if each.end >= day.isoformat()
@@ -252,14 +252,14 @@ class _Session:
 
     @property
     def _page(self) -> str:
-        """What to look at of a night."""
+        """The page of the web view to look at."""
         if not isinstance(self._story, Night):
             return ""
         facts = self._story.facts
         return f"campaigns/{facts.campaign}?scope=model%3D{facts.model}"
 
     async def _settle(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Waits until all is applied and summed: as the simulation knows it, else until nothing changes any more."""
+        """Waits until everything is applied and summed: as simulated or, if that does not come, until nothing changes any more."""
         quiet_s = _QUIET_OF_NIGHT_S if isinstance(self._story, Night) else _QUIET_S
         await self._seen.until(lambda: self._seen.has_applied(ends))
         with contextlib.suppress(TimeoutError):
@@ -277,7 +277,7 @@ class _Session:
             )
         found = result_differences(self._story, self._seen, self._settings)
         if not alone:
-            # Begun, broken off and published again is as good as once; what someone else has published is not ours.
+            # A story broken off and published again is as good as one told once; events published by others are not ours.
             same = "counts and milestones are exactly those of the simulation"
             click.echo(f"  {'other events are on the topics too: not compared with the simulation' if found else same}")
             return 0

@@ -1,4 +1,4 @@
-"""What a data directory knows about the story in it."""
+"""Notes in a data directory which story it holds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Stamp:
-    """Which story a data directory holds, and whether it is there to its end.
+    """Which story a data directory holds, and whether it is complete.
 
     Args:
         directory: The data directory.
-        fingerprint: Of the story to play.
+        fingerprint: Fingerprint of the story to play.
 
     Raises:
-        ExpectedError: Another story was begun in the directory: its orders have the same numbers, but other lives.
+        ExpectedError: Another story was begun in the directory: its orders have the same numbers, but different lives.
     """
 
     def __init__(self, directory: Path, fingerprint: str) -> None:
@@ -34,11 +34,11 @@ class Stamp:
         self.complete = bool(found and found.get("complete"))
 
     def begin(self) -> None:
-        """The story is about to be published."""
+        """Notes that the story is about to be published."""
         self._write(complete=False)
 
     def finish(self) -> None:
-        """The brokers have all of it."""
+        """Notes that the brokers have all of it."""
         self._write(complete=True)
         self.complete = True
 

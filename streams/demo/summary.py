@@ -27,12 +27,12 @@ _RELATIONS = {
     "first_day_above": "first above",
     "reached_on": "first at",
 }
-#: Differences of one sort that are listed; the rest is counted.
+#: Number of differences of each kind to list; the rest are only counted.
 _LISTED = 5
 
 
 def summary_lines(story: Story | Night, seen: Seen) -> Iterator[str]:
-    """Milestones that stand, published figures, and the books."""
+    """The lines of the summary: standing milestones, published figures, and the books."""
     standing = seen.standing()
     yield f"{story.facts.title}, {story.facts.label}"
     yield ""
@@ -108,7 +108,7 @@ def result_differences(story: Story | Night, seen: Seen, settings: Settings) -> 
 
 
 def _warning_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
-    """Early warnings that were not told, that nobody asked for, or that stand although their target is reached."""
+    """Early warnings that are missing, that are not expected, or that stand although their target is reached."""
     must, may = told_warnings(settings, story.facts.model, story.expected.counts, stops_of(story))
     told = {event.subject for event in seen.warnings()}
     lines = [f"{name} should have been told" for name in sorted(must - told)]
@@ -123,7 +123,7 @@ def _warning_differences(story: Story, seen: Seen, settings: Settings) -> list[s
 
 
 def _minute_differences(night: Night, seen: Seen) -> list[str]:
-    """The minutes of a night's campaign that have other orders than simulated."""
+    """The minutes of a night's campaign whose orders differ from the simulation."""
     counted = seen.minutes("orders_placed", night.period)
     counted += [0] * (len(night.by_minute) - len(counted))
     off = [minute for minute, orders in enumerate(night.by_minute) if counted[minute] != orders]
@@ -134,7 +134,7 @@ def _minute_differences(night: Night, seen: Seen) -> list[str]:
 
 
 def _inventory_difference(expected: Expected, seen: Seen) -> list[str]:
-    """Whether what is produced and not delivered is as simulated, where any production is."""
+    """Whether the inventory, produced but not delivered, is as simulated; if there is any production."""
     made, delivered = (
         expected.openings.get(metric, 0) + expected.counts[metric].total() for metric in ("produced", "deliveries")
     )
@@ -147,7 +147,7 @@ def _inventory_difference(expected: Expected, seen: Seen) -> list[str]:
 
 
 def book_differences(story: Story | Night, seen: Seen, settings: Settings) -> list[str]:
-    """Differences of the books from the story published exactly once, one line each."""
+    """Differences of the books from those of a story published exactly once, one line each."""
     expected, books = story.expected, seen.books()
     should = {
         "read": expected.records,

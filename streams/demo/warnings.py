@@ -1,8 +1,8 @@
-"""Early warnings of the year that are told however fast it is read: those about targets whose date moves far between two stops.
+"""Which early warnings the year must raise, however fast it is read: those about targets whose expected date moves far between two stops.
 
-At each stop everything is counted and a forecast of that date is made, so there the service knows of each target when it is expected,
-or has told a date that is nearer to that than its rule asks for. Where the two stops are further apart than twice as much, it has told
-something in between. How often, with which dates, depends on what it happened to read at once.
+At each stop everything is counted and a forecast of that date is made, so the last date that the service alerted about a target is
+within its rule's tolerance of the expected one. If a target's expected dates at two stops are more than twice the tolerance apart, it
+must have raised an alert in between. How many, and with which dates, depends on what it happened to read at once.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
     from streams.story.figures import CountsByDate
 
 _NOON_S: Final = 43_200
-#: What a few late events and the hour of a stop may make of a date.
+#: How far a few late events and the hour of a stop may shift a date.
 _SLACK_DAYS: Final = 7
 
 
 def stops_of(story: Story) -> tuple[date, ...]:
-    """Two dates of the year: when the summer has not shown yet, and when the autumn has. Only those that the story comes to."""
+    """Two dates of the year, before summer shows in the counts and after autumn does; only those within the story."""
     year, last = story.expected.last_day.year, story.expected.last_day
     return tuple(day for day in (date(year, 6, 5), date(year, 10, 25)) if day <= last)
 
 
 def noon_s(day: date, offset_s: int) -> int:
-    """Noon of a date, seconds since 1970, where clocks are so many seconds ahead of UTC."""
+    """Noon of a date, seconds since 1970, where clocks are `offset_s` seconds ahead of UTC."""
     return midnight_s(day, offset_s) + _NOON_S
 
 
 def told_warnings(
     settings: Settings, model: str, counts: Mapping[str, CountsByDate], stops: Sequence[date]
 ) -> tuple[set[str], set[str]]:
-    """Ids of the alerts about forecasts that must have been told once everything is counted, and of all that may have been.
+    """Ids of the alerts about forecasts that must have been raised once everything is counted, and of all that may have been.
 
     Args:
         settings: Rules, targets and holidays.
-        model: The story's one model.
+        model: The story's only model.
         counts: Metric → date → units at the end.
         stops: The dates on which everything had been counted and forecasts were made.
     """
@@ -74,7 +74,7 @@ def told_warnings(
 
 
 def _expected_on(settings: Settings, target: Target, counts: CountsByDate, today: date) -> date | None:
-    """When a target was expected to be reached on a date before which nothing was late; None where that is not in sight."""
+    """When a target was expected to be reached, as of a date by which nothing was late; None if not in sight."""
     start = today - timedelta(days=HISTORY_DAYS)
     days = tuple(counts.get(start + timedelta(days=number), 0) for number in range(HISTORY_DAYS))
     history = DailyHistory(start, days, DayTypes(holiday_years(settings.calendar_name)))

@@ -30,7 +30,7 @@ FACTORY = "BJ1"
 
 @dataclass(frozen=True)
 class Story:
-    """A simulated story: its facts, the expected results, and its records in publishing order."""
+    """A simulated story: its facts, the expected results, and its records in order of publication."""
 
     facts: StoryFacts
     expected: Expected
@@ -38,21 +38,21 @@ class Story:
 
     @property
     def length_s(self) -> float:
-        """How long it takes at speed 1."""
+        """How long it takes at speed 1, seconds."""
         return 60.0
 
     @property
     def span_s(self) -> tuple[int, int]:
-        """When the first and the last event are published, in the story's time, seconds since 1970."""
+        """When the first and the last event are published, in the story's own time, seconds since 1970."""
         return self._mess.span_s
 
     def fingerprint(self) -> str:
-        """A digest of the expected results and the first records, to tell stories apart."""
+        """A digest of the expected results and the first records, which distinguishes stories."""
         first = "\n".join(map(repr, islice(self.records(), 1000)))
         return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
 
     def balances(self) -> list[Publication]:
-        """What there was before the records of a metric begin, an event each for the model and for all."""
+        """The opening balances: units from before a metric's records begin, one event each for the model and for all."""
         facts = self.facts
         if facts.plant is None:
             return []
@@ -64,7 +64,7 @@ class Story:
         ]
 
     def records(self) -> Iterator[Publication]:
-        """Yields every record from the start; each is built as it is needed."""
+        """Yields all records from the start; each is built when needed."""
         return self._mess.records()
 
 
@@ -97,7 +97,7 @@ def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | N
 
 @contextlib.contextmanager
 def _no_cyclic_garbage() -> Iterator[None]:
-    """Pauses garbage collection: searching the hundreds of thousands of tuples for cycles takes a third of the time."""
+    """Pauses garbage collection: searching hundreds of thousands of tuples for cycles would take a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

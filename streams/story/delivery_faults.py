@@ -1,4 +1,4 @@
-"""How the story's events arrive: late, twice, in either content mode, with a foreign partitioner, broken.
+"""How the story's events arrive: late, duplicated, in either content mode, with a foreign partitioner, broken.
 
 Everything is drawn from the seed and recorded in `Expected`.
 """
@@ -36,7 +36,7 @@ class Transport:
 
 
 class Sending(NamedTuple):
-    """An event to publish; sorts by its time of publishing."""
+    """An event to publish; sorted by time of publication."""
 
     story_s: float
     number: int
@@ -44,12 +44,12 @@ class Sending(NamedTuple):
     other_mode: bool
 
 
-#: Makes topic, key and value of a broken record from a good event.
+#: Makes topic, key and value of a broken record from a valid event.
 _Breaking = Callable[[StoryEvent, EventWriter], tuple[int, bytes | None, bytes | None]]
 
 
 def _replacing(old: str, new: str) -> _Breaking:
-    """The event's text with one piece replaced."""
+    """Breaks an event by replacing a piece of its text."""
 
     def broken(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
         text = writer.structured(event)
@@ -94,7 +94,7 @@ def _large(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, b
     return event.topic, event.order_id.encode(), text.encode()
 
 
-#: Reason, how many, and how they are broken.
+#: (reason, number of records, how they are broken).
 _BROKEN: tuple[tuple[str, int, _Breaking], ...] = (
     ("malformed_json", 6, _cut),
     ("duplicate_key", 4, _replacing('"model":"SU7"', '"model":"SU7","model":"SU7"')),
@@ -115,7 +115,7 @@ _BROKEN: tuple[tuple[str, int, _Breaking], ...] = (
 
 
 class Mess:
-    """The story's records in publishing order."""
+    """The story's records in order of publication."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Mess:
         return int(self._sendings[0].story_s), int(self._sendings[-1].story_s)
 
     def records(self) -> Iterator[Publication]:
-        """Yields every record from the start."""
+        """Yields all records from the start."""
         broken = iter(self._broken)
         following = next(broken, None)
         for story_s, _, event, other_mode in self._sendings:
@@ -165,7 +165,7 @@ class Mess:
         return min(rng.expovariate(1.0) * mean_s, transport.longest_delay_s)
 
     def _add_conflicts(self) -> None:
-        """Different content under an id already used; published later, since the earlier record counts."""
+        """Adds events with different content under an id already used; published later, since the earlier record counts."""
         rng = self._rng
         candidates = [
             sending
@@ -179,7 +179,7 @@ class Mess:
             self._expected.dead_letters["id_conflict"] += 1
 
     def _add_duplicates(self, events: list[StoryEvent]) -> None:
-        """Copies of events sent some time after the original, some in the other content mode."""
+        """Adds copies of events, sent some time after the original, some in the other content mode."""
         rng = self._rng
         count = round(self._transport.duplicate_share * len(events))
         for at in rng.sample(range(len(events)), count):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HOUR_S = 3600
 DAY_S = 86_400
 
-#: The partner delivers the cars in this region.
+#: The region in which the partner delivers the cars.
 PARTNER_REGION = "CN-35"
 
 #: Orders are delivered roughly in the order placed; standard deviation as a fraction of the queue.
@@ -45,7 +45,7 @@ _ORDER_HOURS = (20, 9, 5, 3, 2, 3, 6, 14, 30, 46, 55, 52, 48, 50, 54, 56, 58, 60
 
 
 class Order(NamedTuple):
-    """One order as placed."""
+    """An order as placed."""
 
     id: str
     time_s: int
@@ -54,7 +54,7 @@ class Order(NamedTuple):
 
 
 class Draw:
-    """Weighted choice; each draw uses one uniform number."""
+    """A weighted choice; each draw uses one uniform random number."""
 
     def __init__(self, weights: Iterable[float]) -> None:
         self._limits = list(accumulate(weights))
@@ -69,17 +69,17 @@ _REGION, _VARIANT = Draw(_REGION_WEIGHTS.values()), Draw(_VARIANT_WEIGHTS.values
 
 
 def random_region(rng: random.Random) -> str:
-    """Where an order is from."""
+    """A random region for an order."""
     return _REGIONS[_REGION.index(rng)]
 
 
 def random_variant(rng: random.Random) -> str:
-    """What is ordered."""
+    """A random variant for an order."""
     return _VARIANTS[_VARIANT.index(rng)]
 
 
 def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
-    """Every order of the story, by time; none before its start."""
+    """All orders of the story, by time; none before its start."""
     region, regions = Draw(_REGION_WEIGHTS.values()), list(_REGION_WEIGHTS)
     variant, variants = Draw(_VARIANT_WEIGHTS.values()), list(_VARIANT_WEIGHTS)
     start_s = int(facts.start.timestamp())
@@ -95,7 +95,7 @@ def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
 
 
 def draw_deliveries(facts: StoryFacts, rng: random.Random) -> list[int]:
-    """Times of the deliveries that finally stand, sorted, seconds since 1970."""
+    """Times of the deliveries that stand in the end, sorted, seconds since 1970."""
     hours = Draw(_DELIVERY_HOURS)
     times: list[int] = []
     for day, count in per_day(facts.deliveries, rng).items():

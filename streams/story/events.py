@@ -27,12 +27,12 @@ _EPOCH = date(1970, 1, 1)
 
 
 class StoryEvent(NamedTuple):
-    """One event as its source knows it; fields its type lacks are empty."""
+    """An event as its source knows it; fields that its type lacks are empty."""
 
     kind: int
     topic: int
     time_s: int  # since 1970-01-01T00:00Z
-    order_id: str  # of production the VIN
+    order_id: str  # for production the VIN
     source: str
     id: str
     vin: str = ""
@@ -46,8 +46,8 @@ class EventWriter:
     """Writes events as CloudEvents in either content mode.
 
     Args:
-        model: Model of all vehicles.
-        factory: Where they are built.
+        model: The model of all vehicles.
+        factory: The factory that builds them.
         offset_s: Offset of local time, seconds.
     """
 
@@ -60,7 +60,7 @@ class EventWriter:
         self._clock = [f"{s // 3600:02d}:{s % 3600 // 60:02d}:{s % 60:02d}" for s in range(_DAY_S)]
 
     def local_time(self, time_s: int) -> str:
-        """RFC 3339 with the local offset."""
+        """A time in RFC 3339 with the local offset."""
         return self._text(time_s + self._offset_s) + self._zone
 
     def _text(self, civil_s: int) -> str:
@@ -71,7 +71,7 @@ class EventWriter:
         return f"{text}T{self._clock[second]}"
 
     def data(self, event: StoryEvent) -> str:
-        """The `data` of an event, JSON."""
+        """The `data` of an event as JSON."""
         kind = event.kind
         if kind == PLACED:
             return (
@@ -106,7 +106,7 @@ class EventWriter:
         )
 
     def record(self, event: StoryEvent, *, binary: bool, crc32_partitioner: bool, story_s: int) -> Publication:
-        """The record that carries an event; binary mode gives its time in UTC, as some systems do."""
+        """The record that carries an event; in binary mode its time is in UTC, as from some systems."""
         key = event.order_id.encode()
         if not binary:
             value = self.structured(event).encode()

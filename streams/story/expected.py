@@ -24,14 +24,14 @@ class Expected:
     """Expected numbers.
 
     Attributes:
-        events: Distinct valid events; each is applied once.
-        duplicates: Further copies of them.
-        dead_letters: Rejected records by reason.
+        events: Number of distinct valid events; each is applied once.
+        duplicates: Number of further copies of them.
+        dead_letters: Reason → number of rejected records.
         violating_orders: Orders whose events are contradictory at the end.
-        counts: Metric → business date → units at the end, for the story's one model.
+        counts: Metric → business date → units at the end, for the story's only model.
         openings: Metric → units from before its records begin.
         campaigns: Period of a campaign → metric → units at the end, for that model.
-        elsewhere: Key of every valid record from the publisher with the other partitioner.
+        elsewhere: Keys of all valid records from the publisher with the other partitioner.
     """
 
     events: int = 0
@@ -45,7 +45,7 @@ class Expected:
 
     @property
     def records(self) -> int:
-        """Number of records published to the topics of orders, deliveries and production."""
+        """The number of records published to the topics of orders, deliveries and production."""
         return self.events + self.duplicates + self.dead_letters.total()
 
     @property
@@ -58,7 +58,7 @@ class Expected:
         self.counts[metric][day] += units
 
     def rerouted(self, partitions: int) -> int:
-        """How many valid records land outside their home if source topics have this many partitions."""
+        """How many valid records are published away from their home if source topics have this many partitions."""
         if not self.elsewhere:
             return 0
         at_home = homes(self.elsewhere, partitions)
@@ -81,7 +81,7 @@ def standing_milestones(  # noqa: PLR0913, PLR0917 - what is simulated, by name
 
     Args:
         settings: Rules, targets and holidays.
-        model: The story's one model.
+        model: The story's only model.
         counts: Metric → date → units.
         clock: Date of the latest event: days before it are over.
         openings: Metric → opening balance.
@@ -128,7 +128,7 @@ def standing_milestones(  # noqa: PLR0913, PLR0917 - what is simulated, by name
 
 
 def _months_in_a_row(passed: Iterable[str]) -> Iterable[tuple[str, int]]:
-    """Each month, such as `month:2024-10`, with how many up to it follow each other without a gap."""
+    """Each month, such as `month:2024-10`, with the length of the run of consecutive months that ends with it."""
     before, length = 0, 0
     for month in sorted(passed):
         year, number = map(int, month.removeprefix("month:").split("-"))
@@ -154,7 +154,7 @@ def _periods(window: str, days: CountsByDate, opening: int = 0) -> Mapping[str, 
 
 
 def _national_day(year: int) -> Sequence[date]:
-    """The seven days in the story's year. Other years have different dates, but the story has no events then."""
+    """The seven days of the holiday in the story's year; other years have different dates, but no events in the story."""
     return [date(year, 10, 1) + timedelta(days=number) for number in range(7)]
 
 

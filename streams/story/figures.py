@@ -25,10 +25,10 @@ CountsByDate = Mapping[date, int]
 
 @dataclass(frozen=True)
 class Figure:
-    """One published figure: the count of `metric` from `first` to `last`, both included, stands in `relation` to `value`.
+    """A published figure: the count of `metric` from `first` to `last`, inclusive, stands in `relation` to `value`.
 
-    With `first_day_above`, `last` is the earliest date whose own count is above `value`; with `reached_on` it is the date on which
-    the count of all time, with an opening balance, comes to it.
+    With `first_day_above`, `last` is the earliest date whose own count is above `value`; with `reached_on` it is the date on which the
+    all-time count, with an opening balance, reaches it.
     """
 
     id: str
@@ -46,8 +46,8 @@ class Figure:
         """The days' value for this figure: a sum, or for `first_day_above` the count of its day.
 
         Args:
-            days: Units by date.
-            opening: Units from before the first date, part of what is `reached_on` a date.
+            days: Date → units.
+            opening: Units from before the first date, included for `reached_on`.
         """
         if self.relation == "first_day_above":
             return days.get(self.last, 0)
@@ -73,7 +73,7 @@ class Figure:
 class Volume:
     """How many units to simulate: by month, with some days fixed.
 
-    `cap` is the maximum per day before `cap_before`; `first` is the first date with units.
+    `cap` is the daily maximum before `cap_before`; `first` is the first date with units.
     """
 
     months: Mapping[str, int]
@@ -97,10 +97,10 @@ class Plant:
     """How vehicles are built.
 
     Attributes:
-        first: The first date that is reported.
-        days: Least and most days from a vehicle's production to its first delivery.
-        stock: Vehicles of the last days that no order has yet.
-        scrapped: Vehicles that were scrapped.
+        first: The first reported date.
+        days: Minimum and maximum days from a vehicle's production to its first delivery.
+        stock: Number of vehicles built in the last days that have no order yet.
+        scrapped: Number of vehicles that were scrapped.
     """
 
     first: date
@@ -158,7 +158,7 @@ def read_facts(path: Path, made_of: Callable[[dict[str, Any]], Facts]) -> Facts:
 
     Args:
         path: TOML.
-        made_of: Makes facts of what it holds; raises KeyError, ValueError or TypeError where that is not right.
+        made_of: Makes the facts from its content; raises KeyError, ValueError or TypeError if that is invalid.
 
     Raises:
         ExpectedError: It cannot be read or is invalid; one line that names the file.

@@ -1,7 +1,7 @@
-"""The lives of the story's orders: placed, cancelled, delivered, brought back, corrected.
+"""The lives of the story's orders: placed, cancelled, delivered, returned, corrected.
 
-Each step records its expected result in `Expected`. The deliveries that stand are drawn first and match the published
-totals; nothing else that happens to an order adds to them.
+Each step records its expected result in `Expected`. The standing deliveries are drawn first and match the published totals; nothing
+else that happens to an order adds to them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TAIL_S = 8 * DAY_S
 
 @dataclass(frozen=True)
 class Rates:
-    """How many orders each unusual case happens to; `cancelled_share` is a share of all orders."""
+    """How many orders are affected by each unusual case; `cancelled_share` is a share of all orders."""
 
     cancelled_share: float = 0.035
     placed_twice: int = 40
@@ -71,8 +71,8 @@ class Lives:
     """Simulates every order of the story.
 
     Attributes:
-        events: Every event once, in no particular order.
-        expected: The expected results; transport adds its own later.
+        events: Each event once, in no particular order.
+        expected: The expected results; transport adds to them later.
 
     Raises:
         ValueError: The data file has deliveries without an order placed early enough.
@@ -119,7 +119,7 @@ class Lives:
                 self._count("produced", event.time_s)
 
     def _part(self, orders: Sequence[Order]) -> tuple[list[Order], list[Order], list[Order]]:
-        """Cancelled orders, orders with something other than a delivery, and all others."""
+        """Splits orders into cancelled ones, those to which something other than a delivery happens, and all others."""
         rates, rng = self._rates, self._rng
         roomy = [
             at for at, order in enumerate(orders) if self._first_s < order.time_s < self._last_s - _ROOM_S - _TAIL_S
@@ -134,7 +134,7 @@ class Lives:
         )
 
     def _matched(self, orders: Sequence[Order], times: Sequence[int]) -> list[tuple[Order, int]]:
-        """Deliveries with their orders; unknown orders are made here."""
+        """Pairs deliveries with orders; orders that were never placed are made here."""
         late = range(len(times) // 4, len(times))
         unknown = set(self._rng.sample(late, self._rates.delivered_unknown))
         for at in sorted(unknown):
@@ -246,7 +246,7 @@ class Lives:
             self._void(mistake, self._between(time_s + 60, time_s + HOUR_S))
 
     def _unexplained(self) -> None:
-        """Deliveries that a total has but its parts lack: counted, without inventing orders for them."""
+        """Adds deliveries that a total has but its parts lack: they count, but no orders are invented for them."""
         unexplained = self._facts.unexplained
         morning_s = midnight_s(unexplained.day, self._offset_s) + 9 * HOUR_S
         for number in range(1, unexplained.count + 1):

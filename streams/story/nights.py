@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from streams.kafka.publication import Publication
 
-#: The nights there are; each has a file of facts and one of rules.
+#: The available nights; each has a file of facts and one of rules.
 NIGHTS: Final = ("su7-launch", "yu7-launch")
 FACTORY: Final = "BJ1"
 SHOP: Final = "/simulated/sales/app"
 _METRICS: Final = ("orders_placed", "orders")
 _MINUTE_S: Final = 60
-#: Seconds by which a late event is published after its time, a copy after the first one, and a void after its event.
+#: Range of seconds by which a late event is published after its time, a copy after the original, and a void after its event.
 _LATE_S: Final = (60, 900)
 _AGAIN_S: Final = (1, 30)
 _VOIDED_S: Final = (5, 120)
@@ -35,7 +35,7 @@ _VOIDED_S: Final = (5, 120)
 
 @dataclass(frozen=True)
 class NightFigure:
-    """One published figure: the orders placed within so many minutes of the start stand in `relation` to `value`."""
+    """A published figure: the number of orders placed within some minutes of the start stands in `relation` to `value`."""
 
     id: str
     what: str
@@ -46,7 +46,7 @@ class NightFigure:
     source: str
 
     def counted(self, by_minute: Sequence[int]) -> int:
-        """The orders of these minutes."""
+        """The number of orders in these minutes."""
         return sum(by_minute[: self.minutes])
 
     def holds(self, by_minute: Sequence[int]) -> bool:
@@ -59,7 +59,7 @@ class NightFigure:
 
 @dataclass(frozen=True)
 class Faults:
-    """Shares of all orders: published twice, published late, placed by mistake and voided, no valid events."""
+    """Shares of all orders: published twice, published late, placed by mistake and voided, and invalid records."""
 
     twice: float
     late: float
@@ -69,7 +69,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class NightFacts:
-    """The validated data file of a night; `curve` has seconds since the start, and orders placed by then."""
+    """The validated data file of a night; `curve` has pairs of seconds since the start and orders placed by then."""
 
     title: str
     label: str
@@ -89,12 +89,12 @@ class NightFacts:
 
 @dataclass(frozen=True)
 class Night:
-    """A simulated night: its facts, the expected results, and its records in publishing order.
+    """A simulated night: its facts, the expected results, and its records in order of publication.
 
     Attributes:
-        facts: As published.
-        expected: What must come of it.
-        by_minute: Orders placed in each minute.
+        facts: The facts, as published.
+        expected: The expected results.
+        by_minute: Number of orders placed in each minute.
     """
 
     facts: NightFacts
@@ -105,31 +105,31 @@ class Night:
 
     @property
     def period(self) -> str:
-        """Id of its campaign's period."""
+        """The period id of its campaign."""
         return f"campaign:{self.facts.campaign}"
 
     @property
     def span_s(self) -> tuple[int, int]:
-        """When it begins, and when the last event is published, in its own time, seconds since 1970."""
+        """When the night begins, and when the last event is published, in its own time, seconds since 1970."""
         return int(self.facts.start.timestamp()), self._events[-1][0]
 
     @property
     def length_s(self) -> float:
-        """How long it takes at speed 1: as long as it did."""
+        """How long it takes at speed 1, seconds: as long as the real night."""
         first_s, last_s = self.span_s
         return float(last_s - first_s)
 
     def fingerprint(self) -> str:
-        """A digest of the expected results and the first records, to tell stories apart."""
+        """A digest of the expected results and the first records, which distinguishes stories."""
         first = "\n".join(map(repr, islice(self.records(), 1000)))
         return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
 
     def balances(self) -> list[Publication]:
-        """There is nothing before it."""
+        """None: there is nothing before the night."""
         return []
 
     def records(self) -> Iterator[Publication]:
-        """Yields every record from the start; each is built as it is needed."""
+        """Yields all records from the start; each is built when needed."""
         writer = self._writer
         for published_s, event, is_valid in self._events:
             if is_valid:
@@ -144,7 +144,7 @@ def load_night(name: str, path: Path | None = None) -> NightFacts:
 
     Args:
         name: One of `NIGHTS`.
-        path: Of the file; by default the one in a checkout (`deploy/demo/`), else the copy in the installed package.
+        path: The file; by default the one in a checkout (`deploy/demo/`), else the copy in the installed package.
 
     Raises:
         ExpectedError: It cannot be read or is invalid; one line that names the file.
@@ -199,7 +199,7 @@ def tell_night(facts: NightFacts) -> Night:
 
 
 def _times(facts: NightFacts, rng: random.Random) -> list[int]:
-    """Seconds after the start of each order, in order."""
+    """When each order was placed, seconds after the start, sorted."""
     times: list[int] = []
     before_s, before = 0, 0
     for seconds, orders in facts.curve:
@@ -215,7 +215,7 @@ def _add_mistakes(
     expected: Expected,
     rng: random.Random,
 ) -> None:
-    """Orders placed by mistake, which are voided, and records that are no valid events; none of them counts."""
+    """Adds orders placed by mistake, which are voided, and invalid records; none of them counts."""
     start_s, length_s = int(facts.start.timestamp()), facts.curve[-1][0]
     for number in range(orders + 1, orders + 1 + round(facts.faults.voided * orders)):
         placed = _placed(facts, number, start_s + rng.randrange(length_s), rng)

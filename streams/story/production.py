@@ -1,7 +1,7 @@
 """The production of the story's vehicles: each was built some days before it was first delivered.
 
-The plant's system reports from a date on; what had been built by then is an opening balance. Vehicles built at the end of the
-story are still in stock. The draws are the plant's own, so that orders and deliveries do not depend on them.
+The plant's system reports from some date on; what was built before is an opening balance. Vehicles built at the end of the story are
+still in stock. The plant has its own random numbers, so that orders and deliveries do not depend on them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ProductionLine:
     """What the plant's system reports.
 
     Attributes:
-        events: Every event once, in no particular order.
-        before: Vehicles built before the first report.
+        events: Each event once, in no particular order.
+        before: Number of vehicles built before the first report.
     """
 
     def __init__(self, plant: Plant, story: Sequence[StoryEvent], offset_s: int, rng: random.Random) -> None:
@@ -39,7 +39,7 @@ class ProductionLine:
         for event in _first_deliveries(story):
             self._build(event.vin, event.variant, event.time_s - self._lead_s())
         for number in range(1, plant.stock + 1):
-            # Of those that are built on a day, as many are left at the end as take longer than what is left of the story.
+            # A vehicle is still in stock at the end if its lead time is longer than what remains of the story.
             self._build(f"LNBSU7A10R9{number:06d}", "Standard", self._last_s - int(rng.random() * self._lead_s()))
         for number in range(1, plant.scrapped + 1):
             self._scrap(f"LNBSU7A10R8{number:06d}")
@@ -68,7 +68,7 @@ class ProductionLine:
 
 
 def _first_deliveries(story: Sequence[StoryEvent]) -> Iterator[StoryEvent]:
-    """The first delivery of each vehicle; none of those that were sent by mistake."""
+    """The first delivery of each vehicle, except deliveries sent by mistake."""
     mistakes = {event.voids for event in story if event.kind == VOIDED}
     first: dict[str, StoryEvent] = {}
     for event in story:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-#: Monday to Sunday.
+#: From Monday to Sunday.
 _WEEKDAY_WEIGHTS = (0.93, 0.92, 0.94, 0.97, 1.03, 1.14, 1.07)
 _NOISE = 0.10
 #: A metric starts at this share of the first month's rate.
@@ -19,7 +19,7 @@ _FIRST_DAY_SHARE = 0.15
 
 
 def per_day(volume: Volume, rng: random.Random) -> dict[date, int]:
-    """Units of each date, in date order; every month adds up to its total.
+    """Date → units, in order of date; every month adds up to its total.
 
     Raises:
         ValueError: A month's total cannot be reached with its fixed days and cap.
@@ -55,7 +55,7 @@ def _cap(volume: Volume, day: date, otherwise: int) -> int:
 
 
 def spread_total(total: int, weights: Sequence[float], caps: Sequence[int]) -> list[int]:
-    """Integers in proportion to `weights` that add up to `total`, none above its cap."""
+    """Integers proportional to `weights` that add up to `total`, none above its cap."""
     shares = [0] * len(weights)
     open_at = list(range(len(weights)))
     rest = total
@@ -64,7 +64,7 @@ def spread_total(total: int, weights: Sequence[float], caps: Sequence[int]) -> l
         exact = {at: weights[at] * scale for at in open_at}
         whole = {at: min(int(exact[at]), caps[at] - shares[at]) for at in open_at}
         if not any(whole.values()):
-            # Less than one unit each: the largest remainders get it.
+            # What remains is less than one unit each: the largest remainders get it.
             largest = sorted((at for at in open_at if shares[at] < caps[at]), key=lambda at: (-exact[at], at))
             whole = dict.fromkeys(largest[:rest], 1)
         for at, units in whole.items():
