@@ -1,20 +1,20 @@
 """The web view: pages, JSON and a stream of changes, from the output topics alone.
 
-A separate process (`milestones web`) that reads without a consumer group, so workers do not notice it. It keeps
-serving, marked stale, while workers or brokers are down.
+A separate process (`milestones web`) that reads without a consumer group, so workers do not notice it. While workers or brokers are
+down, it keeps serving pages, marked stale.
 
-    follow.py     output topics → read model          readmodel/   embedded database: typed questions and answers
+    topic_follower.py   output topics → read model    readmodel/   embedded database: typed queries and results
     status.py     health of the service               views/       what each page shows, as models
     orders.py     single orders, from the changelog
     sse.py        changes as server-sent events       api.py       /api/v1: the views as JSON
     rendering.py  templates, languages, themes        pages.py     the views as pages
     filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
     security.py   access control                      app.py, server.py   composition and life cycle
-    rowlines.py   the lines of the table of windows              workbook.py  a table as an Excel file
+    rowlines.py   the lines of the windows table
 
 ## What a template gets
 
-Templates are in `templates/`, one a page:
+Templates are in `templates/`, one per page:
 
 | address | template | `data`, in `streams.web.views` | JSON twin under `/api/v1` |
 | --- | --- | --- | --- |
@@ -35,57 +35,56 @@ Templates are in `templates/`, one a page:
 | `/violations` | `violations.html` | `rejected.ViolationsView` | `/violations` |
 | `/reconciliation` | `reconciliation.html` | `rejected.ReconciliationView` | `/reconciliation` |
 | `/api` | `api.html` | `document`: the OpenAPI document, a dict | `/openapi.json` |
-| any, where several scopes fit what was searched for | `scopes.html` | `wanted`, `links`, `listed` | `/scopes?search=` |
+| any, if several scopes match a search | `scopes.html` | `wanted`, `links`, `listed` | `/scopes?search=` |
 | errors | `error.html` | `code`, `message` | `detail` |
 
-A page and its twin take the same parameters (the models `...Parameters` next to the views), so the address of a page's
-data is `/api/v1` + its own path and query (`/api/v1/now` for `/`). All output is escaped; an undefined name is an error.
-Each page gets
+A page and its twin take the same parameters (the models `...Parameters` next to the views), so the address of a page's data is
+`/api/v1` + its own path and query (`/api/v1/now` for `/`). All output is escaped; an undefined name is an error. Each page gets
 
-- `data`: see above; what the parameters were is mostly in `data.parameters`;
+- `data`: see above; the parameters are usually in `data.parameters`;
 - `status`: `streams.web.status.ServiceStatus`, also on the error page;
 - `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
-- `url(path, **query)`: address of a page, keeps kiosk mode and the earlier moment that is shown (`as_of`); `nav(path)`: the
-  same with scope, metric and period of this page; `found(address)`: an address of the view; `here(**query)`: this page with some of
-  its query replaced (`None` leaves one out), such as `here(lang="zh")`, `here(sort=None)`;
-- `past`: the earlier moment that is shown, `None` is now; `dated`: whether the page can be shown as of one. `status` then has
-  the business clock of that moment;
-- `static("app.js")`: address of a static file, with the hash of its content, cached forever. A file that is imported by
-  another one without it is revalidated on each request (304);
-- `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,
-  no compiled file); the texts in the templates are English;
-- filters `number`, `percent`, `signed`, `day(form)`, `instant(timezone, form)`, see `filters.py`, where more belong; names
-  of things (`metric`, `scope`, `period`, `sentence`, ...) in `names.py`, those of the rarer pages in `terms.py`.
+- `url(path, **query)`: address of a page, keeping kiosk mode and the earlier moment being shown (`as_of`); `nav(path)`: the same,
+  with scope, metric and period of this page; `found(address)`: an address from the view; `here(**query)`: this page with parts of
+  its query replaced (`None` removes one), such as `here(lang="zh")`, `here(sort=None)`;
+- `past`: the earlier moment being shown, `None` is now; `dated`: whether the page can be shown as of a moment. `status` then has the
+  business clock of that moment;
+- `static("app.js")`: address of a static file, with the hash of its content, cached forever. A file imported by another one,
+  without a hash, is revalidated on each request (304);
+- `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start, no compiled
+  file); the texts in the templates are English;
+- filters `number`, `percent`, `signed`, `day(form)`, `instant(timezone, form)`, see `filters.py`, the place for more of them; names
+  of things (`metric`, `scope`, `period`, `sentence`, ...) are in `names.py`, those for less frequent pages in `terms.py`.
 
-A form is a plain GET form. What it leaves empty, and a moment by the business clock (`at`), are turned into the exact
-address by a redirect (`routes.tidied`). A new text needs its Chinese translation: `locale/babel.cfg` says how, and a test checks it.
+Forms are plain GET forms. A redirect (`routes.tidied`) removes empty fields, and turns a moment by the business clock (`at`) into an
+exact one. A new text needs a Chinese translation: `locale/babel.cfg` says how, and a test checks it.
 
-There is no nonce: scripts, styles and data all come from our own files or `/api/v1`. No inline script, no `style`
-attribute, no `<style>`, no event handler attributes; widths and heights that depend on data go into SVG attributes or
-are set by script (`element.style` is allowed). Data for a script: a `data-` attribute, or its address under `/api/v1`.
-`?lang=` and `?theme=` are remembered in cookies (`lang`, `theme`), which a script may set too.
+There is no nonce: scripts, styles and data all come from our own files or `/api/v1`. No inline scripts, `style` attributes, `<style>`
+elements or event handler attributes; widths and heights that depend on data go into SVG attributes or are set by script
+(`element.style` is allowed). Data for a script are in a `data-` attribute, or at an address under `/api/v1`. `?lang=` and `?theme=`
+are remembered in cookies (`lang`, `theme`), which a script may also set.
 
-Work on it with `milestones web --fresh`: templates and static files are then reloaded on each request.
+For development, `milestones web --fresh` reloads templates and static files on each request.
 
 ## Questions
 
-`with web.model.snapshot() as view:` see `streams.web.readmodel`: `view.windows`, `view.milestones`, `view.forecasts`,
-`view.dead_letters`, `view.violations`, `view.statuses()`. Queries of a page belong in `views/`, not in templates.
+`with web.model.snapshot() as view:`, see `streams.web.readmodel`: `view.windows`, `view.milestones`, `view.forecasts`,
+`view.dead_letters`, `view.violations`, `view.statuses()`. The queries of a page belong in `views/`, not in templates.
 
 ## Events
 
-`GET /api/v1/stream?metric=&scope=&period=&rows=` (each but `rows` may be repeated; `period` is how the id of a period
-starts) answers `text/event-stream`. Every `data` is one line of JSON.
+`GET /api/v1/stream?metric=&scope=&period=&rows=` (all but `rows` may be repeated; `period` is a prefix of period ids) answers
+`text/event-stream`. Every `data` is one line of JSON.
 
 | event | data |
 | --- | --- |
 | `hello` | `{}`: the first event for a new client; everything earlier is in the page |
-| `row` | a window row as on the topic; several changes within 0.2 s come as one |
-| `row-gone` | `metric`, `scope`, `period` of a row that was withdrawn |
+| `row` | a window row as on the topic; several changes within 0.2 s are merged |
+| `row-gone` | `metric`, `scope`, `period` of a row that was removed |
 | `milestone` | a milestone event as on the topic |
 | `forecast`, `forecast-withdrawn` | a forecast as on the topic; its `key` |
-| `status` | `ServiceStatus` as `/api/v1/status`, every second: none for 4 s means that the page is stale |
-| `reset` | `{}`: load the page's data again (the reader has started over, or the client was away too long) |
+| `status` | `ServiceStatus` as at `/api/v1/status`, every second: if none comes for 4 s, the page is stale |
+| `reset` | `{}`: reload the page's data (the reader has started over, or the client was away too long) |
 
-Ids let a browser that was briefly disconnected resume where it was (`Last-Event-ID`, done by `EventSource` itself).
+Ids let a briefly disconnected browser resume where it was (`Last-Event-ID`, which `EventSource` sends by itself).
 """

@@ -1,4 +1,4 @@
-"""`/api/v1`: everything the pages show, as JSON, and the stream of changes."""
+"""`/api/v1`: everything that the pages show, as JSON, and the stream of changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ that event. A client that does not keep up is let go and may connect again."""
 
 
 class StreamParameters(Parameters):
-    """Rows of any of these metrics and scopes, whose period's id starts with any of these; `rows=false` for none."""
+    """Rows with any of these metrics and scopes, and a period id that starts with any of these; `rows=false` for none."""
 
     metric: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
     scope: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
@@ -80,12 +80,12 @@ def router(web: Web) -> APIRouter:
 
 
 def _answer(view: BaseModel) -> Response:
-    # Encoded by the model: the framework would first convert a thousand rows to dictionaries.
+    # Encoded by the model, since the framework would first convert a thousand rows to dictionaries.
     return _json(view.model_dump_json())
 
 
 def _json(text: str) -> Response:
-    # Weak: it is the same answer however it is compressed.
+    # Weak, since it is the same answer however it is compressed.
     etag = f'W/"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"'
     return Response(text, media_type="application/json", headers={"cache-control": "no-cache", "etag": etag})
 
@@ -328,7 +328,7 @@ def _require(problem: orders.NotKnown | None) -> None:
 
 
 class CheckParameters(Parameters):
-    """`topic`: the name of the topic that all the events are on; else each is on that of its type."""
+    """`topic`: the name of the topic that all events are on; by default each is on that of its type."""
 
     topic: Text = ""
 
@@ -367,10 +367,10 @@ def _add_check(routes: APIRouter, web: Web) -> None:
 
 
 def _judged(checker: EventChecker, content: bytes, topic: str) -> str:
-    """Raises `ValueError` where there are no events, or no such topic."""
+    """The verdicts as JSON; raises `ValueError` if there are no events, or no such topic."""
     if not content.strip():
         raise ValueError("no events; send JSON, an event a line or an array")
-    # Nothing is unpacked: a little that is compressed may be very much.
+    # Nothing is decompressed: a small compressed body may expand to a huge one.
     lines = checker.lines(content, unpacks=False)
     if len(lines) > _MOST_CHECKED:
         raise HTTPException(413, f"{len(lines):,} events; at most {_MOST_CHECKED:,} at once")
@@ -385,7 +385,7 @@ def _from_snapshot(
     lines: Callable[[Snapshot, windows.WindowsParameters], Iterator[str]],
     parameters: windows.WindowsParameters,
 ) -> Iterator[str]:
-    """Lines generated while sending, from one snapshot.
+    """Lines generated from one snapshot while they are sent.
 
     Raises:
         NotReadYetError: Not everything has been read yet; raised before the first line.

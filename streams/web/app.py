@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER: Final = Path(__file__).parent
-#: Pages are compressed on each request: level 4 takes twice as long and saves three percent.
+#: Pages are compressed on each request; level 4 would take twice as long and save three percent.
 _GZIP_LEVEL: Final = 1
 
 
@@ -55,10 +55,10 @@ class WebApplication:
     """The web view.
 
     Attributes:
-        asgi: To be served.
-        hub: Must be closed before the server is asked to end.
+        asgi: The ASGI application to serve.
+        hub: To be closed before the server is asked to end.
         web: Its parts.
-        failures: Background tasks that have ended; the server must then end.
+        failures: Background tasks that have ended; then the server must end, too.
     """
 
     asgi: ASGIApp
@@ -68,12 +68,12 @@ class WebApplication:
 
 
 def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> WebApplication:
-    """Creates the web view, which starts following the topics when it is served.
+    """Creates the web view; it starts following the topics when it is served.
 
     Args:
-        settings: Of the cluster and of the web view.
-        access: Who may ask.
-        fresh: Reload templates and static files, for development.
+        settings: The settings of the cluster and of the web view.
+        access: Who has access.
+        fresh: Whether to reload templates and static files on each request, for development.
     """
     zone, payloads = BusinessZone(settings.timezone, settings.day_starts_hour), settings.web_show_payloads
     vins, place = settings.web_show_vins, kept_folder(settings)
@@ -98,7 +98,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
         closing = False
 
         def note_end(task: asyncio.Task[None]) -> None:
-            # If a background task fails, the server ends: no page is better than one that never changes.
+            # If a background task fails, the server ends: no page is better than a page that never changes.
             if not closing:
                 error = asyncio.CancelledError() if task.cancelled() else task.exception()
                 logger.error("the %s has ended", task.get_name(), exc_info=error)
@@ -138,7 +138,7 @@ def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:
     @cache
     def document() -> dict[str, Any]:
         made = app.openapi()
-        # Where no token is set, none is asked for, so clients may leave it out.
+        # Without a token in the settings, clients need none.
         bearer = {"type": "http", "scheme": "bearer", "description": "web_token, where one is set"}
         made.setdefault("components", {})["securitySchemes"] = {"token": bearer}
         return {**made, "servers": [{"url": "/"}], "security": [{}, {"token": []}]}
@@ -198,7 +198,7 @@ def _add_errors(app: FastAPI, web: Web) -> None:
 
     @app.exception_handler(Exception)
     def broken(request: Request, _error: Exception) -> Response:
-        # The framework logs the error; the error page must not fail too.
+        # The framework logs the error; the error page itself must not fail.
         return PlainTextResponse(f"{request.url.path} could not be answered; the log says why\n", 500)
 
 
@@ -216,14 +216,14 @@ def _reading_line(status: ServiceStatus) -> str:
 
 
 class _Timed:
-    """Measures response times by route, without streams."""
+    """Measures response times by route, except for streams."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
+        """Passes on the request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

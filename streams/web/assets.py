@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _CHECKED: Final = "no-cache"
-#: What compressing does not make smaller.
+#: File types that compression does not make smaller.
 _PACKED: Final = frozenset((".png", ".jpg", ".woff2", ".ico", ".webp"))
-#: Content types that must not depend on the tables of the machine.
+#: Content types that must not depend on the machine's configuration.
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -42,11 +42,11 @@ class _Asset:
 
 
 class Assets:
-    """Everything under a folder.
+    """All files under a folder.
 
     Args:
-        folder: Of the files.
-        fresh: Read the files again on each request, for development.
+        folder: The folder.
+        fresh: Whether to reread the files on each request, for development.
     """
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
@@ -55,7 +55,7 @@ class Assets:
         self._assets = self._load()
 
     def url(self, name: str) -> str:
-        """Address of a file, with the version of its content.
+        """The address of a file, with the version of its content.
 
         Raises:
             KeyError: There is no such file.
@@ -65,7 +65,7 @@ class Assets:
         return f"/static/{name}?v={self._assets[name].version}"
 
     def respond(self, name: str, request: Request) -> Response:
-        """The file; without the version of its content in the address, the browser revalidates each time."""
+        """The file; if the address lacks the version of its content, the browser revalidates it each time."""
         asset = self._assets.get(name)
         if asset is None:
             return PlainTextResponse("there is no such file\n", 404)

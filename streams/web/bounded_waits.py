@@ -1,4 +1,4 @@
-"""Bounded waiting for Kafka clients, which swallow cancellations in places."""
+"""Bounded waits for Kafka clients, which sometimes swallow cancellations."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
 
     Raises:
         TimeoutError: It took too long.
-        ConnectionError: It was cancelled from within: a client that loses its connection cancels its own tasks, which must
-            not look like a cancellation of the caller.
+        ConnectionError: It was cancelled from within: a client that loses its connection cancels its own tasks, which must not look
+            like a cancellation of the caller.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -38,7 +38,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
 
 
 async def ended(tasks: Sequence[asyncio.Task[object]]) -> None:
-    """Cancels tasks repeatedly; one that does not end within two seconds is abandoned."""
+    """Cancels tasks, repeatedly; one that does not end within two seconds is abandoned."""
     for _ in range(_TRIES):
         pending = [task for task in tasks if not task.done()]
         if not pending:
@@ -51,6 +51,6 @@ async def ended(tasks: Sequence[asyncio.Task[object]]) -> None:
 
 
 def _heard(task: asyncio.Future[Any]) -> None:
-    """Retrieves an error that is no longer awaited."""
+    """Retrieves the error of a task that is no longer awaited, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()

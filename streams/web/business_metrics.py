@@ -1,7 +1,7 @@
-"""What Prometheus can scrape of the business: counts of today, targets, milestones, silent sources.
+"""Business metrics for Prometheus: today's counts, targets, milestones, silent sources.
 
-Labels are bounded: where there are more scopes, targets or sources than a monitoring system should be given, the greatest,
-those that end first and the longest silent are given, and a separate metric says how many are left out.
+Labels are bounded: if there are more scopes, targets or sources than a monitoring system should get, only the greatest scopes, the
+targets that end first and the sources silent longest are included, and a separate metric says how many are left out.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from streams.web.readmodel import Snapshot
     from streams.web.status import ServiceStatus
 
-#: Scopes, targets and sources at most.
+#: The most scopes, targets and sources, each.
 MOST: Final = 100
 
 
 def families(view: Snapshot, status: ServiceStatus, reckoning: Reckoning) -> list[Family]:
-    """The numbers of one moment; none before everything has been read.
+    """The metrics at one moment; none before everything has been read.
 
     Args:
         view: What has been read.
-        status: How the service is.
+        status: The status of the service.
         reckoning: When weeks and years begin.
     """
     if not status.reader.rebuilt:

@@ -1,4 +1,4 @@
-"""Answers that a client has already are not sent again: `If-None-Match` and 304."""
+"""Does not resend answers that a client already has: `If-None-Match` and 304."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class Conditional:
-    """Sends 304 without a body where the answer's `ETag` is one of those that the client has; an ASGI application."""
+    """Sends 304 without a body if the client already has the answer with this `ETag`; an ASGI application."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
+        """Passes on the request."""
         had = b"".join(value for name, value in scope.get("headers", ()) if name == b"if-none-match")
         if scope["type"] != "http" or not had:
             await self._app(scope, receive, send)

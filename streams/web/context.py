@@ -33,7 +33,7 @@ class Web:
     metrics: Metrics = field(default_factory=Metrics)
 
     def status(self) -> ServiceStatus:
-        """How the service is now."""
+        """The current status of the service."""
         with self.model.snapshot() as view:
             return service_status(view, self.state, self.settings)
 
@@ -44,5 +44,5 @@ class Web:
 
     @property
     def holidays(self) -> tuple[HolidayYear, ...]:
-        """What is known of holidays and working weekend days."""
+        """The known holidays and working weekend days."""
         return holiday_years(self.settings.calendar_name)

@@ -1,7 +1,7 @@
-"""How templates write numbers, dates and instants in a language.
+"""Template filters that write numbers, dates and instants in a language.
 
-Their results are cached: a page of a thousand rows needs the same few thousand texts repeatedly, and formatting one with Babel
-takes longer than rendering its cell.
+Results are cached: a page of a thousand rows needs the same few thousand texts repeatedly, and formatting one with Babel takes longer
+than rendering its cell.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _REMEMBERED: Final = 50_000
 _FEW_AIMS: Final = 2
 _COMPACT_FROM: Final = 100_000
 _NOTHING: Final = "\u2013"
-#: Fields of a date, which each language puts in its order: Oct 7; Mon, Oct 7.
+#: Fields of a date, which each language orders in its own way: Oct 7; Mon, Oct 7.
 _SKELETONS: Final = ("MMMd", "MMMEd")
-#: Forms of digits only, which are the same in all our languages; Python writes them five times as fast as Babel.
+#: Forms with digits only, the same in all our languages; Python writes them five times as fast as Babel.
 _DIGITS: Final = {
     "yyyy-MM-dd HH:mm:ss": "%Y-%m-%d %H:%M:%S",
     "yyyy-MM-dd HH:mm": "%Y-%m-%d %H:%M",
@@ -40,11 +40,11 @@ _DIGITS: Final = {
 
 
 def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[..., Any]]:
-    """The filters of a language: those here, and the names of things in `names.py`.
+    """The filters for a language: those here, and the names of things in `names.py`.
 
     Args:
         locale: Such as `en`.
-        gettext: Translates a text of ours.
+        gettext: Translates one of our texts.
     """
 
     @lru_cache(maxsize=_REMEMBERED)
@@ -59,9 +59,9 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     @lru_cache(maxsize=_REMEMBERED)
     def day(value: str | date | None, form: str = "medium") -> str:
-        """`"2024-10-07" | day`: Oct 7, 2024; the form is one of Babel's, a pattern of one field, or one of `_SKELETONS`.
+        """`"2024-10-07" | day`: Oct 7, 2024; the form is one of Babel's, a pattern with one field, or one of `_SKELETONS`.
 
-        Patterns of several fields only suit one language.
+        Patterns with several fields would only suit one language.
         """
         if value is None:
             return _NOTHING
@@ -72,9 +72,9 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
-        """A time in a time zone, of RFC 3339 text or milliseconds since 1970.
+        """A time in a time zone, given as RFC 3339 text or milliseconds since 1970.
 
-        Times of digits have their offset, as on the command line: 2024-10-07 21:10:44+08:00.
+        Times in digits include their offset, as on the command line: 2024-10-07 21:10:44+08:00.
         """
         if value is None:
             return _NOTHING
@@ -111,7 +111,7 @@ def _local(value: str | float, timezone: str) -> datetime:
 
 
 def _digits(moment: datetime, form: str) -> str:
-    """A time of digits with its offset; a date has none."""
+    """A time in digits with its offset; dates have none."""
     offset = f"{moment:%z}"
     return moment.strftime(_DIGITS[form]) + (f"{offset[:3]}:{offset[3:5]}" if "HH" in form else "")
 
@@ -122,7 +122,7 @@ def _share(value: float, *, locale: str) -> str:
 
 
 def _compact(value: float, *, locale: str) -> str:
-    """`1034567 | compact`: 1.03M, 103\u4e07; numbers that fit into a cell of the calendar stay whole."""
+    """`1034567 | compact`: 1.03M, 103\u4e07; numbers that fit into a calendar cell stay whole."""
     if value < _COMPACT_FROM:
         return str(format_decimal(value, locale=locale))
     digits = 0 if value < 10 * _COMPACT_FROM or locale == "zh" else 2
@@ -130,23 +130,23 @@ def _compact(value: float, *, locale: str) -> str:
 
 
 def sum_of(counts: Iterable[int | None]) -> int | None:
-    """The sum; `None` where one of the counts is not known."""
+    """The sum; `None` if one of the counts is unknown."""
     known = list(counts)
     return None if None in known else sum(count or 0 for count in known)
 
 
 def natural(scope: str) -> list[tuple[int, str]]:
-    """Orders ids as people do: `CN-2` before `CN-11`."""
+    """A key that sorts ids as people do: `CN-2` before `CN-11`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", scope) if part]
 
 
 def _by_name(rows: Sequence[RankedCount]) -> list[RankedCount]:
-    """In the order of their names, numbers in them by their values."""
+    """Sorted by name, with numbers in names by value."""
     return sorted(rows, key=lambda row: natural(row.scope))
 
 
 def _telling_aims(aims: Sequence[Aim]) -> list[Aim]:
-    """All targets; of more than two, in order of value, the last that was reached and the next."""
+    """The targets to show: all or, if there are more than two, by value the last one reached and the next."""
     if len(aims) <= _FEW_AIMS:
         return list(aims)
     reached, open_ = [aim for aim in aims if aim.reached], [aim for aim in aims if not aim.reached]

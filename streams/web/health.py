@@ -1,8 +1,8 @@
 """Probes and metrics.
 
-`/healthz`: the process answers. `/readyz`: the read model is complete, or was so less than `web_lag_limit_s` ago. Use it as an
-orchestrator's start-up probe, which waits for a new process to be rebuilt. As a readiness probe it would take the pages down
-during an outage of the brokers, when they are still useful, marked stale.
+`/healthz`: the process answers. `/readyz`: the read model is complete, or was less than `web_lag_limit_s` ago. Use the latter as an
+orchestrator's start-up probe, to wait until a new process has read everything. As a readiness probe it would take the pages down
+while the brokers are down, when they are still useful, marked stale.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Metrics:
-    """Requests: how many by route and status, how long they took."""
+    """Counts requests by route and status, and how long they took."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -29,14 +29,14 @@ class Metrics:
         self._seconds: dict[str, float] = defaultdict(float)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered; `route` is a pattern, because the number of paths is unbounded."""
+        """Notes an answered request; `route` is a pattern, because the number of paths is unbounded."""
         with self._lock:
             self._requests[route, status] += 1
             self._buckets[route][bisect_left(_BUCKETS_S, seconds)] += 1
             self._seconds[route] += seconds
 
     def text(self, status: ServiceStatus, hub: Hub, business: Iterable[Family] = ()) -> str:
-        """Everything, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         lines: list[str] = []
         for name, kind, meaning, samples in [*_state(status), *_streams(hub), *business]:
             lines += _family(name, kind, meaning, samples)

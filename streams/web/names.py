@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneData
 
 _NOTHING: Final = "\u2013"
-#: Kinds that only the end of a period decides: on which date their unit came is no news.
+#: Kinds that are decided only at the end of a period: the date of their unit is of no interest.
 _AT_THE_END: Final = ("record", "scope_share", "leader")
 
 
@@ -33,14 +33,14 @@ class Names:
 
     Attributes:
         locale: Such as `en`.
-        gettext: Translates a text of ours.
+        gettext: Translates one of our texts.
     """
 
     locale: str
     gettext: Callable[[str], str]
 
     def filters(self) -> dict[str, Callable[..., str]]:
-        """By the name that templates use."""
+        """The filters by the names that templates use."""
         return {
             "metric": self.metric,
             "scope": self.scope,
@@ -143,7 +143,7 @@ class Names:
         }.get(value) or value.replace("-", " ").capitalize()
 
     def kind(self, value: str) -> str:
-        """Of a milestone, such as `first`: First ever."""
+        """The kind of a milestone: `first`: First ever."""
         _ = self.gettext
         return {
             "threshold": _("Threshold"),
@@ -163,7 +163,7 @@ class Names:
         }.get(value, value)
 
     def happening(self, value: str) -> str:
-        """Of a type of milestone event, such as `milestone.raised.v1`: Raised."""
+        """The type of a milestone event: `milestone.raised.v1`: Raised."""
         _ = self.gettext
         return {
             "milestone.raised.v1": _("Raised"),
@@ -175,12 +175,12 @@ class Names:
         }.get(value, value)
 
     def window_status(self, value: str) -> str:
-        """Of a row, such as `open`: Open."""
+        """The status of a row: `open`: Open."""
         _ = self.gettext
         return {"open": _("Open"), "provisional": _("Provisional"), "closed": _("Closed")}.get(value, value)
 
     def stale_reason(self, value: str) -> str:
-        """Why the numbers may be old, such as `broker`."""
+        """Why the numbers may be old: `broker`: Kafka does not answer."""
         _ = self.gettext
         return {
             "rebuilding": _("the page's data is being read"),
@@ -193,7 +193,7 @@ class Names:
         }.get(value, value)
 
     def forecast_state(self, value: str) -> str:
-        """Of a forecast, such as `ahead`: Ahead of plan."""
+        """The state of a forecast: `ahead`: Ahead of plan."""
         _ = self.gettext
         return {
             "upcoming": _("Not begun"),
@@ -204,7 +204,7 @@ class Names:
         }.get(value, value)
 
     def day_sort(self, value: str | int) -> str:
-        """Of a date: `holiday`, or a number of `UsualDay.sort`."""
+        """The type of a date: `holiday`, or a number as in `UsualDay.sort`."""
         _ = self.gettext
         if isinstance(value, int) and 0 <= value < 7:
             return str(format_date(date(2024, 1, 1 + value), "EEEE", locale=self.locale))
@@ -228,7 +228,7 @@ class Names:
         )
 
     def sentence(self, data: MilestoneData) -> str:
-        """What has happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
+        """What happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
         sentence = self._sentence(data)
         if data.after_s is not None and data.kind not in _AT_THE_END:
             parts = {"sentence": sentence, "length": self.length(data.after_s)}
@@ -239,8 +239,8 @@ class Names:
         return self.gettext("%(sentence)s, on %(date)s") % {"sentence": sentence, "date": day}
 
     def length(self, after_s: float) -> str:
-        """How long after the start of a campaign: such as 27 minutes, or 26 minutes 43 seconds."""
-        is_chinese = self.locale == "zh"  # which writes no spaces there, and whose long names are incomplete
+        """How long after the start of a campaign, such as 27 minutes, or 26 minutes 43 seconds."""
+        is_chinese = self.locale == "zh"  # no spaces there, and the long names are incomplete
         return ("" if is_chinese else " ").join(
             str(format_unit(number, f"duration-{unit}", length="short" if is_chinese else "long", locale=self.locale))
             for number, unit in length_of(after_s)
@@ -305,7 +305,7 @@ class Names:
         return _("%(line)s or more in a %(window)s") % parts
 
     def _alert(self, data: MilestoneData) -> str:
-        """Into which what is expected of a target is put, or why the alert about that has ended."""
+        """The sentence pattern of an alert: what is expected of a target, or why the alert has ended."""
         _ = self.gettext
         if data.ended == "gone":
             return _("%(what)s: the target of %(line)s, %(when)s, is no longer watched")
@@ -360,7 +360,7 @@ class Names:
         return _("the target of %(line)s is expected to be missed")
 
     def _expected(self, data: MilestoneData) -> dict[str, str]:
-        """What an alert about a forecast says of it."""
+        """The parts of the sentence of an alert about a forecast."""
         told = data.forecast
         if data.silence is not None:
             since = datetime.fromisoformat(data.silence.since)
@@ -380,7 +380,7 @@ class Names:
         }
 
     def _comparison(self, data: MilestoneData, parts: dict[str, str]) -> str:
-        """The sentence of a kind that other periods or scopes decide as well."""
+        """The sentence for a kind that also depends on other periods or scopes."""
         _ = self.gettext
         if data.kind in ("scope_share", "leader"):
             return self._among_scopes(data) % parts
@@ -405,7 +405,7 @@ class Names:
         return text % {**parts, "row": self._in_a_row(data)}
 
     def _comparison_rule(self, data: MilestoneData, parts: dict[str, str]) -> str:
-        """What had to happen, for such a kind."""
+        """What had to happen for such a kind."""
         _ = self.gettext
         if data.kind == "scope_share":
             return _("%(share)s of all or more") % {"share": self._percent(data.share or 0)}
@@ -417,7 +417,7 @@ class Names:
         return text % {**parts, "row": self._in_a_row(data)}
 
     def _among_scopes(self, data: MilestoneData) -> str:
-        """Into which what, count and period are put."""
+        """The sentence pattern for kinds that compare scopes."""
         _ = self.gettext
         if data.kind == "scope_share":
             text = _("%(what)s were %(share)s of all or more, %(when)s: %(count)s of %(number)s")
@@ -433,7 +433,7 @@ class Names:
         return text % {**found, "what": "%(what)s", "when": "%(when)s", "count": "%(count)s"}
 
     def _compared(self, data: MilestoneData) -> dict[str, str]:
-        """How many times what was reached."""
+        """The factor, and what it is a multiple of."""
         return {
             "factor": str(format_decimal(data.factor or 0, "#,##0.####", locale=self.locale)),
             "count": self._number(data.compared_count),

@@ -1,4 +1,4 @@
-"""Looks orders up for the pages: follows the ledger's changelog in the background, and answers from other threads."""
+"""Looks up orders for the pages: follows the ledger's changelog in the background, and answers other threads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NO_VEHICLES: Final = "vehicles are not looked up here; web_show_vins = true all
 _READ_INTERVAL_S: Final = 2.0
 _KEEP_INTERVAL_S: Final = 60.0
 _RETRY_S: Final = 3.0
-#: How long a question waits for an answer before it is told that there is none yet.
+#: How long a query waits before it is answered that there is no result yet.
 _PATIENCE_S: Final = 4.0
 _OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 
@@ -46,7 +46,7 @@ _OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 class OrdersNotKnownError(HTTPException):
     """Orders cannot be looked up now; `detail` says why, and `done` of `total` offsets have been read.
 
-    With a `reason` it is the earlier moment that cannot be told, and asking again does not help.
+    With a `reason`, it is the earlier moment that cannot be reconstructed, and asking again does not help.
     """
 
     def __init__(self, why: str, done: int = 0, total: int = 0, reason: Reason | None = None) -> None:
@@ -58,10 +58,10 @@ class OrdersNotKnownError(HTTPException):
 
 
 class Orders:
-    """Orders, for the pages.
+    """Answers queries about orders.
 
     Args:
-        settings: Of the cluster, and of what may be shown.
+        settings: The settings of the cluster, and of what may be shown.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,7 +69,7 @@ class Orders:
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
-        #: The settings with the campaigns that the ledger counts, and whether it has said which.
+        #: The settings with the campaigns that the ledger counts; and whether it has said which.
         self.counted_by = settings
         self.knows_campaigns = False
         self._calendar = calendar_of(settings)
@@ -77,7 +77,7 @@ class Orders:
 
     @property
     def vins_shown(self) -> bool:
-        """Whether identifiers of vehicles may be shown and looked for."""
+        """Whether vehicle identifiers may be shown and searched."""
         return self._settings.web_show_vins
 
     async def run(self) -> None:
@@ -108,7 +108,7 @@ class Orders:
             await asyncio.sleep(_READ_INTERVAL_S)
 
     def _count_by(self, settings: Settings) -> None:
-        """Tells orders by these campaigns from now on: what is being told meanwhile is told by the former ones."""
+        """Uses these campaigns from now on; queries already running use the former ones."""
         self.knows_campaigns = True
         if settings.campaigns != self.counted_by.campaigns:
             self.counted_by = settings
@@ -125,8 +125,8 @@ class Orders:
         """Everything about an order.
 
         Args:
-            order_id: Its number.
-            status: How the service is: whether events wait.
+            order_id: The order number.
+            status: The status of the service, for whether events are waiting.
             letters: Its rejected records.
             as_of_us: Only what had been appended to the sources by then, microseconds since 1970; `None` is now.
 
@@ -172,7 +172,7 @@ class Orders:
             raise OrdersNotKnownError(_NO_VEHICLES)
         if as_of_us is None:
             return story
-        # Copies are only counted, without their times; and what would correct it depends on what has come since.
+        # Copies are only counted, their times are unknown; and what would correct it depends on what has come since.
         events = [event.model_copy(update={"correction": None}) for event in story.events]
         return story.model_copy(update={"events": events, "copies_in_partition": None})
 
@@ -180,7 +180,7 @@ class Orders:
         """Numbers of the orders of a vehicle.
 
         Raises:
-            OrdersNotKnownError: Orders cannot be looked up now, or not by vehicles.
+            OrdersNotKnownError: Orders cannot be looked up now, or not by VIN.
         """
         if not self.vins_shown:
             raise OrdersNotKnownError(_NO_VEHICLES)
@@ -195,7 +195,7 @@ class Orders:
         return self._asked(lambda finder: finder.orders_with(event_id=event_id))
 
     def has(self, order_id: str) -> bool:
-        """Whether the ledger has an order of this number.
+        """Whether the ledger has an order with this number.
 
         Raises:
             OrdersNotKnownError: Orders cannot be looked up now.
@@ -213,8 +213,8 @@ class Orders:
         Args:
             metric: Such as `deliveries`.
             scope: Such as `model=SU7`.
-            day: Business date.
-            with_rows: As of `Teller.units_on`.
+            day: The business date.
+            with_rows: As in `Teller.units_on`.
 
         Raises:
             OrdersNotKnownError: Orders cannot be looked up now.
@@ -230,7 +230,7 @@ class Orders:
         return self._asked(found)
 
     def dates_of(self, period: str) -> tuple[date, date] | None:
-        """The first and the last date of a period; `None` where it is not counted."""
+        """The first and the last date of a period; `None` if it is not counted."""
         try:
             found = self._calendar.period(period)
         except ValueError:
@@ -245,14 +245,14 @@ class Orders:
         as_of_us: int,
         with_rows: Collection[str] | None = None,
     ) -> list[DayUnit]:
-        """The units of a metric and scope between two dates by time and id, of what had been appended to the sources.
+        """The units of a metric and scope between two dates, by time and id, from what had been appended to the sources.
 
         Args:
             metric: Such as `deliveries`.
             scope: Such as `model=SU7`.
-            dates: The first and the last.
-            as_of_us: The last append time, microseconds since 1970.
-            with_rows: As of `Teller.units_within`.
+            dates: The first and the last date.
+            as_of_us: The last append time that counts, microseconds since 1970.
+            with_rows: As in `Teller.units_within`.
 
         Raises:
             OrdersNotKnownError: Orders cannot be looked up now, or not as of then.
@@ -279,7 +279,7 @@ class Orders:
             )
 
     def _asked(self, work: Callable[[Finder], Coroutine[Any, Any, T]], late: Reason | None = None) -> T:
-        """The answer of the finder, asked from another thread; `late` is the reason if it takes too long."""
+        """The finder's answer, for another thread; `late` is the reason to give if it takes too long."""
         finder, loop = self._finder, self._loop
         if finder is None or loop is None:
             raise OrdersNotKnownError(self._problem or "orders cannot be looked up yet")
@@ -298,7 +298,7 @@ class Orders:
 
 
 def reach_of(status: ServiceStatus) -> Reach:
-    """How far what the ledger has goes, by what its workers have reported."""
+    """How complete the ledger's data are, by what its workers have reported."""
     rebuilding = [each.partition for each in status.partitions if each.rebuilding]
     copies = {each.partition: sum(books.duplicates for books in each.books.values()) for each in status.partitions}
     waiting = None if status.lag is None else Waiting(status.lag, None if status.lag else 0)

@@ -1,4 +1,4 @@
-"""Routes of the pages: each renders the same view that its JSON twin under `/api/v1` answers."""
+"""The routes of the pages: each renders the same view that its JSON twin under `/api/v1` returns."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 class Render(Protocol):
-    """Makes a page."""
+    """Renders a page."""
 
     def __call__(
         self, name: str, request: Request, make: Callable[[Ask], object], as_of: str | None = None
     ) -> Response:
-        """The answer; `as_of` is the moment that the page is about, `None` of one that is always of now."""
+        """The response; `as_of` is the moment to show, `None` for pages that always show now."""
 
 
 def router(web: Web) -> APIRouter:
@@ -55,7 +55,7 @@ def router(web: Web) -> APIRouter:
         return web.pages.render(name, Visitor(request), context)
 
     def choose(request: Request, unknown: UnknownScopeError, ask: Ask) -> Response:
-        """Where scopes are searched for, one is led to the only one that fits, or chooses among several."""
+        """After a search for scopes: redirects to the only match, or offers a choice among several."""
         if ask.view.windows.scope_count() <= LISTED_SCOPES:
             raise unknown
         links = [(scope, replaced(request, unknown.wanted, scope)) for scope in unknown.alike]

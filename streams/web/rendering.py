@@ -1,4 +1,4 @@
-"""Pages: Jinja2 templates with everything escaped, the reader's language, theme and kiosk mode."""
+"""Renders pages: Jinja2 templates with everything escaped, the reader's language, theme and kiosk mode."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class Visitor:
 
     @cached_property
     def kiosk(self) -> bool:
-        """For a wall: without navigation."""
+        """Whether to leave out the navigation, for a display on a wall."""
         return self.request.query_params.get("kiosk") == "1"
 
     @cached_property
     def as_of(self) -> str:
-        """The earlier moment that is asked for, and that links keep; empty is now, or what is no instant."""
-        # A plus sign that was not escaped arrives as a space.
+        """The earlier moment that is requested, and that links keep; empty for now, or if it is not an instant."""
+        # An unescaped plus sign arrives as a space.
         text = self.request.query_params.get("as_of", "").strip().replace(" ", "+")
         try:
             parse_instant(text)
@@ -74,14 +74,14 @@ class Visitor:
         return text
 
     def remember(self, response: HTMLResponse) -> None:
-        """Lets the browser remember what the address has asked for."""
+        """Makes the browser remember preferences given in the address."""
         for name, known in (("lang", LOCALES), ("theme", THEMES)):
             wanted = self.request.query_params.get(name)
             if wanted is not None and wanted in known:
                 response.set_cookie(name, wanted, max_age=_YEAR_S, samesite="strict")
 
     def url(self, path: str, **query: object) -> str:
-        """Address of a page; `None` values are left out, kiosk mode and the moment that is shown are kept."""
+        """The address of a page; `None` values are left out, kiosk mode and the moment being shown are kept."""
         return page_url(path, query, kiosk=self.kiosk, as_of=self.as_of)
 
     def subject(self, data: object) -> Subject:
@@ -90,17 +90,17 @@ class Visitor:
         return Subject.of(self.request.url.path, {name: given.getlist(name) for name in given}, data)
 
     def found(self, address: str) -> str:
-        """An address that was found, with kiosk mode and the moment that is shown."""
+        """An address from the view, with kiosk mode and the moment being shown."""
         more = [("kiosk", "1")] * self.kiosk + [("as_of", self.as_of)] * bool(self.as_of)
         return address + ("&" if "?" in address else "?") * bool(more) + urlencode(more)
 
     def pairs(self, *without: str) -> list[tuple[str, str]]:
-        """The query of this page, for the hidden fields of a form that changes something else."""
+        """This page's query, for the hidden fields of a form that changes something else."""
         left = {*without, "lang", "theme", "after", "before"}
         return [pair for pair in parse_qsl(self.request.url.query) if pair[0] not in left]
 
     def here(self, **query: object) -> str:
-        """Address of this page with some of its query replaced; `None` leaves one out."""
+        """The address of this page with parts of its query replaced; `None` removes one."""
         kept = [
             pair
             for pair in parse_qsl(self.request.url.query)
@@ -114,10 +114,10 @@ class Pages:
     """Renders templates.
 
     Args:
-        folder: Has `templates/` and `locale/LANG/LC_MESSAGES/messages.po`.
+        folder: The folder with `templates/` and `locale/LANG/LC_MESSAGES/messages.po`.
         assets: For the addresses of static files.
-        fresh: Reload templates when they change, for development.
-        period_kinds: Kinds of period that are counted, as forms offer them.
+        fresh: Whether to reload changed templates, for development.
+        period_kinds: The kinds of period that are counted, offered in forms.
         day_starts: Local hour at which a business day begins.
     """
 
@@ -139,13 +139,13 @@ class Pages:
 
     @cached_property
     def names(self) -> list[Names]:
-        """What things are called, in each language."""
+        """The names of things in each language."""
         return [Names(locale, _translations(self._folder, locale).gettext) for locale in LOCALES]
 
     def prepare(self) -> None:
-        """Loads every template in every language, so that no reader has to wait for it (a fifth of a second).
+        """Loads every template in every language, so that readers need not wait for it (a fifth of a second).
 
-        Runs in a thread; until it is done, a reader waits for the template of one page.
+        Runs in a thread; until it is done, readers wait for the template of their page.
         """
         for locale in () if self._fresh else LOCALES:
             environment = self._environment(locale)
@@ -156,9 +156,9 @@ class Pages:
         """A page in the reader's language.
 
         Args:
-            name: Of the template.
-            visitor: Who reads it.
-            context: For the template; see `streams.web` for what is there besides.
+            name: The template's name.
+            visitor: The reader.
+            context: Variables for the template; see `streams.web` for those it gets anyway.
             status: HTTP status.
         """
         template = self._environment(visitor.locale).get_template(name)
@@ -184,9 +184,9 @@ class Pages:
         """The page that asks for the token, in the reader's language.
 
         Args:
-            scope: Of the request.
+            scope: The ASGI scope of the request.
             asked: Its query, without the token.
-            wrong: Whether a token was given, and was not the right one.
+            wrong: Whether a wrong token was given.
         """
         visitor = Visitor(Request(scope))
         template = self._environment(visitor.locale).get_template("login.html")
@@ -218,7 +218,7 @@ class Pages:
 
 
 def _translations(folder: Path, locale: str) -> NullTranslations:
-    """The catalogue of a language; without one, the texts of the templates themselves."""
+    """The catalogue of a language; if there is none, texts stay as in the templates."""
     path = folder / "locale" / locale / "LC_MESSAGES" / "messages.po"
     if not path.exists():
         return NullTranslations()
@@ -231,7 +231,7 @@ def _translations(folder: Path, locale: str) -> NullTranslations:
 
 @lru_cache(maxsize=1024)
 def _accepted(header: str) -> str:
-    """The first of our languages that the browser accepts, by its preference."""
+    """The one of our languages that the browser prefers."""
     wanted = []
     for number, part in enumerate(header.split(",")[:20]):
         name, _, quality = part.strip().partition(";q=")

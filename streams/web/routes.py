@@ -1,4 +1,4 @@
-"""What pages and API share: each view is made from one snapshot by the same function."""
+"""What pages and API share: both make each view from one snapshot with the same function."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MilestonePath = Annotated[str, Path(max_length=1024, examples=["deliveries/model
 OrderPath = Annotated[str, Path(max_length=256, examples=["SO-20241007-000123"])]
 
 
-#: Seconds after which to ask again while everything is read for the first time.
+#: Seconds after which to retry while everything is being read for the first time.
 RETRY_AFTER_S: Final = 2
 
 
 class NotReadYetError(Exception):
-    """Not everything has been read once, so any answer would be wrong."""
+    """Not everything has been read yet, so any answer would be wrong."""
 
 
 @contextlib.contextmanager
@@ -46,8 +46,8 @@ def asking(web: Web, as_of: str = "") -> Iterator[Ask]:
     """A consistent state of everything, for one view.
 
     Args:
-        web: What is asked.
-        as_of: An instant with an offset: what was known then; empty is now.
+        web: The parts of the web view.
+        as_of: An instant with an offset, for what was known then; empty is now.
 
     Raises:
         NotReadYetError: Not everything has been read yet.
@@ -69,7 +69,7 @@ def asking(web: Web, as_of: str = "") -> Iterator[Ask]:
 
 
 def past_of(view: Snapshot, as_of: str) -> EarlierMoment:
-    """An earlier moment, and whether the history reaches back to it."""
+    """An earlier moment, and whether the history reaches back that far."""
     as_of_us, since_us = micros(as_of) or 0, view.windows.history_since_us()
     return EarlierMoment(
         at=as_of,
@@ -83,10 +83,10 @@ _OF_PAGES: Final = frozenset(("lang", "theme", "kiosk", "at", "as_of"))
 
 
 def known_only(request: Request) -> None:
-    """Refuses parameters that the route does not know, since it would answer another question.
+    """Refuses parameters that the route does not know, since it would answer a different question.
 
     Raises:
-        HTTPException: There is one: 422.
+        HTTPException: There is such a parameter: 422.
     """
     route = request.scope["route"]
     fields = [each.field_info.annotation for each in route.dependant.query_params]
@@ -99,10 +99,10 @@ def known_only(request: Request) -> None:
 
 
 def tidied(request: Request, timezone: str) -> str | None:
-    """The canonical address of what a form asks for; `None` if it is the given one.
+    """The canonical address for a form's request; `None` if it already is.
 
-    A form also sends empty fields, and a moment in business time (`at`). The address only names what was chosen, with the exact
-    moment (`as_of`), so that it can be kept and shared.
+    A form also sends empty fields, and a moment in business time (`at`). The canonical address has only what was chosen, with the
+    exact moment (`as_of`), so that it can be kept and shared.
 
     Raises:
         HTTPException: The moment is invalid: 422.
@@ -117,7 +117,7 @@ def tidied(request: Request, timezone: str) -> str | None:
 
 
 def replaced(request: Request, wanted: str, scope: str) -> str:
-    """The same address with a scope in place of what was searched for."""
+    """The same address with a scope instead of the search text."""
     given = parse_qsl(request.url.query, keep_blank_values=True)
     named = ("scope", "within")
     meant = [(name, scope if name in named and value == wanted else value) for name, value in given]
@@ -133,7 +133,7 @@ def _instant(local: str, timezone: str) -> str:
 
 
 def date_of(text: str) -> date:
-    """The date of an address.
+    """The date in an address.
 
     Raises:
         HTTPException: There is no such date: 404.

@@ -1,7 +1,7 @@
-"""The lines of the table of windows, as HTML.
+"""The lines of the windows table, as HTML.
 
-The only place that builds HTML without a template. With up to 1,000 lines a page, formatting and escaping their ten cells in a
-template took two thirds of its time (25 of 38 ms). Here each version of a row is formatted once and cached.
+This is the only place that builds HTML without a template. With up to 1,000 lines per page, formatting and escaping their ten cells in
+a template took two thirds of the page's time (25 of 38 ms). Here each version of a row is formatted once and cached.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 #: About 1 kB each.
 _REMEMBERED_LINES: Final = 16_384
 _DIM: Final = '<tr class="dim">'
-#: Longer names may not fit.
+#: Longer names may not fit into the cell.
 _SHORT_NAME: Final = 24
 _MOMENT: Final = "yyyy-MM-dd HH:mm:ss"
 
 
 def page_url(path: str, query: Mapping[str, object], *, kiosk: bool, as_of: str = "") -> str:
-    """Address of a page; what is `None` or empty is left out, kiosk mode and the moment that is shown are kept."""
+    """The address of a page; `None` and empty values are left out, kiosk mode and the moment being shown are kept."""
     given = {name: value for name, value in query.items() if value not in (None, "", [])}
     if as_of and "as_of" not in query:
         given["as_of"] = as_of
@@ -42,10 +42,10 @@ class Manner:
     """How lines are shown.
 
     Attributes:
-        timezone: In which instants are shown.
-        live: Counts follow the stream.
-        dim: The rows are of an earlier moment.
-        kiosk: Links keep kiosk mode.
+        timezone: The time zone in which instants are shown.
+        live: Whether counts follow the stream.
+        dim: Whether the rows are from an earlier moment.
+        kiosk: Whether links keep kiosk mode.
         as_of: The earlier moment that links keep; empty is now.
     """
 
@@ -56,7 +56,7 @@ class Manner:
     as_of: str = ""
 
     def url(self, path: str, **query: object) -> str:
-        """Address of a page, as HTML."""
+        """The address of a page, escaped for HTML."""
         return str(escape(page_url(path, query, kiosk=self.kiosk, as_of=self.as_of)))
 
 
@@ -64,8 +64,8 @@ class RowLines:
     """Makes lines in a language.
 
     Args:
-        filters: Of the language: `period`, `metric`, `scope`, `number`, `signed`, `window_status`, `instant`.
-        gettext: Translates a text of ours.
+        filters: The language's `period`, `metric`, `scope`, `number`, `signed`, `window_status`, `instant`.
+        gettext: Translates one of our texts.
     """
 
     def __init__(self, filters: Mapping[str, Callable[..., Any]], gettext: Callable[[str], str]) -> None:
@@ -84,18 +84,18 @@ class RowLines:
         """The `tr` elements of rows.
 
         Args:
-            bodies: JSON of the rows, as on the topic, in their order.
+            bodies: The rows in order, as JSON as on the topic.
             manner: See `Manner`.
         """
         chosen, line = Manner(**manner), self._line
-        return Markup("".join([line(body, chosen) for body in bodies]))  # noqa: S704 - all that is put in is escaped
+        return Markup("".join([line(body, chosen) for body in bodies]))  # noqa: S704 - all inserted text is escaped
 
     def _make_line(self, body: str, manner: Manner) -> str:
         row = row_document(body)
         metric, scope, restated = row["metric"], row["scope"], row["restated"]
         name, count = self._period(row["period"]), self._number(row["count"])
         named = self._scope(scope)
-        # A name that may not fit is also the title.
+        # A name that may not fit is also shown as the title.
         title = f' title="{named}"' if len(scope) > _SHORT_NAME else ""
         if row.get("by_hour"):
             address = manner.url(f"/calendar/{row['start']}", metric=metric, scope=scope)
@@ -121,7 +121,7 @@ class RowLines:
         )
 
     def _marks(self, row: dict[str, Any], manner: Manner) -> str:
-        """What a row is measured against: its targets, and totals of other systems that differ."""
+        """What a row is measured against: its targets, and differing totals of other systems."""
         _, marks = self._gettext, []
         said = _("reached")
         for target in row["targets"]:
@@ -145,7 +145,7 @@ class RowLines:
 
 
 def _escaped(text: Callable[..., Any]) -> Callable[..., str]:
-    """The text as it may stand in HTML."""
+    """A function whose result is escaped for HTML."""
 
     def escaped(*values: Any) -> str:
         return str(escape(text(*values)))

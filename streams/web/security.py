@@ -1,7 +1,7 @@
 """Access control: the outermost layer of the web view.
 
-A loopback address is open to everyone on this machine. For any other, the server only starts with a token or an authenticating
-proxy. Requests must be GET or HEAD, small, for one of our host names, and not too many; with `web_check`, events may be posted to
+A loopback address is open to everyone on this machine. On any other address, the server only starts with a token or an authenticating
+proxy. Requests must be GET or HEAD, small, for one of our host names, and not too frequent; with `web_check`, events may be posted to
 be judged.
 """
 
@@ -42,11 +42,11 @@ _HEADERS: Final = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
-#: For an orchestrator's probes, which have no token; these paths reveal only the health of this process.
+#: Open for an orchestrator's probes, which have no token; these paths reveal only the health of this process.
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
-#: What the page that asks for the token looks like; the same for everybody.
+#: Files for the page that asks for the token; the same for everyone.
 _OF_LOGIN: Final = frozenset(("/static/app.css", "/static/icon.svg"))
-#: What may be posted, where `web_check` is set.
+#: Where events may be posted if `web_check` is set.
 CHECK_PATH: Final = "/api/v1/check"
 MAX_URL_BYTES: Final = 4096
 MAX_BODY_BYTES: Final = 1 << 20
@@ -62,14 +62,14 @@ Login = Callable[[Scope, list[tuple[str, str]], bool], str]
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask.
+    """Who has access.
 
     Attributes:
-        host: To bind.
-        port: To bind; 0 takes a free one.
-        token: To be presented, as `Authorization: Bearer`, or once as `?token=`; empty is none.
-        proxy_header: In which an authenticating proxy names the user; empty is none.
-        proxies: Addresses of such proxies.
+        host: The host to bind.
+        port: The port to bind; 0 takes a free one.
+        token: The token to present, as `Authorization: Bearer`, or once as `?token=`; empty for none.
+        proxy_header: The header in which an authenticating proxy names the user; empty for none.
+        proxies: The addresses of such proxies.
         hosts: Names allowed in the Host header; `None` allows any.
         checks: Whether events may be posted to be judged.
     """
@@ -89,10 +89,10 @@ class Access:
 
 
 def access_of(settings: Settings) -> Access:
-    """The access control that the settings ask for.
+    """The access control that the settings describe.
 
     Raises:
-        ExpectedError: The address is invalid, or reachable from other machines and unprotected.
+        ExpectedError: The address is invalid, or reachable from other machines and not protected.
     """
     host, port = web_address(settings)
     token = secret(settings.web_token, settings.web_token_file, "web_token")
@@ -134,13 +134,13 @@ def _is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Passes on what `Access` allows, and adds the security headers to every answer; an ASGI application.
+    """Passes on what `Access` allows, and adds the security headers to every response; an ASGI application.
 
     Args:
         app: The application behind it.
-        access: Who may ask.
+        access: Who has access.
         rate_per_s: Requests per second and client, with bursts of eight seconds' worth.
-        login: The page that asks for the token; told the request, its query without a token, and whether a wrong one was given.
+        login: Makes the page that asks for the token; gets the request, its query without a token, and whether a wrong one was given.
     """
 
     def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float, login: Login) -> None:
@@ -150,7 +150,7 @@ class Guard:
         self._rates = _Rates(rate_per_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers or passes on a request; the answer to HEAD has no body."""
+        """Answers a request or passes it on; the response to HEAD has no body."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
@@ -216,9 +216,9 @@ class Guard:
 
 
 def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Answer:
-    """Puts the session into a cookie and reloads without the token in the address.
+    """Sets the session cookie and reloads the page without the token in the address.
 
-    The page refreshes itself: a redirect that follows a link from another site would be sent without the strict cookie.
+    The page refreshes itself, because a redirect after a link from another site would be requested without the strict cookie.
     """
     path = "/" + scope["path"].lstrip("/")
     target = path + (f"?{urlencode(query)}" if query else "")
@@ -231,7 +231,7 @@ def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Ans
 
 
 class _Answer:
-    """A short answer."""
+    """A short response."""
 
     def __init__(
         self, status: int, text: str, headers: list[tuple[bytes, bytes]] | None = None, *, page: bool = False
@@ -255,7 +255,7 @@ class _Answer:
 
 
 class _HeaderingSend:
-    """Adds the security headers; drops the body of an answer to HEAD."""
+    """Adds the security headers; drops the body of a response to HEAD."""
 
     def __init__(self, send: Send, *, head_only: bool) -> None:
         self._send = send
@@ -288,7 +288,7 @@ class _Rates:
 
 
 def _host_name(host: str) -> str:
-    """The Host header without its port."""
+    """The Host header without the port."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""Runs the web view: binds, serves until a signal, closes within seconds."""
+"""Runs the web view: binds, serves until a signal, and closes within seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: Requests that still run after this are cut off; streams end at once.
+#: Requests still running after this are cut off; streams end at once.
 _GRACE_S: Final = 2
 _KEEP_ALIVE_S: Final = 15
 _TICK_S: Final = 1.0
@@ -30,12 +30,12 @@ _MAX_HEAD_BYTES: Final = 16 * 1024
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server with our handling of signals: uvicorn's raises the signal again at the end.
+    """uvicorn's server with our own signal handling: uvicorn would raise the signal again at the end.
 
     Attributes:
         on_started: Called once it listens.
-        broken: Asked every second.
-        ending: Set when it is to look at `should_exit`.
+        broken: Polled every second; whether the server must end.
+        ending: Set to make it check `should_exit`.
     """
 
     on_started: Callable[[], None]
@@ -53,14 +53,14 @@ class _Server(uvicorn.Server):
         self.on_started()
 
     async def main_loop(self) -> None:
-        """Serves until it is asked to end; uvicorn's looks ten times a second."""
-        # At each multiple of ten, uvicorn sets the date of its answers.
+        """Serves until it is asked to end; uvicorn's own version polls ten times a second."""
+        # At each multiple of ten, uvicorn updates the date of its responses.
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ending.wait(), _TICK_S)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to end: on request, or because a background task has failed."""
+        """Whether to end, on request or because a background task has failed."""
         return await super().on_tick(counter) or self.broken()
 
 
@@ -68,12 +68,12 @@ def serve(settings: Settings, say: Callable[[str], None], *, fresh: bool = False
     """Serves until a signal; returns the exit code.
 
     Args:
-        settings: Of the cluster and of the web view.
+        settings: The settings of the cluster and of the web view.
         say: Called with the address once it listens.
-        fresh: Reload templates and static files, for development.
+        fresh: Whether to reload templates and static files on each request, for development.
 
     Raises:
-        ExpectedError: The address may not be or cannot be bound.
+        ExpectedError: The address must not be bound, or cannot be.
     """
     access = access_of(settings)
     with _bound(access) as listener:
@@ -114,7 +114,7 @@ async def _serve(
         loop.add_signal_handler(number, end, code)
 
     def started() -> None:
-        # Otherwise garbage collections during requests scan all loaded modules, a tenth of a second each.
+        # Otherwise garbage collections during requests would scan all loaded modules, a tenth of a second each.
         gc.collect()
         gc.freeze()
         say(f"web view at {_url(listener)}")
@@ -122,8 +122,8 @@ async def _serve(
     server.on_started = started
     server.broken = lambda: bool(web.failures)
     await server.serve(sockets=[listener])
-    # When it is ended during its start, or by a second signal, uvicorn does not shut the application down, whose tasks would then
-    # end with the event loop and a traceback. A second shutdown does nothing.
+    # If it ends during its start, or by a second signal, uvicorn does not shut down the application, whose tasks would then end with the
+    # event loop and a traceback. A second shutdown does nothing.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.lifespan.shutdown(), _GRACE_S)
     return codes[0] if codes else int(bool(web.failures))

@@ -1,4 +1,4 @@
-"""Dates and months as people write them, in English and Chinese, and as pages show them: `Mon, Oct 7, 2024`."""
+"""Parses dates and months as people write them, in English and Chinese, and as pages show them: `Mon, Oct 7, 2024`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from typing import Final
 
 _DAYS: Final = {"today": 0, "\u4eca\u5929": 0, "\u4eca\u65e5": 0, "yesterday": 1, "\u6628\u5929": 1, "\u6628\u65e5": 1}
-#: Year, month and day, with the weekday that may follow.
+#: Year, month and day, optionally followed by the weekday.
 _CHINESE: Final = re.compile(
     r"(?:([0-9]{4})\s*\u5e74\s*)?([0-9]{1,2})\s*\u6708(?:\u4efd|\s*([0-9]{1,2})\s*[\u65e5\u53f7]?)?"
     r"(?:\s*(?:\u661f\u671f|\u5468|\u793c\u62dc)[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u65e5\u5929])?"
@@ -20,11 +20,11 @@ _SHORTEST: Final = 3
 
 
 def spoken(text: str, today: date) -> tuple[date, date] | None:
-    """The first and last date of the day or month that a text names; `None` of any other text.
+    """The first and last date of the day or month that a text names; `None` for any other text.
 
     Args:
         text: Such as `October 7`, `7 Oct 2024`, `October`, `yesterday`, and the same in Chinese.
-        today: Without a year, the latest that has begun by then is meant.
+        today: A text without a year means the latest such day or month that has begun by today.
     """
     said = text.strip().casefold()
     if said in _DAYS:
@@ -51,7 +51,7 @@ def spoken(text: str, today: date) -> tuple[date, date] | None:
 
 
 def _english(said: str) -> list[int | None] | None:
-    """Year, month and day of words in any order; `None` if there is another word, no month, or one of them twice."""
+    """Year, month and day from words in any order; `None` if there is another word, no month, or one of them twice."""
     year = month = day = None
     for word in re.split(r"[\s,.]+", re.sub(r"(?<=[0-9])(st|nd|rd|th)\b", "", said).strip(" ,.")):
         named = _place(word, _MONTHS)

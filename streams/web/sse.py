@@ -1,7 +1,7 @@
-"""Changes as server-sent events: encoded once, kept for a while, read by each client at its own pace.
+"""Changes as server-sent events: encoded once, kept for a while, and sent to each client at its own pace.
 
-A hub keeps the latest events, numbered. A client is a position in them and a filter; it is woken when there is more. One
-that has fallen behind what is kept, or does not take what it is sent, is disconnected; browsers reconnect automatically.
+A hub keeps the latest events, numbered. A client is a position in them and a filter; it is woken when there are more. A client that
+has fallen behind what is kept, or does not accept what it is sent, is disconnected; browsers reconnect automatically.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from streams.web.readmodel import Changes
 
-#: Changes of the same row within this time are sent as one.
+#: Changes to the same row within this time are sent as one.
 FLUSH_INTERVAL_S: Final = 0.2
 HEARTBEAT_INTERVAL_S: Final = 1.0
 _KEPT_EVENTS: Final = 4096
 _KEPT_BYTES: Final = 4 << 20
 #: A client that accepts nothing for this long is disconnected.
 _SEND_TIMEOUT_S: Final = 10.0
-#: What a client is sent at once at most.
+#: The most events to send to a client at once.
 _CHUNK_EVENTS: Final = 512
 _RETRY_MS: Final = 1000
 
@@ -47,7 +47,7 @@ class Filter:
         metrics: Any of these; empty is all.
         scopes: Any of these; empty is all.
         periods: Periods whose id starts with any of these; empty is all.
-        rows: Whether any rows at all.
+        rows: Whether it wants any rows at all.
     """
 
     metrics: frozenset[str] = frozenset()
@@ -56,7 +56,7 @@ class Filter:
     rows: bool = True
 
     def takes(self, row: RowKey | None) -> bool:
-        """Whether an event about this row (`None`: about something else) is wanted."""
+        """Whether an event about this row, or with `None` about something else, is wanted."""
         if row is None:
             return True
         return (
@@ -83,7 +83,7 @@ class Hub:
 
     def __init__(self, status: Callable[[], str]) -> None:
         self._status = status
-        #: Numbers of another process mean nothing here.
+        #: Tells event numbers of other processes apart, which mean nothing here.
         self._epoch = secrets.token_hex(4)
         self._number = 0
         self._events: deque[_Event] = deque()
@@ -111,12 +111,12 @@ class Hub:
             self._flush_rows()
             if loop.time() >= due_s:
                 due_s = max(due_s + HEARTBEAT_INTERVAL_S, loop.time())
-                if self.clients:  # one that comes is told at once
+                if self.clients:  # a new client is told at once
                     self._append("status", await asyncio.to_thread(self._status), heartbeat=True)
             self._wake()
 
     def changed(self, changes: Changes | None) -> None:
-        """Takes in a batch's changes; `None`: clients must load everything again."""
+        """Takes a batch's changes; `None` means that clients must reload everything."""
         if changes is None:
             self._rows.clear()
             self._append("reset", "{}")
@@ -137,20 +137,20 @@ class Hub:
         self._wake()
 
     def close(self) -> None:
-        """Ends every client's stream."""
+        """Ends all clients' streams."""
         self._closed = True
         self._wake()
 
     def note_dropped(self) -> None:
-        """A client was let go."""
+        """Notes that a client was disconnected."""
         self.dropped += 1
 
     async def subscribe(self, wanted: Filter, last_event_id: str | None) -> AsyncGenerator[bytes, None]:
-        """A client's stream: what it has missed since its last event, then what comes.
+        """A client's stream: what it has missed since its last event, then new events.
 
         Args:
-            wanted: Which rows.
-            last_event_id: From a client that was here before.
+            wanted: The rows it wants.
+            last_event_id: The last event of a client that reconnects.
         """
         position, first = self._resume(last_event_id)
         self.clients += 1
@@ -174,7 +174,7 @@ class Hub:
             self.clients -= 1
 
     def _resume(self, last_event_id: str | None) -> tuple[int, bytes]:
-        """Where a client resumes, and its first bytes: a `reset` if it has missed events that are no longer kept."""
+        """The position from which a client resumes, and its first bytes: a `reset` if it missed events that are no longer kept."""
         status = format_sse_event(event="status", data_str=self._status(), retry=_RETRY_MS)
         here = format_sse_event(event="hello", data_str="{}", id=f"{self._epoch}-{self._number}")
         if not last_event_id:
@@ -186,7 +186,7 @@ class Hub:
         return self._number, here + format_sse_event(event="reset", data_str="{}") + status
 
     def _after(self, position: int) -> Sequence[_Event]:
-        """The next events after a number, the newest of the heartbeats only."""
+        """The next events after a number; of heartbeats only the newest."""
         if not self._events or self._number <= position:
             return ()
         skip = position + 1 - self._events[0].number
@@ -215,14 +215,14 @@ class Hub:
 
 
 class Stream(EventSourceResponse):
-    """A stream whose client must take what it is sent: only the socket's buffer holds data for it."""
+    """A stream whose client must keep up: only the socket's buffer holds data for it."""
 
     def __init__(self, content: AsyncIterator[bytes], *, dropped: Callable[[], None] = lambda: None) -> None:
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._dropped = dropped
 
     async def stream_response(self, send: Send) -> None:
-        """Sends until the stream ends, or the client has not taken anything for ten seconds."""
+        """Sends until the stream ends, or the client has accepted nothing for ten seconds."""
 
         async def bounded_send(message: Message) -> None:
             await asyncio.wait_for(send(message), _SEND_TIMEOUT_S)

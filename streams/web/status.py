@@ -1,4 +1,4 @@
-"""Health of the service for people: the header of each page, and the heartbeat of the stream."""
+"""The health of the service, for people: the header of each page, and the heartbeat of the stream."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: A worker reports every 1.5 s.
 WORKER_SILENT_S: Final = 4.0
-#: A silent worker whose partitions others have taken over is forgotten after this.
+#: A silent worker whose partitions others have taken over is forgotten after this time.
 _FORGOTTEN_S: Final = 3600.0
 #: A broker is asked every second, with 2.5 s to answer.
 BROKER_SILENT_S: Final = 3.0
@@ -35,7 +35,7 @@ class _Said(BaseModel):
 
 
 class Progress(_Said):
-    """How far the read model is with one feed: offsets read of offsets to read."""
+    """How far the read model is with a feed: offsets read of offsets to read."""
 
     feed: str
     done: int
@@ -43,7 +43,7 @@ class Progress(_Said):
 
 
 class BrokerState(_Said):
-    """Whether a broker answers; `age_s` since it last did, null before the first time."""
+    """Whether a broker answers; `age_s` is the time since it last did, null before the first time."""
 
     reachable: bool
     age_s: float | None
@@ -51,7 +51,7 @@ class BrokerState(_Said):
 
 
 class ReaderState(_Said):
-    """How far this process is behind the topics: `behind_s` seconds since it last had everything."""
+    """How far this process is behind the topics; `behind_s` is the time since it last had everything, in seconds."""
 
     rebuilt: bool
     progress: list[Progress]
@@ -62,7 +62,7 @@ class ReaderState(_Said):
 
 
 class WorkerState(_Said):
-    """A worker: `silent` when it has not reported for 4 s and has not said that it stopped.
+    """A worker; `silent` if it has not reported for 4 s without saying that it stopped.
 
     One that has been silent for an hour, and whose partitions others have taken over, is no longer reported.
     """
@@ -76,7 +76,7 @@ class WorkerState(_Said):
 
 
 class PartitionState(_Said):
-    """A ledger partition: events that wait (`lag`), and its books by source topic."""
+    """A ledger partition: its waiting events (`lag`), and its books by source topic."""
 
     partition: int
     lag: int
@@ -95,7 +95,7 @@ class SourceState(_Said):
 
 
 class TopicState(_Said):
-    """A topic that is read whole (targets, control totals): records that wait (`lag`), and its books."""
+    """A topic that is read in full (targets, control totals): its waiting records (`lag`), and its books."""
 
     topic: str
     lag: int
@@ -104,7 +104,7 @@ class TopicState(_Said):
 
 
 class StaleCause(_Said):
-    """What a reason is about (a topic, an address, workers; empty where there is nothing to name), and a command that helps."""
+    """What a reason is about (a topic, an address, workers; empty if there is nothing to name), and a command that helps."""
 
     reason: StaleReason
     what: str
@@ -112,7 +112,7 @@ class StaleCause(_Said):
 
 
 class LimitState(_Said):
-    """A limit of which 80 % are used: of `rows`, `scopes`, or the distinct values of a dimension."""
+    """A limit that is at least 80 % used: of `rows`, `scopes`, or the distinct values of a dimension."""
 
     what: str
     used: int
@@ -120,13 +120,13 @@ class LimitState(_Said):
 
 
 class ServiceStatus(_Said):
-    """Everything about how the service is.
+    """The status of the service.
 
-    `installation` tells installations apart without naming their brokers. `stale` means that the numbers may be old, `reasons` say why, the most serious first, and `causes` what each is about. `business_now` and `business_date` are
-    by the clock of the service: the wall clock, or the greatest event time; `day_clock` is the business date and how long it has lasted by
-    the clocks, written as a date and time. Ages are by the clock of this process, whatever
-    that of the brokers says. `data_as_of` is when the partition that reported longest ago last did; `lag` counts the events
-    that wait over all partitions, null where nobody can know: before the first report, and when the last is no longer of now.
+    `installation` distinguishes installations without naming their brokers. `stale` means that the numbers may be old; `reasons` say why,
+    the most serious first, and `causes` what each is about. `business_now` and `business_date` are by the service's clock: the wall clock,
+    or the greatest event time; `day_clock` is the business date and how long it has lasted by local clocks, written as a date and time.
+    Ages are by this process's clock, whatever the brokers' clocks say. `data_as_of` is the oldest of the partitions' last reports; `lag`
+    is the number of waiting events over all partitions, null if unknown: before the first report, and when the last one is outdated.
     """
 
     installation: str
@@ -152,11 +152,11 @@ class ServiceStatus(_Said):
 
 
 def service_status(view: Snapshot, state: FollowState, settings: Settings) -> ServiceStatus:
-    """How the service is now."""
+    """The current status of the service."""
     now_s, now = time.monotonic(), datetime.now(UTC)
     now_ms = now.timestamp() * 1000
     workers, partitions, sources, topics, reported_ms = [], [], [], [], []
-    # Who is behind hears the reports late: that says nothing of the workers.
+    # If this process is behind, it reads reports late, which says nothing about the workers.
     broker = _broker(state, now_s)
     hears = broker.reachable and state.caught_up_s is not None and now_s - state.caught_up_s <= WORKER_SILENT_S
     for status, recorded_ms, heard_ms in view.statuses():
@@ -295,13 +295,13 @@ def _reports(worker: WorkerState) -> bool:
 
 
 def _lost(workers: list[WorkerState]) -> set[int]:
-    """The partitions of workers that have fallen silent, unless another has taken them over."""
+    """The partitions of silent workers, unless others have taken them over."""
     kept = {number for worker in workers if _reports(worker) for number in worker.partitions}
     return {number for worker in workers if worker.silent for number in worker.partitions} - kept
 
 
 def day_of(settings: Settings, moment: datetime) -> dict[str, str]:
-    """The fields that say which business date an instant of the business time zone is of, and how much of it is over."""
+    """The fields that say to which business date an instant in the business time zone belongs, and how much of it is over."""
     since_begin = moment.replace(tzinfo=None, microsecond=0) - timedelta(hours=settings.day_starts_hour)
     return {"business_date": since_begin.date().isoformat(), "day_clock": since_begin.isoformat()}
 

@@ -1,4 +1,4 @@
-"""What a page is about, so that the navigation leads to the same on another one."""
+"""What a page is about, so that the navigation leads to the same subject on another page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.domain.periods import parse_period
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Of each page in the navigation, the parameters that it takes; of `scope` and `metric` many where it takes many.
+#: Page in the navigation → the parameters it takes; `scope` and `metric` in the plural if it takes several.
 _TAKES: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("scope", "first", "last"),
     "/calendar": ("metric", "scope", "year"),
@@ -26,7 +26,7 @@ _RANGE: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)")
 
 
 def _is_whole(period: str) -> bool:
-    """Whether it is a period rather than how the ids of several begin."""
+    """Whether it is the id of a period rather than a prefix of several."""
     if _RANGE.fullmatch(period) or re.fullmatch(r"holiday:.+:\d{4}", period):
         return True
     try:
@@ -37,7 +37,7 @@ def _is_whole(period: str) -> bool:
 
 @dataclass(frozen=True)
 class Subject:
-    """What was chosen: metrics, scopes, and a period, by its id or as two dates (`2024-10-01..2024-10-15`); empty is nothing."""
+    """The chosen metrics, scopes, and period, the latter by id or as two dates (`2024-10-01..2024-10-15`); empty if none."""
 
     metrics: Sequence[str] = ()
     scopes: Sequence[str] = ()
@@ -45,12 +45,12 @@ class Subject:
 
     @classmethod
     def of(cls, path: str, query: Mapping[str, Sequence[str]], data: Any) -> Subject:
-        """What a page shows.
+        """The subject of a page.
 
         Args:
-            path: Its address.
-            query: What its address asks for: all values of each parameter.
-            data: Its view.
+            path: The page's path.
+            query: Parameter → all its values in the address.
+            data: The page's view.
         """
         metrics, scopes = query.get("metric", ()), query.get("scope", ())
         period = next(iter(query.get("period", ())), "")
@@ -73,7 +73,7 @@ class Subject:
         return cls([each for each in metrics if each], [each for each in scopes if each], period)
 
     def query(self, path: str) -> dict[str, object]:
-        """The parameters with which another page is about the same, as far as it takes them."""
+        """The parameters that make another page show the same subject, as far as it takes them."""
         dates = _RANGE.fullmatch(self.period)
         year = _YEAR.search(self.period)
         first, last = dates.groups() if dates else ("", "")

@@ -1,7 +1,7 @@
 """Names on the less frequent pages: why records are rejected, what is contradictory, dimensions, kinds of period.
 
-The texts are in English and are translated when used: `N_` only marks them for the catalogue.
-What is not known here (a reason of a newer worker) is shown by the name that travels.
+The texts are in English and are translated when used: `N_` only marks them for the catalogue. Anything unknown here, such as a reason
+from a newer worker, is shown by its internal name.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ _HIT_KINDS: Final = {
     "scope": N_("Models, regions and other scopes"),
     "target": N_("Targets"),
 }
-#: Filter → the names that it looks up.
+#: Filter → the table in which it looks up names.
 _FILTERS: Final = {
     "event_type": _EVENT_TYPES,
     "event_effect": _EVENT_EFFECTS,
@@ -175,7 +175,7 @@ def of_language(gettext: Callable[[str], str]) -> dict[str, Callable[[str], str]
     """The filters: `letter.reason | rejection`.
 
     Args:
-        gettext: Translates a text of ours.
+        gettext: Translates one of our texts.
     """
     return {name: _lookup(texts, gettext) for name, texts in _FILTERS.items()}
 

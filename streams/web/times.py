@@ -1,4 +1,4 @@
-"""Instants as the output topics write them: RFC 3339 in UTC with milliseconds."""
+"""Instants written as on the output topics: RFC 3339 in UTC with milliseconds."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 
 def text_of(moment: datetime) -> str:
-    """An aware datetime."""
+    """The text of an aware datetime."""
     utc = moment.astimezone(UTC)
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
 
 
 def text_of_ms(time_ms: int) -> str:
-    """Milliseconds since 1970."""
+    """The text of milliseconds since 1970."""
     return text_of(datetime.fromtimestamp(time_ms / 1000, UTC))
 
 
 def text_of_us(time_us: int) -> str:
-    """Microseconds since 1970."""
+    """The text of microseconds since 1970."""
     return text_of_ms(time_us // 1000)

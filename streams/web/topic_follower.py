@@ -1,8 +1,8 @@
-"""Output topics → read model: from the beginning, then as they grow, through outages of the brokers.
+"""Reads the output topics into the read model: from the beginning, then as they grow, through outages of the brokers.
 
-It reads committed records without a consumer group, so workers do not notice it. A lost connection is reopened, and reading
-continues after the last record. If a topic was recreated (see `streams.web.topic_identity`), its tables are emptied and it is read from
-its beginning.
+It reads committed records without a consumer group, so workers do not notice it. A lost connection is reopened, and reading continues
+after the last record. If a topic was recreated (see `streams.web.topic_identity`), its tables are emptied and it is read from its
+beginning.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How long to wait for records before looking at the positions again, which the markers of transactions move as well: longer
-#: where everything known has been read.
+#: How long to wait for records before checking the positions again, which transaction markers also move; longer once everything
+#: known has been read.
 _LAGGING_POLL_MS: Final = 100
 _POLL_MS: Final = 500
-#: How long a broker waits when a record is looked up, which is there or not.
+#: How long a broker waits when a record is looked up, which exists or does not.
 _LOOK_UP_MS: Final = 100
 _MAX_RECORDS: Final = 4000
 _FETCH_BYTES: Final = 4 << 20
@@ -49,15 +49,15 @@ _PROBE_TIMEOUT_S: Final = 2.5
 _START_TIMEOUT_S: Final = 10.0
 _STOP_TIMEOUT_S: Final = 3.0
 _RETRY_S: Final = 1.0
-#: How often to look for a topic that did not exist.
+#: How often to look for a missing topic.
 _MISSING_INTERVAL_S: Final = 5.0
 #: How often to check whether the topics are still the same ones.
 _IDENTITY_INTERVAL_S: Final = 5.0
-#: How often to note that the tables have everything.
+#: How often to note that the tables are complete.
 _KEEP_INTERVAL_S: Final = 2.0
 
 
-#: What a cluster in trouble raises.
+#: Errors that a cluster in trouble causes.
 _OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 
 
@@ -67,7 +67,7 @@ class _StartAgainError(Exception):
 
 @dataclass
 class FollowState:
-    """How far the reader is; written by the follower, read by everyone.
+    """How far reading has come; written by the follower, read by everyone.
 
     Attributes:
         positions: (feed, partition) → next offset to read.
@@ -76,8 +76,8 @@ class FollowState:
         missing: Topics that do not exist.
         broker_seen_s: When a broker last answered, monotonic seconds; `None` before the first answer.
         caught_up_s: When everything was last read, monotonic seconds; `None` before the first time.
-        problem: Why there is no connection, one line; empty while there is one.
-        records: Read so far, by feed.
+        problem: Why there is no connection, in one line; empty while there is one.
+        records: Feed → number of records read so far.
         newest_ms: Time of the newest record read, milliseconds since 1970.
         reconnects: Number of reconnections.
     """
@@ -95,7 +95,7 @@ class FollowState:
 
     @property
     def rebuilt(self) -> bool:
-        """Whether everything has been read once, so the view is complete."""
+        """Whether everything has been read once, so that the view is complete."""
         return self.caught_up_s is not None
 
     def lag(self) -> int:
@@ -103,7 +103,7 @@ class FollowState:
         return sum(max(end - self.positions.get(place, 0), 0) for place, end in list(self.ends.items()))
 
     def progress(self) -> list[tuple[Feed, int, int]]:
-        """Feed, offsets read and offsets in total, over all its partitions."""
+        """(feed, offsets read, offsets in total), over all its partitions."""
         done: Counter[Feed] = Counter()
         total: Counter[Feed] = Counter()
         for place, end in list(self.ends.items()):
@@ -118,7 +118,7 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
         **options,
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
-        # A position that no longer exists means a recreated topic; this must never go unnoticed.
+        # A position that no longer exists means that the topic was recreated, which must never go unnoticed.
         "auto_offset_reset": "none",
         "request_timeout_ms": 10_000,
     }
@@ -128,8 +128,8 @@ class Follower:
     """Keeps a read model up to date until it is cancelled.
 
     Args:
-        settings: Of the cluster and the names of the topics.
-        model: Written.
+        settings: The settings of the cluster, and the names of the topics.
+        model: The read model to write to.
         changed: Called in the event loop with each batch's changes; `None` means that everything may have changed.
     """
 
@@ -156,7 +156,7 @@ class Follower:
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
 
     def _resume(self) -> None:
-        """Continues with the read model that an earlier process has kept, including its age."""
+        """Continues with the read model kept by an earlier process, including its age."""
         complete_ms = self._model.complete_ms
         if complete_ms is None:
             return
@@ -220,8 +220,8 @@ class Follower:
         self.state.missing = tuple(name for name, count in counts.items() if not count)
         tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         consumer.assign(tps)
-        # If a topic now has fewer partitions, the rows of the lost ones must go. The rows of a missing topic are kept,
-        # marked stale: a broker that has just started may not know it yet.
+        # If a topic has fewer partitions now, the rows of the lost ones must go. The rows of a missing topic are kept, marked stale,
+        # because a broker that has just started may not know the topic yet.
         there = {self._place(tp) for tp in tps}
         lost = {place[0] for place in self.state.positions if place not in there}
         for feed in lost & {feed for feed, _ in there}:
@@ -235,7 +235,7 @@ class Follower:
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         if not consumer.assignment():
-            await asyncio.Event().wait()  # no topic yet: the probe says when one has come
+            await asyncio.Event().wait()  # no topic yet; the probe notices when one appears
         while True:
             try:
                 poll_ms = _LAGGING_POLL_MS if self.state.lag() else _POLL_MS
@@ -264,7 +264,7 @@ class Follower:
             self.changed(changes)
 
     async def _probe(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
-        """Asks every second where the topics end, which also tells whether the brokers answer."""
+        """Asks every second where the topics end, which also shows whether the brokers answer."""
         looked_s = proved_s = kept_s = time.monotonic()
         while True:
             await asyncio.sleep(_PROBE_INTERVAL_S)
@@ -275,7 +275,7 @@ class Follower:
                 self._answered(ends)
                 await self._check(consumer, prover, beginnings, ends)
             else:
-                # Where records were removed below the beginning, the fetch says so.
+                # If records that are still to be read have been removed, the fetch reports it.
                 ends = await self._ends(consumer)
                 self._answered(ends)
                 await self._check_bounds(consumer, {}, ends)
@@ -319,7 +319,7 @@ class Follower:
     async def _check_bounds(
         self, consumer: AIOKafkaConsumer, beginnings: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> None:
-        """Starts over on a topic that ends before the read position; skips ahead past what retention has removed."""
+        """Starts over on a topic that ends before the read position; skips what retention has removed."""
         restarted = {self._feeds[tp.topic] for tp, end in ends.items() if end < self.state.positions[self._place(tp)]}
         for tp, beginning in beginnings.items():
             if self.state.positions[self._place(tp)] < beginning:
@@ -329,7 +329,7 @@ class Follower:
             await self._start_over(consumer, feed)
 
     async def _start_over(self, consumer: AIOKafkaConsumer, feed: Feed) -> None:
-        """The topic of a feed was recreated: empties its tables and reads it from the beginning."""
+        """Empties the tables of a feed whose topic was recreated, and reads it from the beginning."""
         logger.warning("the topic of the %s was recreated: reading it from the beginning", feed)
         await asyncio.get_running_loop().run_in_executor(self._writing, self._model.forget, feed)
         for places in (self.state.positions, self.state.starts, self.state.ends):
@@ -343,7 +343,7 @@ class Follower:
             await consumer.seek_to_beginning(*tps)
             _, ends = await self._bounds(consumer)
             self.state.ends |= {self._place(tp): ends[tp] for tp in tps}
-        # What is read of it from here on is half of it until its end.
+        # Until it has been read to its end, its tables are incomplete.
         if self.state.rebuilt:
             self.state.caught_up_s = None
             self.changed(None)

@@ -1,9 +1,9 @@
 """Tells whether a topic is still the one it was.
 
-A recreated topic has the old name, and offsets that soon look like the old ones, but another id. Where no id is known, as in a
-process that continues with what an earlier one has read, or from brokers older than Kafka 2.8, a record that was read is looked
-up again: where another one is at its offset now, the topic was recreated. One that no longer exists (compacted away)
-proves nothing, and the next takes its place.
+A recreated topic has the old name, and offsets that soon look like the old ones, but a different id. If no id is known, as in a
+process that continues with what an earlier one has read, or from brokers older than Kafka 2.8, a record that was read is looked up
+again: if a different record is at its offset now, the topic was recreated. A record that no longer exists (compacted away) proves
+nothing, and the next one is used instead.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class TopicIdentities:
         self._latest: dict[TopicPartition, _Seen] = {}
 
     def note(self, tp: TopicPartition, record: LogRecord) -> None:
-        """A record was read."""
+        """Notes a record that was read."""
         self._latest[tp] = _Seen(record.offset, digest(record))
         self._proven.setdefault(tp, self._latest[tp])
 
     def recall(self, tp: TopicPartition, offset: int, digest: bytes) -> None:
-        """A record was read by an earlier process."""
+        """Notes a record that an earlier process read."""
         self._proven.setdefault(tp, _Seen(offset, digest))
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
-        """The partitions are read from their beginning."""
+        """Forgets partitions that are read from their beginning again."""
         for tp in tps:
             self._proven.pop(tp, None)
             self._latest.pop(tp, None)
@@ -59,8 +59,8 @@ class TopicIdentities:
         """The partitions whose content is no longer what was read.
 
         Args:
-            consumer: Used for nothing else; left without partitions, so it fetches nothing.
-            ends: Of the partitions there are.
+            consumer: Not used for anything else; left without partitions, so that it fetches nothing.
+            ends: The ends of the existing partitions.
 
         Raises:
             TimeoutError: The brokers do not answer.
@@ -68,7 +68,7 @@ class TopicIdentities:
         known = self._ids
         client = consumer._client  # noqa: SLF001 - aiokafka has no request for it
         found = await within(_TIMEOUT_S, topic_ids(client, {tp.topic for tp in ends}))
-        # A topic that is not there for a moment keeps its id.
+        # A topic that is missing for a moment keeps its id.
         self._ids = known | found
         changed = {tp for tp in ends if tp.topic in known and self._ids[tp.topic] != known[tp.topic]}
         asked = {
@@ -76,7 +76,7 @@ class TopicIdentities:
             for tp, seen in self._proven.items()
             if tp in ends and seen.offset < ends[tp] and tp.topic not in known
         }
-        # Records read before the look-up are of the topic that it finds, so they can replace the proven ones afterwards.
+        # Records read before the look-up belong to the topic that it finds, so they can replace the proven ones afterwards.
         latest = dict(self._latest)
         if not asked:
             return changed
@@ -108,7 +108,7 @@ async def _compare(
             if records[0].offset == asked[tp].offset and digest(records[0]) != asked[tp].digest:
                 changed.add(tp)
         for tp in list(waiting):
-            # Where nothing but the marker of a transaction is left, no record comes.
+            # If only a transaction marker remains, no record comes.
             if await consumer.position(tp) >= ends[tp]:
                 waiting.discard(tp)
     return changed

@@ -1,4 +1,4 @@
-"""VINs where they stand for vehicles that were produced: there they take the place of an order's number."""
+"""VINs in place of order numbers, where records are about the production of a vehicle."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-#: Of a VIN, with a letter: seventeen digits are rather the number of an order.
+#: A VIN with at least one letter: seventeen digits are more likely an order number.
 VIN: Final = re.compile(r"(?=[0-9]*[A-Z])[A-HJ-NPR-Z0-9]{17}", re.IGNORECASE)
 
 
 def shown(number: str, settings: Settings) -> str:
-    """The number of an order, or the VIN that is in its place; "" for a VIN where the settings do not let it be shown.
+    """The order number, or the VIN in its place; "" for a VIN that the settings do not allow to be shown.
 
-    What comes from the topics of outputs does not say which of the two it is, so where production is counted, numbers of
-    orders that look like VINs are taken for such.
+    Output topics do not say which of the two it is, so if production is counted, order numbers that look like VINs are taken for
+    VINs.
     """
     is_hidden = "production" in settings.families and not settings.web_show_vins and VIN.fullmatch(number)
     return "" if is_hidden else number
