@@ -12,14 +12,14 @@ import numpy as np
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[int]).decode
-#: Numbers summed between two pauses: ten milliseconds.
-_AT_ONCE = 50_000
+#: Places processed between two pauses: summing them takes five milliseconds.
+_AT_ONCE = 20_000
 
 
 def packed(integers: list[int]) -> bytes:
@@ -32,26 +32,46 @@ def unpacked(integers: bytes) -> list[int]:
     return _decode(integers)
 
 
-def differing(size: int, *pairs: tuple[array[int], array[int]]) -> bytearray:
+def _pieces(size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of places to process at a time: a million at once would block the event loop, and page in megabytes of temporaries."""
+    for first in range(0, size, _AT_ONCE):
+        yield first, min(first + _AT_ONCE, size)
+
+
+def differing(size: int, *pairs: tuple[array[int], array[int]]) -> Generator[None, None, bytearray]:
     """Mask of the places at which the columns of any pair differ.
+
+    Yields for pauses, during which the columns must not change.
 
     Args:
         size: Number of places to compare.
         pairs: Pairs of columns of the same type.
     """
-    mask = np.zeros(size, np.bool_)
-    for one, other in pairs:
-        mask |= _view(one, size) != _view(other, size)
-    return bytearray(mask)
+    mask = bytearray(size)
+    for first, end in _pieces(size):
+        found = np.frombuffer(mask, np.bool_)[first:end]
+        for one, other in pairs:
+            found |= _view(one, first, end) != _view(other, first, end)
+        yield
+    return mask
 
 
-def flagged(size: int, column: array[int], flags: bytes) -> bytes:
-    """For each number in a column, the byte of `flags` at that index."""
-    return _taken(size, column, flags).tobytes()
+def flagged(size: int, column: array[int], flags: bytes) -> Generator[None, None, bytearray]:
+    """For each number in a column, the byte of `flags` at that index.
+
+    Yields for pauses, during which the column must not change.
+    """
+    mask = bytearray(size)
+    for first, end in _pieces(size):
+        mask[first:end] = _taken(column, flags, first, end).data
+        yield
+    return mask
 
 
-def raised(size: int, column: array[int], least: array[int], levels: bytes) -> bytearray:
+def raised(size: int, column: array[int], least: array[int], levels: bytes) -> Generator[None, None, bytearray]:
     """Raises each number of `column` to at least its level. Returns the mask of those that rose.
+
+    Yields for pauses, during which the columns must not change.
 
     Args:
         size: Number of places.
@@ -59,10 +79,13 @@ def raised(size: int, column: array[int], least: array[int], levels: bytes) -> b
         least: For each place, the index of its level.
         levels: The levels by index.
     """
-    wanted, found = _taken(size, least, levels), _view(column, size)
-    rose = wanted > found
-    np.maximum(wanted, found, out=found)
-    return bytearray(rose)
+    mask = bytearray(size)
+    for first, end in _pieces(size):
+        wanted, found = _taken(least, levels, first, end), _view(column, first, end)
+        mask[first:end] = (wanted > found).data
+        np.maximum(wanted, found, out=found)
+        yield
+    return mask
 
 
 def either(one: bytes | bytearray, other: bytes | bytearray) -> bytearray:
@@ -76,20 +99,25 @@ def places(mask: bytes | bytearray) -> list[int]:
     return found
 
 
-def beyond(size: int, column: array[int], other: array[int], least: int) -> bytearray:
-    """Mask of the places at which a column is greater than both another column and a number."""
-    found = _view(column, size)
-    return bytearray((found > _view(other, size)) & (found > least))
+def beyond(size: int, column: array[int], other: array[int], *least: tuple[array[int], int]) -> Iterator[list[int]]:
+    """The places at which a column is greater than another, in pieces between which the columns must not change.
+
+    Args:
+        size: Number of places to compare.
+        column: The one column.
+        other: The other column.
+        least: Further columns, each with the least number that it must have at a place.
+    """
+    for first, end in _pieces(size):
+        is_one = _view(column, first, end) > _view(other, first, end)
+        for further, number in least:
+            is_one &= _view(further, first, end) >= number
+        yield (np.flatnonzero(is_one) + first).tolist()
 
 
-def both(one: bytes | bytearray, other: bytes | bytearray) -> bytearray:
-    """The intersection of two masks."""
-    return bytearray(np.frombuffer(one, np.bool_) & np.frombuffer(other, np.bool_))
-
-
-def not_less(size: int, column: array[int], least: int) -> bytearray:
-    """Mask of the places at which a column is at least a number."""
-    return bytearray(_view(column, size) >= least)
+def greatest(size: int, column: array[int]) -> int:
+    """The greatest number of a column, 0 if it is empty."""
+    return max((int(_view(column, first, end).max()) for first, end in _pieces(size)), default=0)
 
 
 def exclusive(one: bytes, other: bytes) -> bytes:
@@ -120,26 +148,31 @@ def add_up(
     Raises:
         ValueError: There is no place for a sum.
     """
-    if not size:
-        return
-    groups, kinds = _view(group, size).astype(np.int64), _view(kind, size)
     table = np.full((len(parents), max(map(len, parents), default=0) + 1), -1, np.int64)
     for number, several in enumerate(parents):
         table[number, : len(several)] = several
-    is_part = (table[:, 0] >= 0)[kinds]
-    parts, sums = np.flatnonzero(is_part), np.flatnonzero(~is_part)
-    keys = groups[sums] * len(parents) + kinds[sums]
-    order = np.argsort(keys)
-    keys, sums = keys[order], sums[order]
-    some_kinds = np.array(sorted(of_some), np.int64)
-    for column in columns:
-        _view(column, size)[sums] = 0
-    for first in range(0, len(parts), _AT_ONCE):
+    keys = sums = np.zeros(0, np.int64)
+    for first, end in _pieces(size):
+        kinds = _view(kind, first, end)
+        of_piece = np.flatnonzero(table[kinds, 0] < 0)
+        keys = np.concatenate(
+            (keys, _view(group, first, end)[of_piece].astype(np.int64) * len(parents) + kinds[of_piece])
+        )
+        sums = np.concatenate((sums, of_piece + first))
+        # Merges: the sort is stable, and finds what is sorted already.
+        order = np.argsort(keys, kind="stable")
+        keys, sums = keys[order], sums[order]
+        for column in columns:
+            _view(column, first, end)[of_piece] = 0
         yield
-        some = parts[first : first + _AT_ONCE]
-        for parent in table[kinds[some]].T:
+    some_kinds = np.array(sorted(of_some), np.int64)
+    for first, end in _pieces(size):
+        kinds = _view(kind, first, end)
+        parts = np.flatnonzero(table[kinds, 0] >= 0)
+        groups = _view(group, first, end)[parts].astype(np.int64) * len(parents)
+        for parent in table[kinds[parts]].T:
             chosen = np.flatnonzero(parent >= 0)
-            wanted = groups[some[chosen]] * len(parents) + parent[chosen]
+            wanted = groups[chosen] + parent[chosen]
             places = np.searchsorted(keys, wanted)
             is_there = keys[np.minimum(places, len(keys) - 1)] == wanted if len(keys) else np.zeros(len(wanted), bool)
             if not is_there.all():
@@ -147,16 +180,14 @@ def add_up(
                     raise ValueError("parts without a sum")
                 chosen, places = chosen[is_there], places[is_there]
             for column in columns:
-                view = _view(column, size)
-                np.add.at(view, sums[places], view[some[chosen]])
+                np.add.at(_view(column, 0, size), sums[places], _view(column, first, end)[parts[chosen]])
+        yield
 
 
-def _taken(size: int, column: array[int], flags: bytes) -> NDArray[np.int8]:
-    if not size:
-        return np.zeros(0, np.int8)
-    return np.frombuffer(flags, np.int8).take(_view(column, size))
+def _taken(column: array[int], flags: bytes, first: int, end: int) -> NDArray[np.int8]:
+    return np.frombuffer(flags, np.int8).take(_view(column, first, end))
 
 
-def _view(column: array[int], size: int) -> NDArray[np.integer]:
-    """A numpy view of a column; to be released before the column grows."""
-    return np.frombuffer(column, column.typecode)[:size]
+def _view(column: array[int], first: int, end: int) -> NDArray[np.integer]:
+    """A numpy view of some places of a column; to be released before the column grows."""
+    return np.frombuffer(column, column.typecode)[first:end]

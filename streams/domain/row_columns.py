@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from schemas import vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from schemas.outputs import WindowStatus
 
@@ -166,7 +166,9 @@ class Columns:
             or self.status[row] != self.published_status[row]
         )
 
-    def differing(self) -> bytearray:
+    # Of all rows, with pauses in which none may change --------------------------------------------------------------
+
+    def differing(self) -> Generator[None, None, bytearray]:
         """Mask of the rows whose numbers are others than the published ones, or that have never been published."""
         return vectors.differing(
             len(self),
@@ -176,15 +178,21 @@ class Columns:
             (self.status, self.published_status),
         )
 
-    def of_series(self, flags: list[bool]) -> bytes:
+    def of_series(self, flags: list[bool]) -> Generator[None, None, bytearray]:
         """Mask of the rows of the series that have a flag."""
         return vectors.flagged(len(self), self.series, bytes(flags))
 
-    def advance(self, levels: bytearray) -> bytearray:
+    def advance(self, levels: bytearray) -> Generator[None, None, bytearray]:
         """Raises the status of every row to the level of its period. Returns the mask of those that rose."""
         return vectors.raised(len(self), self.status, self.period, bytes(levels))
 
-    def not_in_history(self, since_us: int) -> list[int]:
-        """Rows whose published version the history does not have, and is not their first and from an instant or later."""
-        missing = vectors.beyond(len(self), self.version, self.history_version, 1)
-        return vectors.places(vectors.both(missing, vectors.not_less(len(self), self.updated_us, since_us)))
+    def not_in_history(self, since_us: int) -> Iterator[list[int]]:
+        """Rows whose published version the history does not have, and is not their first and from an instant or later; in pieces."""
+        return vectors.beyond(
+            len(self), self.version, self.history_version, (self.version, 2), (self.updated_us, since_us)
+        )
+
+    @property
+    def last_update_us(self) -> int:
+        """When the last version was made, microseconds since 1970; 0 without rows."""
+        return vectors.greatest(len(self), self.updated_us)

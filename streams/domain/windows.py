@@ -10,7 +10,7 @@ import heapq
 from datetime import date
 from itertools import chain, compress, islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from schemas import vectors
 from schemas.facts import INVENTORY, ROW_METRICS
@@ -27,7 +27,7 @@ from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Colu
 from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 
     from schemas.counts import CampaignHour
     from schemas.facts import DayCount, LatestUnit, Metric, RowMetric
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from streams.domain.kept_days import KeptSet
     from streams.domain.periods import Ordering, Period
     from streams.domain.rules import Target
+
+Result = TypeVar("Result")
 
 _MICROSECONDS = 1_000_000
 _NEVER_US = 1 << 62
@@ -255,7 +257,7 @@ class _Dates(NamedTuple):
 class _Series:
     """One metric and scope: its rows by the number of their period."""
 
-    __slots__ = ("is_watched", "kept", "metric", "newest", "newest_day", "number", "rolling", "rows", "scope")
+    __slots__ = ("is_watched", "kept", "latest", "metric", "newest", "newest_day", "number", "rolling", "rows", "scope")
 
     def __init__(  # noqa: PLR0913 - what a series is
         self,
@@ -278,6 +280,8 @@ class _Series:
         #: The last day of which a count has come, and the latest unit of each ledger partition on it, as far as it is known.
         self.newest_day = date.min
         self.newest: dict[int, LatestUnit | None] = {}
+        #: Before the first step: the latest unit of each row of a day and shard that milestones can come of.
+        self.latest: dict[tuple[int, int], LatestUnit] | None = None
 
 
 class _Touched:
@@ -341,8 +345,9 @@ class Windows:
         #: Status that the rows of a period have at least, and (instant, period) of each change of it to come.
         self._levels = bytearray()
         self._due: list[tuple[int, int]] = []
-        #: Rows that were made after their period had ended.
+        #: Rows that were made after their period had ended; where they are many, they are not gathered but looked for among all.
         self._late: set[int] = set()
+        self._is_late_many = False
         self._targets: dict[int, tuple[Target, ...]] = {}
         self._controls: dict[int, tuple[Control, ...]] = {}
         #: Units that rows have besides those of their days.
@@ -372,8 +377,6 @@ class Windows:
         self._replaced: list[WindowRow | PlainRow] = []
         self._grown: dict[int, LatestUnit | None] = {}
         self._loaded: dict[int, Row] = {}
-        #: Before the first step: the latest unit of each day and shard that milestones can come of.
-        self._latest: dict[tuple[int, int], LatestUnit] = {}
         #: Scopes whose units before the first step were known before, though their rows are new.
         self._known_before: set[str] = set()
         #: The instant that was read last: all rows of a step have the same.
@@ -466,9 +469,8 @@ class Windows:
 
     def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
         """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
-        for day, count in sorted(self.day_counts(metric, scope)):
-            if not first <= day <= last:
-                continue
+        counts = [counted for counted in self.day_counts(metric, scope) if first <= counted[0] <= last]
+        for day, count in sorted(counts):
             if number > count:
                 number -= count
                 continue
@@ -540,7 +542,7 @@ class Windows:
             if row.starts_at is not None and self._periods[number].kind == CAMPAIGN:
                 # Whether it is over by its instants of now is another question than whether it was.
                 columns.status[place] = _OPEN
-                self._late.add(place)
+                self._note_late(place)
         elif self._redated:
             self._redated.pop(place, None)
         if row.targets or row.controls or row.balance or self._is_published_with_more(place):
@@ -590,7 +592,7 @@ class Windows:
         columns.published_status[place] = UNPUBLISHED
         columns.status[place] = _OPEN
         if self._levels[columns.period[place]] > _OPEN:
-            self._late.add(place)
+            self._note_late(place)
         columns.updated_us[place] = columns.history_version[place] = columns.history_us[place] = 0
         self._redated.pop(place, None)
         self._first_cells.pop(place, None)
@@ -672,7 +674,9 @@ class Windows:
         if self._started:
             self._touch(own, places, shard, before, count)
         elif count.latest is not None and series.is_watched:
-            self._latest[own, shard] = count.latest
+            if series.latest is None:
+                series.latest = {}
+            series.latest[own, shard] = count.latest
 
     def update_campaign(self, shard: int, metric: Metric, scope: str, hour: CampaignHour, count: DayCount) -> None:
         """Replaces one shard's count of an hour of a campaign; nothing, if there is no such campaign."""
@@ -818,7 +822,7 @@ class Windows:
     @property
     def last_update_us(self) -> int:
         """When the last version was made, microseconds since 1970; 0 without rows."""
-        return max(self.columns.updated_us, default=0)
+        return self.columns.last_update_us
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -1001,11 +1005,11 @@ class Windows:
             places.update(touched.rows)
             if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
                 yield "", []
-        places.update(self._take_stock(places))
-        advanced = self._advance(now_us, places) if caught_up else None
-        places = self._begun(places, now_us)
+        yield from _pauses(self._taking_stock(places))
+        advanced = (yield from _pauses(self._advancing(now_us, places))) if caught_up else None
+        places = yield from _pauses(self._beginning(places, now_us))
         if self._is_first:
-            yield from self._marked(self._mattering(places))
+            yield from self._marked((yield from _pauses(self._mattering(places))))
         elif advanced is not None and len(places) + advanced.count(1) > _FEW_ROWS:
             for place in places:
                 advanced[place] = 1
@@ -1014,26 +1018,26 @@ class Windows:
             places.update(vectors.places(advanced or b""))
             yield from self._by_scope(places).items()
 
-    def _take_stock(self, places: Iterable[int]) -> list[int]:
-        """Brings the inventories up to date whose production or deliveries have changed; the first time, all. Returns their rows."""
+    def _taking_stock(self, places: set[int]) -> Generator[None, None, None]:
+        """Brings the inventories up to date whose production or deliveries have changed; the first time, all. Adds their rows."""
         total = self._numbers.get(TOTAL)
         if not self._keeps_inventory or total is None:
-            return []
+            return
         if self._is_first:
             scopes: Iterable[str] = list(self._scopes)
         else:
             # Whatever is produced or delivered changes the total of its scope.
             period, series = self.columns.period, self.columns.series
             scopes = {self._series[series[place]].scope for place in places if period[place] == total}
-        found = []
-        for scope in scopes:
+        for number, scope in enumerate(scopes, 1):
             produced, delivered = self._count(PRODUCED_METRIC, scope, total), self._count(DELIVERIES, scope, total)
             if produced is not None:
                 # No rule is about it, and no unit counts in it.
                 place = self._place(cast("Metric", INVENTORY), scope, total)
                 self.columns.count[place] = produced - (delivered or 0)
-                found.append(place)
-        return found
+                places.add(place)
+            if number % _LOOK_ROWS == 0:
+                yield
 
     def _count(self, metric: str, scope: str, number: int) -> int | None:
         """The count of a row; None where there is none, or none that has ever held anything."""
@@ -1043,7 +1047,7 @@ class Windows:
             return None
         return self.columns.count[place]
 
-    def _begun(self, places: set[int], now_us: int) -> set[int]:
+    def _beginning(self, places: set[int], now_us: int) -> Generator[None, None, set[int]]:
         """Of rows that have changed those whose period has begun, with those that were put off until now.
 
         A row that is published has begun by the clock of an earlier writer, which may have been ahead of this one.
@@ -1055,19 +1059,24 @@ class Windows:
             self._put_off, self._put_off_until_us = set(), _NEVER_US
         begins_us, period, version = self._begins_us, self.columns.period, self.columns.version
         if self._is_first:
+            looked_at = 0
             for series in self._series:
                 if series.rolling:
                     places |= {place for number, place in series.rows.items() if begins_us[number] > now_us}
+                    looked_at += len(series.rows)
+                if looked_at > _LOOK_CELLS:
+                    looked_at = 0
+                    yield
         later = {place for place in places if begins_us[period[place]] > now_us and not version[place]}
         if later:
             self._put_off |= later
             self._put_off_until_us = min(self._put_off_until_us, *(begins_us[period[place]] for place in later))
         return places - later
 
-    def _mattering(self, places: Iterable[int]) -> bytearray:
+    def _mattering(self, places: Iterable[int]) -> Generator[None, None, bytearray]:
         """Mask of the rows to be looked at in the first step: those that differ, and those that milestones can come of."""
-        watched = self.columns.of_series([series.is_watched for series in self._series])
-        marked = vectors.either(self.columns.differing(), watched)
+        watched = yield from self.columns.of_series([series.is_watched for series in self._series])
+        marked = vectors.either((yield from self.columns.differing()), watched)
         for place in self._put_off:
             marked[place] = 0
         published = self._published_targets, self._published_controls, self._published_balances
@@ -1123,11 +1132,14 @@ class Windows:
 
     def finishing_step(self) -> Iterator[None]:
         """The same with pauses: to let go of what a million days have told before the first step takes a second."""
-        yield from _let_go(self._latest)
         yield from _let_go(self._first_cells)
+        if self._is_first:
+            for number, series in enumerate(self._series, 1):
+                series.latest = None
+                if number % _LET_GO == 0:
+                    yield
         self._first_minutes = {}
         self._is_first = False
-        self._latest = {}
         self._grown = {}
         self._loaded = {}
         self._first_cells = {}
@@ -1222,15 +1234,18 @@ class Windows:
 
     def _latest_moves(self, place: int, moved: int) -> None:
         """What is known of the latest units of a day, before the first step, goes with its row."""
-        if not self._latest:
+        if self._started:
             return
-        for shard, _ in packed_days.counts_of(self.columns.cells[place]):
-            self._latest.pop((place, shard), None)
-        if moved != place and self._periods[self.columns.period[moved]].kind == "day":
-            for shard, _ in packed_days.counts_of(self.columns.cells[moved]):
-                unit = self._latest.pop((moved, shard), None)
+        columns = self.columns
+        latest = self._series[columns.series[place]].latest or {}
+        for shard, _ in packed_days.counts_of(columns.cells[place]):
+            latest.pop((place, shard), None)
+        if moved != place and self._periods[columns.period[moved]].kind == "day":
+            latest = self._series[columns.series[moved]].latest or {}
+            for shard, _ in packed_days.counts_of(columns.cells[moved]):
+                unit = latest.pop((moved, shard), None)
                 if unit is not None:
-                    self._latest[place, shard] = unit
+                    latest[place, shard] = unit
 
     # Versions -------------------------------------------------------------------------------------------------------
 
@@ -1305,8 +1320,10 @@ class Windows:
         """When the last version that the history has was written, or the first one published; 0 for never."""
         return self.columns.history_us[place]
 
-    def not_in_history(self, since_us: int) -> list[int]:
+    def not_in_history(self, since_us: int) -> Iterator[list[int]]:
         """Rows whose published version the history does not have, although it is not their first and from an instant or later.
+
+        Some at a time, with room for a pause between them.
 
         Args:
             since_us: By the service's clock, microseconds since 1970.
@@ -1407,7 +1424,7 @@ class Windows:
         if not (self._is_caught_up or columns.version[place]) and columns.status[place] != _OPEN:
             # Nothing says that it was over before: for whoever takes over, it begins with this step.
             columns.status[place] = _OPEN
-            self._late.add(place)
+            self._note_late(place)
         series = self._series[columns.series[place]]
         row = Row(series.metric, series.scope, self._periods[columns.period[place]], self, place)
         row.count, row.backfilled = columns.count[place], columns.backfilled[place]
@@ -1453,12 +1470,12 @@ class Windows:
                 and row.period.start < self.kept.of(template_of(row.scope)).known_until
             ):
                 continue  # it has come back
-            rows_of_series = self._series[self.columns.series[row.place]].rows
-            numbers = self._numbers_of(row.period.start, self._series[self.columns.series[row.place]])
-            places = [rows_of_series[number] for number in numbers]
+            series = self._series[self.columns.series[row.place]]
+            latest_of = series.latest or {}
+            places = [series.rows[number] for number in self._numbers_of(row.period.start, series)]
             for shard, count in packed_days.counts_of(self.columns.cells[row.place]):
                 if count > 0:
-                    latest = self._latest.get((row.place, shard))
+                    latest = latest_of.get((row.place, shard))
                     for place in places:
                         of = self._loaded.get(place)
                         if of is not None:
@@ -1504,7 +1521,7 @@ class Windows:
             by_scope.setdefault(series[column[place]].scope, []).append(place)
         return by_scope
 
-    def _advance(self, now_us: int, places: set[int]) -> bytearray | None:
+    def _advancing(self, now_us: int, places: set[int]) -> Generator[None, None, bytearray | None]:
         """Status by the clock. Adds rows that came after the end of their period; returns the mask of those that changed.
 
         None where no period has come to be over.
@@ -1519,13 +1536,20 @@ class Windows:
                 self._levels[number] = _PROVISIONAL
                 heapq.heappush(self._due, (closes_us, number))
         late, self._late = self._late, set()
-        if is_due:
-            return self.columns.advance(self._levels)
+        is_many, self._is_late_many = self._is_late_many, False
+        if is_due or is_many:
+            return (yield from self.columns.advance(self._levels))
         columns = self.columns
         for place in late:
             columns.status[place] = max(columns.status[place], self._levels[columns.period[place]])
             places.add(place)
         return None
+
+    def _note_late(self, place: int) -> None:
+        if len(self._late) < _FEW_ROWS:
+            self._late.add(place)
+        else:
+            self._is_late_many = True
 
     # Making rows ----------------------------------------------------------------------------------------------------
 
@@ -1548,7 +1572,7 @@ class Windows:
             place = self.columns.add(series.number, number, _OPEN)
             series.rows[self._numbers[self._periods[number].id]] = place
             if self._levels[number] > _OPEN:
-                self._late.add(place)
+                self._note_late(place)
         return place
 
     def _new_series(self, metric: Metric, scope: str) -> _Series:
@@ -1597,6 +1621,17 @@ def _move(kept: dict[int, Any], place: int, moved: int) -> None:
     kept.pop(place, None)
     if moved in kept:
         kept[place] = kept.pop(moved)
+
+
+def _pauses(pieces: Generator[None, None, Result]) -> Generator[tuple[str, list[int]], None, Result]:
+    """What comes of work with pauses, each as a scope without rows."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            made: Result = end.value
+            return made
+        yield "", []
 
 
 def _let_go(kept: dict[Any, Any]) -> Iterator[None]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MINUTE_US: Final = 60_000_000
 _SECOND_US: Final = 1_000_000
+#: Rows that there is room for at a time.
+_BLOCK: Final = 4096
 
 
 class Rows(Protocol):
@@ -49,8 +51,11 @@ class Rows(Protocol):
     def marked_us(self, place: int) -> int:
         """When the last version that the history has was written, or the first one published; 0 for never."""
 
-    def not_in_history(self, since_us: int) -> list[int]:
-        """Rows whose published version the history does not have, although it is not their first, and from an instant on."""
+    def not_in_history(self, since_us: int) -> Iterator[list[int]]:
+        """Rows whose published version the history does not have, although it is not their first, and from an instant on.
+
+        Some at a time, with room for a pause between them.
+        """
 
 
 class History:
@@ -64,8 +69,8 @@ class History:
         self._waiting: dict[int, int] = {}
         #: A heap of the same by time; entries whose time differs from that in `_waiting` are obsolete.
         self._due: list[tuple[int, int]] = []
-        #: Closed rows of loaded history, whose later versions need not be written at once.
-        self._loaded: set[int] = set()
+        #: Of each row whether it is closed and of loaded history: then its later versions need not be written at once.
+        self._loaded = bytearray()
         #: Rows that are to leave and whose published version the history has: nothing else knows of them.
         self._has: set[RowKey] = set()
         self._left_over: Mapping[RowKey, int] = {}
@@ -88,17 +93,19 @@ class History:
                 row = read_row(record_value(record))
                 self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
         self._left_over = {}
-        async for place in paced(self._rows.not_in_history(kept_since_us)):
-            self._wait(place)
+        for places in self._rows.not_in_history(kept_since_us):
+            await asyncio.sleep(0)
+            async for place in paced(places):
+                self._wait(place)
 
     def publish(self, row: WindowRow | PlainRow) -> None:
         """A version of a row is being published."""
         place = self._rows.find(RowKey.of(row))
         if place is None:
             return
-        closes = row.status == "closed" and row.restated == 0 and place not in self._loaded
+        closes = row.status == "closed" and row.restated == 0 and not self._is_loaded(place)
         if closes and row.backfilled:
-            self._loaded.add(place)
+            self._note_loaded(place)
         if row.version == 1:
             self._rows.mark(place, 0, self._context.now_us())
         elif closes:
@@ -120,15 +127,27 @@ class History:
     def move(self, place: int, moved: int) -> None:
         """A row has left, and another one has its place."""
         self._waiting.pop(place, None)
-        self._loaded.discard(place)
+        self._forget_loaded(place)
         if moved == place:
             return
         due_us = self._waiting.pop(moved, None)
         if due_us is not None:
             self._wait_until(place, due_us)
-        if moved in self._loaded:
-            self._loaded.discard(moved)
-            self._loaded.add(place)
+        if self._is_loaded(moved):
+            self._forget_loaded(moved)
+            self._note_loaded(place)
+
+    def _is_loaded(self, place: int) -> bool:
+        return place < len(self._loaded) and bool(self._loaded[place])
+
+    def _note_loaded(self, place: int) -> None:
+        if place >= len(self._loaded):
+            self._loaded.extend(bytes(place + _BLOCK - len(self._loaded)))
+        self._loaded[place] = 1
+
+    def _forget_loaded(self, place: int) -> None:
+        if place < len(self._loaded):
+            self._loaded[place] = 0
 
     def is_due(self, now_us: int) -> bool:
         """Whether a version is due."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schemas.texts import OTHER
 from streams.domain.limit_usage import limit_uses
+from streams.domain.pauses import whole
 from streams.domain.scopes import named_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from streams.domain.windows import Windows
+
+
+#: Names of series that are looked at between two pauses.
+_AT_ONCE: Final = 2_000
 
 
 class LimitWatch:
@@ -31,6 +36,18 @@ class LimitWatch:
         #: From how many scopes without rows on it is said again.
         self._kept_out = 1
 
+    def looking(self, rows: Windows) -> Generator[None, None, None]:
+        """Takes in what has been added, with pauses: all scopes at once, as they are opened, take long."""
+        while self._series < rows.sizes[1]:
+            names = rows.series_names(self._series, self._series + _AT_ONCE)
+            self._series += len(names)
+            for _, scope in names:
+                if scope not in self._scopes:
+                    self._scopes.add(scope)
+                    for name, value in named_values(scope):
+                        self._values[name].add(value)
+            yield
+
     def lines(self, rows: Windows, kept_out: int = 0) -> list[str]:
         """What is to be warned of now.
 
@@ -38,13 +55,7 @@ class LimitWatch:
             rows: All there are; a metric and scope that has had a row keeps its place among their names.
             kept_out: Scopes that have counts and no rows.
         """
-        _, series, _ = rows.sizes
-        for _, scope in rows.series_names(self._series, series):
-            if scope not in self._scopes:
-                self._scopes.add(scope)
-                for name, value in named_values(scope):
-                    self._values[name].add(value)
-        self._series = series
+        whole(self.looking(rows))
         values = {name: len(found) for name, found in self._values.items()}
         lines = []
         for use in limit_uses(self._limits, values, len(self._scopes), len(rows)):

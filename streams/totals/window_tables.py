@@ -54,7 +54,7 @@ from streams.domain.source_hours import SourceHours
 from streams.domain.targets import change_of
 from streams.errors import ExpectedError, ReopenError
 from streams.kafka.log import Partition
-from streams.kafka.pacing import paced
+from streams.kafka.pacing import in_turns, paced
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 from streams.totals.announcing import Announcing
@@ -87,6 +87,8 @@ logger = logging.getLogger(__name__)
 _STATUS_INTERVAL_US = 1_000_000
 #: How long to wait for the rest of a transaction that was read in part.
 _CUT_S = 0.05
+#: Names of scopes that are looked at between two pauses.
+_NAMES = 2_000
 #: Records of a transaction; with what is added to the last of a step, it stays below 5,000.
 _MOST_RECORDS = 4_800
 
@@ -148,8 +150,7 @@ class WindowTables:
             self._shards.campaigns = self._announcing.campaigns.text
             head = await self._snapshots.open(reader)
             if head is not None:
-                _, series, _ = self._totals.windows.sizes
-                for _, scope in self._totals.windows.series_names(0, series):
+                async for scope in self._scopes():
                     self._check_home(scope)
                 for _ in self._totals.end_snapshot():
                     await asyncio.sleep(0)
@@ -188,6 +189,7 @@ class WindowTables:
             async for record in self._read(reader, catalogue.forecasts.name):
                 self._forecasts.restore(record_key(record), record.value)
             await self._history.open(reader, head.history if head else 0, self._totals.windows.left_over)
+        await in_turns(self._limits.looking(self._totals.windows))
         self._warn()
         return self.positions()
 
@@ -279,8 +281,7 @@ class WindowTables:
     async def _find_scopes(self, reader: LogReader, bounds: ScopeBounds, since: int) -> None:
         """Finds which scopes have rows, before it is asked whether there is room for another."""
         windows = self._totals.windows
-        rows, series, _ = windows.sizes
-        for _, scope in windows.series_names(0, series):
+        async for scope in self._scopes():
             self._totals.let_in(scope)
         others: set[int] = set()
         async for record in self._read(reader, self._context.catalogue.windows.name, since):
@@ -289,7 +290,16 @@ class WindowTables:
             if record.value is not None and windows.find(row) is None:
                 others.add(hash(key))
                 self._totals.let_in(row.scope)
-        bounds.note_rows(rows + len(others))
+        bounds.note_rows(len(windows) + len(others))
+
+    async def _scopes(self) -> AsyncIterator[str]:
+        """The scopes that there are, once for each of their metrics, with pauses."""
+        windows = self._totals.windows
+        _, series, _ = windows.sizes
+        for first in range(0, series, _NAMES):
+            for _, scope in windows.series_names(first, first + _NAMES):
+                yield scope
+            await asyncio.sleep(0)
 
     def _check_home(self, scope: str) -> None:
         """Refuses rows that another partition of the totals would go on with.

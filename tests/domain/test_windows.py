@@ -163,3 +163,21 @@ def test_judging_stops_where_the_highest_count_is_what_it_was() -> None:
 
 def _day_row(number: int) -> Row:
     return Row(METRIC, SCOPE, day_period(date(2024, 10, number + 1)))
+
+
+@pytest.mark.parametrize("few", [20_000, 2])
+def test_rows_of_periods_that_were_over_are_over_with_the_first_step_that_has_read_everything(
+    windows: Windows, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few are gathered while they come, many are looked for."""
+    monkeypatch.setattr("streams.domain.windows._FEW_ROWS", few)
+    later_us = NOON_US + 9 * 86_400_000_000
+    windows.update(0, METRIC, SCOPE, DAY, count_of(1))
+    publish(windows.end_step(now_us=later_us, caught_up=True))
+    scopes = [f"model=M{number}" for number in range(3)]
+    for scope in scopes:
+        windows.update(0, METRIC, scope, DAY, count_of(1))
+    publish(windows.end_step(now_us=later_us, caught_up=False))
+    over = [(row.scope, row.status) for row in windows.end_step(now_us=later_us, caught_up=True)]
+    assert {(scope, "closed") for scope in scopes} <= set(over)
+    assert windows.end_step(now_us=later_us, caught_up=True) == []

@@ -15,6 +15,8 @@ from streams.totals.history import MINUTE_US
 from streams.totals.history import History as TotalsHistory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streams.kafka.transactions import Outgoing
 
 START_US = 1_728_000_000_000_000
@@ -62,9 +64,9 @@ class History:
     def marked_us(self, place: int) -> int:
         return self.marked.get(place, (0, 0))[1]
 
-    def not_in_history(self, since_us: int) -> list[int]:
+    def not_in_history(self, since_us: int) -> Iterator[list[int]]:
         del since_us
-        return []
+        return iter(())
 
     def records(self, now_us: int, most: int = 1000) -> list[Outgoing]:
         self.clock_us = now_us
