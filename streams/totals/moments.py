@@ -106,6 +106,7 @@ class _Asked:
         positions: Ledger partition → how far it had taken its sources when it answered.
         bounds: The unit is between these.
         is_found: Whether `unit` is what was found; None if there is no such unit.
+        events: How many wait for it.
     """
 
     place: _Place
@@ -118,11 +119,19 @@ class _Asked:
     bounds: Between = _ANYWHERE
     is_found: bool = False
     unit: UnitKey | None = None
+    events: int = 0
 
     def ask_anew(self, bounds: Between = _ANYWHERE) -> None:
         """Another question must be asked."""
         self.question, self.bounds = None, bounds
         self.answers, self.sent_s = {}, {}
+
+
+class _Waiting(NamedTuple):
+    """An event that waits, and what it waits for; None where only for those before it."""
+
+    event: MilestoneEvent
+    place: _Place | None
 
 
 class Moments:
@@ -138,7 +147,9 @@ class Moments:
         self._totals = totals
         self._shards = shards
         self._complete = Completion(context.zone, context.source_topics.names)
-        self._queues: dict[tuple[str, str], deque[MilestoneEvent]] = {}
+        self._queues: dict[tuple[str, str], deque[_Waiting]] = {}
+        #: Those of them whose first event need not wait any longer, in this order.
+        self._ready: dict[tuple[str, str], None] = {}
         self._asked: dict[_Place, _Asked] = {}
         self._by_id: dict[str, _Asked] = {}
         self._heard_s: dict[int, float] = {}
@@ -147,10 +158,9 @@ class Moments:
         #: Tells questions of this writer from those of others.
         self._name = f"{number}-{context.now_us():x}"
 
-    def restore(self, events: Iterable[MilestoneEvent]) -> None:
-        """Takes over the events that wait, in the order in which they were decided."""
-        for event in events:
-            self._wait(event)
+    def restore(self, event: MilestoneEvent) -> None:
+        """Takes over an event that waits; these in the order in which they were decided."""
+        self._wait(event)
 
     def publish(self, events: Iterable[MilestoneEvent]) -> list[Outgoing]:
         """The records of events that have been decided: those of the events, or of what is remembered of those that wait."""
@@ -190,13 +200,13 @@ class Moments:
 
     def rows(self) -> set[RowKey]:
         """The windows of the events that wait."""
-        waiting = (event.data for queue in self._queues.values() for event in queue)
+        waiting = (event.data for queue in self._queues.values() for event, _ in queue)
         return {RowKey(data.metric, data.scope, data.period) for data in waiting}
 
     @property
     def has_more(self) -> bool:
         """Whether `completed` has something to return at once."""
-        return self._shards.settled and any(self._is_ready(queue[0]) for queue in self._queues.values())
+        return bool(self._ready) and self._shards.settled
 
     def completed(self, room: int) -> list[Outgoing]:
         """The records of events that need not wait any longer.
@@ -207,26 +217,35 @@ class Moments:
         if not self._queues or not self._shards.settled:
             return []
         self._give_up()
-        released: list[MilestoneEvent] = []
-        for series, queue in list(self._queues.items()):
-            while queue and 3 * len(released) + 2 < room and self._is_ready(queue[0]):
+        released: list[_Waiting] = []
+        for series in list(self._ready):
+            queue = self._queues[series]
+            while queue and 3 * len(released) + 2 < room and self._is_found(queue[0].place):
                 released.append(queue.popleft())
             if not queue:
                 del self._queues[series]
-        records = [self._memory(WAITING + event.id, None) for event in released]
-        records += map(self._record, map(self._completed, released))
-        records += filter(None, map(self._cut, released))
-        if released:
-            self._forget_settled()
+            if not (queue and self._is_found(queue[0].place)):
+                del self._ready[series]
+        records = [self._memory(WAITING + event.id, None) for event, _ in released]
+        records += [self._record(self._completed(event, place)) for event, place in released]
+        records += filter(None, (self._cut(event, place) for event, place in released))
+        for _, place in released:
+            self._let_go(place)
         return records
 
     # Which unit -----------------------------------------------------------------------------------------------------
 
     def _wait(self, event: MilestoneEvent) -> None:
-        self._queues.setdefault((event.data.metric, event.data.scope), deque()).append(event)
-        place = _Place.of(event)
-        if place is not None and place not in self._asked:
-            self._asked[place] = _Asked(place, self._context.now_us(), _now_s())
+        series, place = (event.data.metric, event.data.scope), _Place.of(event)
+        queue = self._queues.setdefault(series, deque())
+        queue.append(_Waiting(event, place))
+        if place is not None:
+            asked = self._asked.get(place)
+            if asked is None:
+                asked = self._asked[place] = _Asked(place, self._context.now_us(), _now_s())
+            asked.events += 1
+        if len(queue) == 1 and self._is_found(place):
+            self._ready[series] = None
 
     def _at_once(self, event: MilestoneEvent) -> MilestoneEvent:
         """The event with its unit where that is the latest one of its window, which the ledger partitions tell with the counts."""
@@ -252,12 +271,18 @@ class Moments:
             return None
         return self._found_at(after, {shard: _offsets(marker) for shard, marker in self._shards.markers.items()})
 
-    def _is_ready(self, event: MilestoneEvent) -> bool:
-        place = _Place.of(event)
+    def _is_found(self, place: _Place | None) -> bool:
         return place is None or self._asked[place].is_found
 
-    def _completed(self, event: MilestoneEvent) -> MilestoneEvent:
-        place = _Place.of(event)
+    def _end(self, asked: _Asked, unit: UnitKey | None = None) -> None:
+        """What was found; None where there is no such unit, or nobody knows it."""
+        asked.is_found, asked.unit = True, unit
+        series = asked.place.metric, asked.place.scope
+        queue = self._queues.get(series)
+        if queue and queue[0].place is not None and self._asked[queue[0].place] is asked:
+            self._ready[series] = None
+
+    def _completed(self, event: MilestoneEvent, place: _Place | None) -> MilestoneEvent:
         return event if place is None else self._complete.with_unit(event, self._asked[place].unit)
 
     def _weigh(self, asked: _Asked) -> None:
@@ -270,7 +295,7 @@ class Moments:
             # Units have come or gone since the hour was looked up.
             asked.ask_anew()
         else:
-            asked.is_found, asked.unit = True, found
+            self._end(asked, found)
 
     def _give_up(self) -> None:
         """Publishes without the unit what a ledger partition that says nothing for long would hold back."""
@@ -289,7 +314,7 @@ class Moments:
                     "%s/%s: which unit was number %d from %s on is not known, as ledger partitions %s say nothing",
                     *place[:2], place.position, place.campaign or place.start, silent,
                 )  # fmt: skip
-                asked.is_found = True
+                self._end(asked)
 
     def _is_up_to(self, marker: Marker, found_us: int) -> bool:
         """Whether a ledger partition has read what there was when a milestone was found, or was not behind then.
@@ -298,24 +323,30 @@ class Moments:
         """
         return marker.caught_up or marker.caught_up_us >= found_us - self._behind_us
 
-    def _forget_settled(self) -> None:
-        wanted = {_Place.of(event) for queue in self._queues.values() for event in queue}
-        for place in [place for place, asked in self._asked.items() if asked.is_found and place not in wanted]:
-            del self._asked[place]
+    def _let_go(self, place: _Place | None) -> None:
+        """An event has been published; what was found is forgotten with the last one of its place."""
+        if place is not None:
+            asked = self._asked[place]
+            asked.events -= 1
+            if not asked.events:
+                del self._asked[place]
+                # An answer that comes now is nobody's.
+                self._by_id.pop(asked.question.id if asked.question is not None else "", None)
 
     # Asking ---------------------------------------------------------------------------------------------------------
 
-    def questions(self) -> list[Outgoing]:
-        """The questions to ask now, a record at most for each ledger partition."""
+    async def questions(self) -> list[Outgoing]:
+        """The questions to ask now, a record at most for each ledger partition; with pauses, as each looks at the days of a series."""
         now_s = _now_s()
         to_send: dict[int, list[Question]] = {}
         for place, asked in islice(self._asked.items(), _MOST_ASKED):
             if asked.is_found:
                 continue
             if asked.question is None:
+                await asyncio.sleep(0)
                 asked.question = self._question(place, asked.bounds)
                 if asked.question is None:
-                    asked.is_found = True  # corrections have taken the count back since
+                    self._end(asked)  # corrections have taken the count back since
                     continue
                 self._by_id[asked.question.id] = asked
             for number, marker in self._shards.markers.items():
@@ -374,9 +405,8 @@ class Moments:
     def _record(self, event: MilestoneEvent) -> Outgoing:
         return milestone_record(self._context.catalogue.milestones.name, self._number, event)
 
-    def _cut(self, event: MilestoneEvent) -> Outgoing | None:
+    def _cut(self, event: MilestoneEvent, place: _Place | None) -> Outgoing | None:
         """What is remembered of an event whose unit was found, so that this can be checked."""
-        place = _Place.of(event)
         if place is None or self._asked[place].unit is None:
             return None
         return self._found_at(event, self._asked[place].positions)

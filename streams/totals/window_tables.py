@@ -249,7 +249,7 @@ class WindowTables:
             # versions say.
             if self._shards.settled:
                 records += await self._snapshots.records()
-        records += self._moments.questions()
+        records += await self._moments.questions()
         records += self._silences.hours()
         await self._commit(records)
 
@@ -333,11 +333,11 @@ class WindowTables:
             else:
                 self._totals.restore_milestone(event)
             source = event.source
-        waiting = [decode_milestone(value) for value in self._waiting.values()]
-        for event in waiting:
+        async for value in paced(self._waiting.values()):
+            event = decode_milestone(value)
             self._totals.restore_milestone(event)
+            self._moments.restore(event)
             source = event.source
-        self._moments.restore(waiting)
         return source
 
     async def _source_elsewhere(self, reader: LogReader) -> str:
@@ -407,9 +407,9 @@ class WindowTables:
             self._silences.restore_hours(name.removeprefix(HOURS), value)
         for name, value in campaigns.items():
             self._totals.restore_campaign(name.removeprefix(COUNTED), value.decode())
-        for milestone_id, value in held.items():
+        async for milestone_id, value in paced(held.items()):
             self._totals.restore_held(milestone_id, decode_held(value).since_us)
-        for value in decided.values():
+        async for value in paced(decided.values()):
             self._totals.restore_decided(decode_milestone(value))
         return sides
 

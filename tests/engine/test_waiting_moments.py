@@ -1,0 +1,134 @@
+"""Milestones that wait for their units: which are published when, and what is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import date
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from schemas.codec import decode_milestone
+from schemas.questions import Answer, decode_questions
+from streams.context import Context
+from streams.settings import Settings
+from streams.totals.moments import Moments
+from tests.support.outputs import milestone
+
+if TYPE_CHECKING:
+    import pytest
+
+    from schemas.outputs import MilestoneEvent
+    from streams.kafka.transactions import Outgoing
+
+DAY = date(2024, 10, 7)
+UNIT = (1_728_278_000_000_000, "e", "/s", 1, 0, 7)
+
+
+class Waiting:
+    """The events that wait in a totals writer with one ledger partition."""
+
+    def __init__(self) -> None:
+        self.context = Context(Settings(partitions=1))
+        self.marker = SimpleNamespace(answers=[], caught_up=True, caught_up_us=0, positions={}, campaigns="")
+        self.shards = SimpleNamespace(settled=True, markers={0: self.marker}, campaigns="")
+        totals = SimpleNamespace(
+            newest_unit=lambda *_: None, hour_of_unit=lambda *_: (DAY, 9), others_than=lambda _scope: None
+        )
+        self.moments = Moments(self.context, cast("Any", totals), cast("Any", self.shards))
+
+    def raise_(self, scope: str, position: int | None) -> None:
+        """An event is decided; one without a position needs no unit."""
+        self.moments.publish([event(scope, position)])
+
+    def has_more(self) -> bool:
+        """Whether there is something to publish."""
+        return self.moments.has_more
+
+    async def asked(self) -> dict[str, str]:
+        """Scope → id of the question that is sent now."""
+        records = await self.moments.questions()
+        return {each.scope: each.id for record in records for each in decode_questions(record.value or b"")}
+
+    def answer(self, question: str) -> None:
+        """The ledger partition has one unit in that hour."""
+        self.marker.answers = [Answer(question, 0, 1, 0, 1, [1], [UNIT])]
+        self.moments.hear(0, cast("Any", self.marker))
+
+    def published(self, room: int = 100) -> list[str]:
+        """Scopes of the milestones that are published now."""
+        records: list[Outgoing] = self.moments.completed(room)
+        milestones = self.context.catalogue.milestones.name
+        return [json.loads(record.value or b"")["data"]["scope"] for record in records if record.topic == milestones]
+
+
+def event(scope: str, position: int | None) -> MilestoneEvent:
+    """A milestone of a scope; of position 1, so that there is such a unit in the answers."""
+    at: dict[str, Any] = {"position": position, "achieved_at": None} if position is not None else {}
+    found = milestone(f"deliveries/{scope}/day:2024-10-07/{position}", scope=scope, count=9, **at)
+    return decode_milestone(json.dumps(found).encode())
+
+
+def test_an_event_is_published_when_its_unit_is_found_and_holds_back_only_those_of_its_scope() -> None:
+    async def play() -> None:
+        world = Waiting()
+        for scope in ("model=A", "model=B", "model=A"):
+            world.raise_(scope, 1)
+        world.raise_("model=B", None)
+        asked = await world.asked()
+        assert not world.has_more()
+        assert world.published() == []
+        world.answer(asked["model=B"])
+        assert world.has_more()
+        assert world.published() == ["model=B", "model=B"]
+        assert not world.has_more()
+        # Nothing is known of it any more.
+        world.answer(asked["model=B"])
+        assert not world.has_more()
+        world.answer(asked["model=A"])
+        assert world.published() == ["model=A", "model=A"]
+        assert world.moments.rows() == set()
+
+    asyncio.run(play())
+
+
+def test_what_finds_no_room_is_published_with_the_next_ones() -> None:
+    async def play() -> None:
+        world = Waiting()
+        for scope in ("model=A", "model=B", "model=C"):
+            world.raise_(scope, 1)
+        asked = await world.asked()
+        for scope in ("model=C", "model=A"):
+            world.answer(asked[scope])
+        assert world.published(room=3) == ["model=C"]
+        assert world.has_more()
+        assert world.published(room=3) == ["model=A"]
+        assert not world.has_more()
+        # The same window once more is another question.
+        world.raise_("model=A", 1)
+        assert "model=A" in await world.asked()
+        world.answer(asked["model=A"])
+        assert world.published() == []
+
+    asyncio.run(play())
+
+
+def test_an_answer_that_comes_after_a_question_was_given_up_is_not_that_to_the_same_question_asked_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def play() -> None:
+        clock_s = 1000.0
+        monkeypatch.setattr("streams.totals.moments._now_s", lambda: clock_s)
+        world = Waiting()
+        world.raise_("model=A", 1)
+        given_up = (await world.asked())["model=A"]
+        clock_s += 3600
+        assert world.published() == ["model=A"]
+        world.raise_("model=A", 1)
+        asked = (await world.asked())["model=A"]
+        world.answer(given_up)
+        assert world.published() == []
+        world.answer(asked)
+        assert world.published() == ["model=A"]
+
+    asyncio.run(play())
