@@ -1134,9 +1134,12 @@ class Windows:
         """The same with pauses: to let go of what a million days have told before the first step takes a second."""
         yield from _let_go(self._first_cells)
         if self._is_first:
-            for number, series in enumerate(self._series, 1):
+            let_go = 0
+            for series in self._series:
+                let_go += 1 + len(series.latest or ())
                 series.latest = None
-                if number % _LET_GO == 0:
+                if let_go > _LET_GO:
+                    let_go = 0
                     yield
         self._first_minutes = {}
         self._is_first = False
