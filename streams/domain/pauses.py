@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 Result = TypeVar("Result")
+Pause = TypeVar("Pause")
 
 
 def whole(pieces: Generator[None, None, Result]) -> Result:
@@ -18,3 +19,14 @@ def whole(pieces: Generator[None, None, Result]) -> Result:
         except StopIteration as end:
             made: Result = end.value
             return made
+
+
+def telling_pauses(pieces: Generator[None, None, Result], pause: Pause) -> Generator[Pause, None, Result]:
+    """The result of work in pieces, for a generator whose own pauses are another value."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            made: Result = end.value
+            return made
+        yield pause

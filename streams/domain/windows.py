@@ -10,7 +10,7 @@ import heapq
 from datetime import date
 from itertools import chain, compress, islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from schemas import vectors
 from schemas.facts import INVENTORY, ROW_METRICS
@@ -22,6 +22,7 @@ from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
 from streams.domain.kept_days import KeptDays
 from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
+from streams.domain.pauses import telling_pauses
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
 from streams.domain.scopes import template_of
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
     from streams.domain.periods import Ordering, Period
     from streams.domain.rules import Target
 
-Result = TypeVar("Result")
-
 _MICROSECONDS = 1_000_000
 _NEVER_US = 1 << 62
 _OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
 #: More rows than this are not gathered before a step, but looked for scope by scope while it goes on.
 _FEW_ROWS = 20_000
+#: A scope without rows: a pause.
+_NO_ROWS: tuple[str, list[int]] = "", []
 #: Changed days that are looked at between two pauses.
 _PAUSE_DAYS = 500
 #: Entries of a dictionary that are let go between two pauses.
@@ -1005,11 +1006,11 @@ class Windows:
             places.update(touched.rows)
             if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
                 yield "", []
-        yield from _pauses(self._taking_stock(places))
-        advanced = (yield from _pauses(self._advancing(now_us, places))) if caught_up else None
-        places = yield from _pauses(self._beginning(places, now_us))
+        yield from telling_pauses(self._taking_stock(places), _NO_ROWS)
+        advanced = (yield from telling_pauses(self._advancing(now_us, places), _NO_ROWS)) if caught_up else None
+        places = yield from telling_pauses(self._beginning(places, now_us), _NO_ROWS)
         if self._is_first:
-            yield from self._marked((yield from _pauses(self._mattering(places))))
+            yield from self._marked((yield from telling_pauses(self._mattering(places), _NO_ROWS)))
         elif advanced is not None and len(places) + advanced.count(1) > _FEW_ROWS:
             for place in places:
                 advanced[place] = 1
@@ -1624,17 +1625,6 @@ def _move(kept: dict[int, Any], place: int, moved: int) -> None:
     kept.pop(place, None)
     if moved in kept:
         kept[place] = kept.pop(moved)
-
-
-def _pauses(pieces: Generator[None, None, Result]) -> Generator[tuple[str, list[int]], None, Result]:
-    """What comes of work with pauses, each as a scope without rows."""
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            made: Result = end.value
-            return made
-        yield "", []
 
 
 def _let_go(kept: dict[Any, Any]) -> Iterator[None]:
