@@ -82,6 +82,8 @@ class Silences:
         self._hour_us = 0
         self._next: int | None = None
         self._again_us = 0
+        #: Of the standing alerts, those that are still to be looked at in this minute.
+        self._standing: list[tuple[Rule, str]] = []
         self._begun = False
 
     def restore_alert(self, event: MilestoneEvent) -> None:
@@ -144,7 +146,9 @@ class Silences:
             records += self._look_on(now_us)
         elif now_us >= self._again_us or now_us < self._again_us - MINUTE_US:
             self._again_us = now_us + MINUTE_US
-            records += self._look(self._alerts.standing[:_MOST_AT_ONCE], now_us)
+            self._standing = self._alerts.standing
+        some, self._standing = self._standing[:_MOST_AT_ONCE], self._standing[_MOST_AT_ONCE:]
+        records += self._look(some, now_us)
         return [[record] for record in records]
 
     def _look_on(self, now_us: int) -> list[Outgoing]:

@@ -103,6 +103,22 @@ def test_nothing_is_concluded_before_everything_up_to_the_hour_was_read() -> Non
     assert world.steps() == ["deliveries/factory=F0/hours/stalled:3"]
 
 
+def test_all_alerts_that_stand_are_looked_at_once_a_minute() -> None:
+    world = World()
+    world.read_us = EIGHT_US
+    world.steps()
+    world.silent = {f"factory=F{number}" for number in range(50)}
+    world.now_us = world.read_us = EIGHT_US + 5 * HOUR_US
+    assert len(world.steps()) == 50
+    world.steps()
+    world.silent.clear()
+    world.now_us += 60_000_000
+    assert 0 < len(world.step()) < 50, "a few in a step"
+    assert len(world.steps()) > 0
+    assert not world.silences._alerts.standing
+    assert sum(ALERT_ENDED.encode() in (record.value or b"") for record in world.topic) == 50
+
+
 def test_sources_are_looked_at_once_all_ledger_partitions_say_when_their_events_came() -> None:
     world = World()
     of, gone = SourceKey("deliveries", "/factories/bj1"), SourceKey("orders", "/shops/online")
