@@ -33,7 +33,7 @@ from streams.audit.production import PublishedContradictions
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
-from streams.audit.silent_sources import SilentSources
+from streams.audit.silent_sources import SilentSources, read_markers, surely_judged
 from streams.audit.sources import Coordinates, Home, Sources, Stops, coordinates_of
 from streams.audit.sums import Business, Day, add_days, limited, windows_of, without_later
 from streams.audit.suspects import line_up
@@ -408,12 +408,16 @@ class _Run:
         about = [event.data for event in self._published.milestones if event.data.kind in ALERT_KINDS]
         alerts = await read_alerts(self._settings, self._consumer, about)
         check = check_alerts(alerts, self._is_here, self._now_us)
+        known_us = time.time_ns() // 1000 - ALERT_ENDS_WITHIN_US
         if self._silent and self._settings.clock == "wall":
-            # If the clock is that of the events, it is unknown when the totals could have noticed what had come; likewise if
-            # retention has removed what was there then.
+            # If retention has removed what there was then, it is unknown what had come.
             with contextlib.suppress(ExpectedError):
-                known_us = self._now_us - ALERT_ENDS_WITHIN_US
                 await self._silent.compare(check, alerts.standing, self._sources.stops_at, known_us)
+        elif self._silent.has_found:
+            said = await read_markers(self._settings, self._consumer)
+            partitions = self._settings.partitions
+            seen = surely_judged(said, partitions, self._sources.numbers, known_us)
+            self._silent.compare_by_events(check, alerts.standing, seen, partitions)
         return check
 
     async def _check_units(self, shards: Iterable[Mapping[CountKey, Day]]) -> Check:

@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaProducer
 from schemas.codec import decode_row, encode_row
 from streams.audit.asof import rows_as_of
 from streams.audit.explaining import explain_milestone
+from streams.audit.silent_sources import read_markers
 from streams.audit.verifying import verify
-from streams.kafka.clients import read_latest
+from streams.kafka.clients import read_latest, reader
 from streams.listener import Listener
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
@@ -170,6 +171,21 @@ async def test_a_record_and_a_window_are_explained_by_the_ledger_as_by_the_sourc
         assert [each["id"] for each in found.get("changes", [])] == [each["id"] for each in expected.get("changes", [])]
         expected.get("without_effect", {}).pop("no effect: the same event again", None)
         assert found.get("without_effect") == expected.get("without_effect")
+
+
+async def test_how_far_silences_were_surely_judged_is_read_from_the_markers_of_all_partitions(
+    installation: Installation,
+) -> None:
+    settings = settings_of(installation)
+    async with reader(settings) as consumer:
+        said = await read_markers(settings, consumer)
+    assert sorted(said) == list(range(settings.partitions))
+    newest_us = max(some[-1].appended_us for some in said.values())
+    assert abs(time.time() * 1e6 - newest_us) < 600e6
+    for some in said.values():
+        assert [each.offset for each in some] == sorted(each.offset for each in some)
+        # The rules of this installation do not watch sources.
+        assert not some[-1].marker.tells_hours
 
 
 async def test_what_other_periods_or_scopes_decide_is_explained_by_the_ledger_as_by_the_sources(
