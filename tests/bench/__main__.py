@@ -3,9 +3,10 @@
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
     .venv/bin/python -m tests.bench guard [--accept]                   # against what was last accepted, see tests/bench/guard.py
     .venv/bin/python -m tests.bench idle [--json FILE]                 # what costs what when nothing comes, see tests/bench/idle.py
+    .venv/bin/python -m tests.bench kinds [--orders N] [--runs R]      # other kinds of events, see tests/bench/kinds.py
     .venv/bin/python -m tests.bench latency [--rates R ...] [--json FILE]  # and its cost by rate, see tests/bench/latency.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
-    .venv/bin/python -m tests.bench profile [--orders N] [--json FILE] # where a worker's CPU goes, see tests/bench/profile.py
+    .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
@@ -32,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle, latency, peers, profile
+from tests.bench import guard, idle, kinds, latency, peers, profile
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
 from tests.bench.readers import bench as bench_readers
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("service", "guard", "idle", "latency", "peers", "profile", "totals", "readers", "opening"),
+        choices=("service", "guard", "idle", "kinds", "latency", "peers", "profile", "totals", "readers", "opening"),
         default="service",
     )
     parser.add_argument(
@@ -182,7 +183,13 @@ def main() -> None:
         default=latency.SECONDS,
         help=f"how long each rate is measured (default: {latency.SECONDS})",
     )
-    parser.add_argument("--only", nargs="+", choices=peers.PEERS, default=(), help="only these peers (default: all)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=(*peers.PEERS, *kinds.KINDS),
+        default=(),
+        help="only these peers, or kinds (default: all)",
+    )
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
     if options.what == "totals":
@@ -212,6 +219,7 @@ def main() -> None:
     {
         "opening": show_opening,
         "idle": idle.show,
+        "kinds": kinds.show,
         "latency": latency.show,
         "peers": peers.show,
         "profile": profile.show,
@@ -230,10 +238,12 @@ async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder:
             return await peers.bench(
                 bootstrap, broker, folder, orders=options.orders, runs=options.runs, only=options.only
             )
+        case "kinds":
+            return await kinds.bench(bootstrap, folder, orders=options.orders, runs=options.runs, only=options.only)
         case "latency":
             return await latency.measure_latency(bootstrap, broker, folder, options.rates, options.seconds)
         case "profile":
-            return await profile.bench(bootstrap, folder, options.orders)
+            return await profile.bench(bootstrap, folder, options.orders, kinds.KINDS[(*options.only, kinds.CLEAN)[0]])
         case "idle":
             return await idle.bench(bootstrap, broker, folder)
     return await bench(bootstrap, broker, options.orders, options.plain_events, folder)

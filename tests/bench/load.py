@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PLACED = (
     b'{"specversion":"1.0","id":"8f14e45f-ea3c-4d2b-9d0b-%012x","source":"/sales/web","type":"order.placed.v1",'
@@ -26,10 +26,28 @@ _START = datetime(2024, 1, 1, tzinfo=UTC)
 _VARIANTS = (b"Max", b"Pro", b"Standard")
 
 
+class Record(NamedTuple):
+    """A record to publish.
+
+    Attributes:
+        topic: Index of its topic.
+        key: Its key.
+        value: Its value.
+        headers: Its headers.
+        moved: By how many partitions it is beside the one of its key.
+    """
+
+    topic: int
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+    moved: int = 0
+
+
 def lives(
     orders: int, first: int = 0, zone: timezone = UTC, told: Callable[[int, datetime], None] = lambda _kind, _at: None
-) -> Iterator[tuple[int, bytes, bytes]]:
-    """(0 orders | 1 deliveries, key, value): each order is placed and, 20 days later, delivered, over one year.
+) -> Iterator[Record]:
+    """Each order is placed (topic 0) and, 20 days later, delivered (topic 1), over one year.
 
     Args:
         orders: How many.
@@ -45,8 +63,8 @@ def lives(
         delivered = placed + timedelta(days=20)
         told(0, placed)
         told(1, delivered)
-        yield 0, key, PLACED % (number, placed.isoformat(timespec="seconds").encode(), number, number, variant)
-        yield (
+        yield Record(0, key, PLACED % (number, placed.isoformat(timespec="seconds").encode(), number, number, variant))
+        yield Record(
             1,
             key,
             DELIVERED
@@ -54,9 +72,7 @@ def lives(
         )
 
 
-async def publish(
-    bootstrap: str, topics: tuple[str, ...], partitions: int, records: Iterator[tuple[int, bytes, bytes]]
-) -> float:
+async def publish(bootstrap: str, topics: tuple[str, ...], partitions: int, records: Iterator[Record]) -> float:
     """Publishes whole batches to the right partitions. Returns seconds."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, compression_type="snappy", max_batch_size=512 * 1024, acks="all"
@@ -66,15 +82,15 @@ async def publish(
     try:
         batches: dict[tuple[int, int], Any] = {}
         pending: set[asyncio.Future[object]] = set()
-        for topic, key, value in records:
-            place = topic, (murmur2(key) & 0x7FFFFFFF) % partitions
+        for topic, key, value, headers, moved in records:
+            place = topic, ((murmur2(key) & 0x7FFFFFFF) + moved) % partitions
             batch = batches.get(place)
             if batch is None:
                 batch = batches[place] = producer.create_batch()
-            if batch.append(key=key, value=value, timestamp=None) is None:
+            if batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
                 pending.add(await producer.send_batch(batch, topics[topic], partition=place[1]))
                 batch = batches[place] = producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None)
+                batch.append(key=key, value=value, timestamp=None, headers=list(headers))
                 await asyncio.sleep(0)
         for (number, partition), batch in batches.items():
             pending.add(await producer.send_batch(batch, topics[number], partition=partition))

@@ -26,7 +26,7 @@ from rich.table import Table
 from schemas.codec import read_row
 from streams.kafka.clients import read_to_end, reader
 from streams.kafka.records import record_value
-from tests.bench.load import publish
+from tests.bench.load import Record, publish
 from tests.bench.totals import SHARDS, TEMPLATES, Units
 from tests.support.installation import Installation, Worker
 from tests.support.time_limits import deadline
@@ -65,14 +65,14 @@ _DELIVERED = (
 _ZONE = timezone(timedelta(hours=8))
 
 
-def _events(units: Units) -> Iterator[tuple[int, bytes, bytes]]:
-    """(0 orders | 1 deliveries, key, value) of all units, in the order of their placing."""
+def _events(units: Units) -> Iterator[Record]:
+    """Of all units, in the order of their placing: orders for topic 0, deliveries for topic 1."""
     for number, (placed, delivered, model, region) in enumerate(sorted(units.lives)):
         order = f"SO-{number:09d}"
         at = datetime.combine(placed, datetime.min.time(), _ZONE).replace(hour=7 + number % 15)
-        yield 0, order.encode(), (_PLACED % (at.isoformat(), order, model, region)).encode()
+        yield Record(0, order.encode(), (_PLACED % (at.isoformat(), order, model, region)).encode())
         at = datetime.combine(delivered, datetime.min.time(), _ZONE).replace(hour=23)
-        yield 1, order.encode(), (_DELIVERED % (at.isoformat(), order, number, model, region)).encode()
+        yield Record(1, order.encode(), (_DELIVERED % (at.isoformat(), order, number, model, region)).encode())
 
 
 class Opening:

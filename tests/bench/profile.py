@@ -1,6 +1,7 @@
 """Where a worker's CPU goes, stage by stage, while it takes in a backlog.
 
     .venv/bin/python -m tests.bench profile [--orders N] [--json FILE]
+    .venv/bin/python -m tests.bench profile --only forwarded                # of another kind of events, see tests/bench/kinds.py
     MILESTONES_HOT_PATH=python .venv/bin/python -m tests.bench profile      # the same in Python
 
 The worker samples itself (`tests/bench/sampled_worker.py`), a few per cent on top. What it takes to start is told apart.
@@ -20,13 +21,15 @@ from rich.table import Table
 
 from streams.domain.hotpath import HOT_PATH
 from tests.bench.guard import raw_reading
-from tests.bench.load import lives, publish
+from tests.bench.kinds import CLEAN, KINDS, installation_of, publish_kind
 from tests.bench.sampled_worker import ASKED
 from tests.bench.worker import BenchWorker
-from tests.support.installation import Installation, Worker
+from tests.support.installation import Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.bench.kinds import Kind
 
 _OPENED: Final = "open after"
 _PATIENCE_S: Final = 30.0
@@ -34,15 +37,14 @@ _PATIENCE_S: Final = 30.0
 _PLACES: Final = 3
 
 
-async def bench(bootstrap: str, folder: Path, orders: int) -> dict[str, Any]:
+async def bench(bootstrap: str, folder: Path, orders: int, kind: Kind = KINDS[CLEAN]) -> dict[str, Any]:
     """Seconds of CPU by stage; those of raw reading of the same events for comparison."""
-    installation = await Installation(bootstrap, "profile.", folder).create()
-    topics = (installation.catalogue.orders.name, installation.catalogue.deliveries.name)
-    events = 2 * orders
+    installation = await installation_of(bootstrap, "profile.", folder, kind).create()
     # One that has been there before: the first one counts a history, and publishes nothing until it has read it.
     watched = BenchWorker(installation)
     await watched.idle()
-    await publish(bootstrap, topics, installation.settings.partitions, lives(orders))
+    events, read = await publish_kind(installation, kind, orders)
+    topics = tuple(installation.catalogue.names().values())
     raw_cpu_s = min(raw_reading(bootstrap, events, topics)[1] for _ in range(2))
     samples = folder / "samples"
     samples.mkdir()
@@ -54,9 +56,9 @@ async def bench(bootstrap: str, folder: Path, orders: int) -> dict[str, Any]:
         while log.read_text().count(_OPENED) <= installation.settings.partitions:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
         start = await _asked(worker, samples, 0)
-        await watched.until(events)
+        await watched.until(read)
         whole = await _asked(worker, samples, 1)
-        rate = await watched.rate()
+        rate = await watched.rate() * events / read
     finally:
         watched.stop()
     cpu_s = whole["user_s"] + whole["system_s"] - start["user_s"] - start["system_s"]

@@ -27,14 +27,28 @@ _IDLE_S: Final = 5.0
 
 
 class BenchWorker:
-    """Starts a worker and watches it from outside."""
+    """Starts a worker and watches it from outside.
 
-    def __init__(self, installation: Installation, workers: int = 1, *, started: Iterable[Worker] = ()) -> None:
+    Args:
+        installation: Of the worker.
+        workers: How many are started.
+        started: Workers that run already.
+        idle: One like it whose `idle` was measured.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        workers: int = 1,
+        *,
+        started: Iterable[Worker] = (),
+        idle: BenchWorker | None = None,
+    ) -> None:
         self._installation = installation
         self._count = workers
         self._workers = list(started)
-        self.idle_rss_mb = 0.0
-        self._idle_cpu_s = 0.0
+        self.idle_rss_mb: float = idle.idle_rss_mb if idle is not None else 0.0
+        self._idle_cpu_s: float = idle._idle_cpu_s if idle is not None else 0.0
         self.rss_mb = 0.0
         self.cpu_s = 0.0
 
