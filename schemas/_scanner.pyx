@@ -218,34 +218,42 @@ cdef class _Event:
         headers = record.headers
         self.key, self.key_at, self.key_end = <bytes> key, 0, len(<bytes> key)
         self.timestamp, self.partition, self.offset = record.timestamp, record.partition, record.offset
-        return self.fact(<bytes> value, 0, len(<bytes> value), headers, is_structured(headers))
+        self.begin(len(<bytes> value))
+        if not is_structured(headers):
+            return self.binary(<bytes> value, 0) if self.read_headers(headers) else None
+        return self.structured(<bytes> value, 0)
 
     cdef object fact_in(self, _RecordBatch batch, Py_ssize_t index, long long partition):
         """The same of a record in the bytes of its batch."""
         cdef Py_ssize_t value_at = batch.place(index, VALUE_AT)
+        cdef Py_ssize_t headers_at = batch.place(index, HEADERS_AT), headers_end = batch.place(index, RECORD_END)
         cdef bytes body = batch.body
         self.key, self.key_at, self.key_end = body, batch.place(index, KEY_AT), batch.place(index, KEY_END)
         if value_at < 0 or self.key_at < 0:
             return None
         self.timestamp, self.partition, self.offset = batch.place(index, TIMESTAMP), partition, batch.place(index, OFFSET)
-        headers = None
-        if not batch.has_plain_headers(index):
-            headers = batch.headers(index)
-        return self.fact(body, value_at, batch.place(index, VALUE_END), headers, headers is None or is_structured(headers))
+        self.begin(batch.place(index, VALUE_END))
+        if headers_end - headers_at > NO_HEADERS_BYTES:
+            if self.read_header_block(body, headers_at, headers_end):
+                return self.binary(body, value_at)
+            self.begin(self.end)
+            if not batch.has_structured_headers(index):
+                return None
+        return self.structured(body, value_at)
 
-    cdef object fact(self, bytes text, Py_ssize_t at, Py_ssize_t end, object headers, bint structured):
-        """The fact of a value, which is a part of a text, with what has been set of its record."""
-        if end - at > self.longest:
-            return None
+    cdef void begin(self, Py_ssize_t end) noexcept:
+        """Nothing has been read of a record whose value ends there."""
         self.seen = 0
         self.backfill = False
         self.end = end
-        if structured:
-            if not self.read_structured(text, at):
-                return None
-        elif not self.read_headers(headers) or not self.read_data(text, at):
-            return None
-        return self.checked(text)
+
+    cdef object structured(self, bytes text, Py_ssize_t at):
+        """The fact of a value that is an event, and a part of a text."""
+        return self.checked(text) if self.end - at <= self.longest and self.read_structured(text, at) else None
+
+    cdef object binary(self, bytes text, Py_ssize_t at):
+        """The fact of a value that is the data of an event, whose attributes have been read."""
+        return self.checked(text) if self.end - at <= self.longest and self.read_data(text, at) else None
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -271,39 +279,51 @@ cdef class _Event:
 
     cdef bint read_headers(self, object headers) except -1:
         """Reads the attributes of an event in binary mode."""
-        cdef bytes text
-        cdef Py_ssize_t field
         for name, value in headers:
             found = HEADERS.get(name)
-            if found is None or type(value) is not bytes:
+            if found is None or type(value) is not bytes or not self.take_header(found, value, 0, len(<bytes> value)):
                 return False
-            field = found
-            if not 0 <= field < FIELDS or self.has(field):
+        return True
+
+    cdef bint read_header_block(self, bytes body, Py_ssize_t at, Py_ssize_t end) except -1:
+        """The same from the headers' bytes in their record; false also where these are not the headers of binary mode."""
+        cdef long long count = read_number(body, &at, end), size
+        cdef Py_ssize_t field
+        while count > 0:
+            size = read_number(body, &at, end)
+            field = header_field(body, at, at + size)
+            at += size
+            size = read_number(body, &at, end)
+            if field < 0 or size < 0 or not self.take_header(field, body, at, at + size):
                 return False
-            self.seen |= 1 << field
-            text = value
-            if not is_tidy(text, 0, len(text), LONGEST_ID) or text_end(text, 0, len(text)) != len(text):
-                return False
-            self.starts[field] = 0
-            self.ends[field] = len(text)
-            if field == ID:
-                self.of_id = text
-            elif field == SOURCE_:
-                self.of_source = text
-            elif field == TYPE:
-                self.of_type = text
-            elif field == TIME:
-                self.of_time = text
-            elif field == SPECVERSION:
-                if text != b"1.0":
-                    return False
-            elif field == DATACONTENTTYPE:
-                if text != b"application/json":
-                    return False
-            elif field == BACKFILL:
-                self.backfill = text == b"true"
-                if not self.backfill and text != b"false":
-                    return False
+            at += size
+            count -= 1
+        return self.has(SPECVERSION)
+
+    cdef bint take_header(self, Py_ssize_t field, bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
+        """Takes an attribute, which is a part of a text; false if it is not plain."""
+        if not 0 <= field < FIELDS or self.has(field):
+            return False
+        self.seen |= 1 << field
+        if not is_tidy(text, start, end, LONGEST_ID) or text_end(text, start, end) != end:
+            return False
+        self.starts[field] = start
+        self.ends[field] = end
+        if field == ID:
+            self.of_id = text
+        elif field == SOURCE_:
+            self.of_source = text
+        elif field == TYPE:
+            self.of_type = text
+        elif field == TIME:
+            self.of_time = text
+        elif field == SPECVERSION:
+            return is_word(text, start, end, b"1.0")
+        elif field == DATACONTENTTYPE:
+            return is_word(text, start, end, b"application/json")
+        elif field == BACKFILL:
+            self.backfill = is_word(text, start, end, b"true")
+            return self.backfill or is_word(text, start, end, b"false")
         return True
 
     cdef Py_ssize_t read_object(self, bytes text, Py_ssize_t at, bint is_data) except -2:
@@ -487,11 +507,13 @@ cdef enum:
     COLUMNS
     #: Lengths, deltas, and the numbers of attributes and headers.
     LEAST_RECORD_BYTES = 7
-    #: No headers of structured mode alone are longer.
+    #: The number of headers alone, which is 0.
+    NO_HEADERS_BYTES = 1
+    #: Longer headers are looked at each time.
     LONGEST_KNOWN = 256
 
 #: Headers, as they stand in records, that leave no doubt that the value is the event.
-cdef set known_headers = {b"\0"}
+cdef set known_headers = set()
 
 
 @cython.final
@@ -500,19 +522,16 @@ cdef class _RecordBatch:
 
     cdef bytes body
     cdef long long[::1] places
-    cdef Py_ssize_t count
     cdef int timestamp_type
 
     cdef inline long long place(self, Py_ssize_t index, Py_ssize_t column) except? -1:
         return self.places[index * COLUMNS + column]
 
-    cdef bint has_plain_headers(self, Py_ssize_t index) except -1:
-        """Whether the value is certainly the event."""
+    cdef bint has_structured_headers(self, Py_ssize_t index) except -1:
+        """Whether headers, of which there are some, leave no doubt that the value is the event."""
         cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
         if end - at > LONGEST_KNOWN:
-            return False
-        if end - at == 1:
-            return True
+            return is_structured(self.headers(index))
         block = self.body[at:end]
         if block in known_headers:
             return True
@@ -687,7 +706,7 @@ cdef _RecordBatch read_batch(
     cdef long long timestamp = append_timestamp if is_append_time else 0
     if not 0 <= count <= len(body) // LEAST_RECORD_BYTES:
         raise ValueError(f"a batch of {len(body)} bytes cannot have {count} records")
-    batch.body, batch.count, batch.timestamp_type = body, count, is_append_time
+    batch.body, batch.timestamp_type = body, is_append_time
     batch.places = array("q", bytes(8 * COLUMNS * count))
     for index in range(count):
         place = index * COLUMNS
@@ -736,7 +755,8 @@ cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end) except -1:
         size = read_number(body, at, end)
         if not 0 <= size <= end - at[0]:
             raise ValueError("the name of a header goes beyond its record")
-        body[at[0] : at[0] + size].decode("utf-8")
+        if not is_ascii(body, at[0], at[0] + size):
+            body[at[0] : at[0] + size].decode("utf-8")
         at[0] += size
         size = read_number(body, at, end)
         if size > end - at[0]:
@@ -804,6 +824,14 @@ cdef inline Py_ssize_t text_end(bytes text, Py_ssize_t at, Py_ssize_t end) excep
     while at < end and IN_TEXT[<unsigned char> text[at]]:
         at += 1
     return at
+
+
+cdef inline bint is_ascii(bytes text, Py_ssize_t at, Py_ssize_t end) except -1:
+    while at < end:
+        if <unsigned char> text[at] >= 0x80:
+            return False
+        at += 1
+    return True
 
 
 cdef inline bint has_at(bytes text, Py_ssize_t at, Py_ssize_t end, unsigned char character) except -1:
@@ -877,6 +905,17 @@ cdef Py_ssize_t envelope_field(bytes text, Py_ssize_t start, Py_ssize_t end) exc
     if length == 15:
         return DATACONTENTTYPE if is_word(text, start, end, b"datacontenttype") else -1
     return -1
+
+
+cdef Py_ssize_t header_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+    """The attribute that a header brings, by its name, -1 if it is none that is known."""
+    cdef Py_ssize_t field
+    if is_word(text, start, end, b"content-type"):
+        return DATACONTENTTYPE
+    if end - start < 3 or not is_word(text, start, start + 3, b"ce_"):
+        return -1
+    field = envelope_field(text, start + 3, end)
+    return -1 if field == DATA or field == DATACONTENTTYPE else field
 
 
 cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:

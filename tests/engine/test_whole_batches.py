@@ -156,8 +156,52 @@ def events() -> list[Sent]:
         Sent(0, odd.key, None, [], odd.timestamp),
         Sent(0, b"other", value, [], odd.timestamp),
         Sent(0, odd.key, value, [], 0),
+        # Attributes in headers, where the value is the event.
+        Sent(0, odd.key, value, [("ce_backfill", b"true")], odd.timestamp),
+        Sent(0, odd.key, value, [("ce_backfill", b"true"), *STRUCTURED], odd.timestamp),
+        Sent(0, odd.key, value, [("ce_id", b"other"), ("content-type", b"application/json")], odd.timestamp),
     ]
+    attributes = binary("order.placed.v1")
+    odd_headers: list[Any] = [
+        ("trace", b"1"),
+        ("ce_specversion", b"1.0"),
+        ("ce_subject", b""),
+        ("ce_subject", None),
+        ("ce_subject", b" SO-1"),
+        ("ce_subject", "SO-é".encode()),
+        ("ce_subject", b'"'),
+        ("ce_subjéct", b"SO-1"),
+        ("ce_data", b"1"),
+        ("ce_datacontenttype", b"application/json"),
+        ("CE_subject", b"SO-1"),
+        ("ce-subject", b"SO-1"),
+        ("ce_", b"1"),
+        ("ce", b"1"),
+        ("content-type", b"application/cloudevents+json"),
+        ("ce_backfill", b"true"),
+        ("ce_backfill", b"yes"),
+    ]
+    for header in odd_headers:
+        headers = [*attributes.headers, header]
+        sent += [
+            Sent(0, attributes.key, attributes.value, headers, attributes.timestamp),
+            Sent(0, attributes.key, attributes.value, headers[::-1], attributes.timestamp),
+            Sent(0, attributes.key, attributes.value, [header], attributes.timestamp),
+        ]
     return sent
+
+
+@pytest.mark.parametrize("topic", [0, 1, 128])
+def test_each_of_these_events_is_read_from_bytes_as_by_itself(topic: int) -> None:
+    fetched = results(batch(numbered(events()), 0).data, 0, [])[1].getall()
+    options: Any = {"topic": topic, "future_limit_us": FUTURE_LIMIT_US, "max_bytes": MAX_RECORD_BYTES}
+    found = hotpath.compiled_facts(fetched, **options)
+    one_by_one = hotpath.compiled_facts(list(fetched), **options)
+    in_python = fast.plain_facts(fetched, **options)
+    for record, *facts in zip(fetched, found, one_by_one, in_python, strict=True):
+        assert facts[0] == facts[1] == facts[2], record
+    assert any(found)
+    assert not all(found)
 
 
 @given(st.lists(st.sampled_from(events()), min_size=1, max_size=12), st.sampled_from((0, 1, 128)), st.data())
