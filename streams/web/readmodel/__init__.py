@@ -1,6 +1,6 @@
-"""The data of pages and API: the output topics as tables to query.
+"""The data behind pages and API: the output topics as tables to query.
 
-`ReadModel.snapshot()` gives a consistent view of everything; all its queries see the same moment.
+`ReadModel.snapshot()` returns a consistent view of everything; all its queries see the same moment.
 
     with model.snapshot() as view:
         page = view.windows.page(WindowQuery(metrics=["deliveries"], kinds=["day"], limit=1000))
@@ -58,13 +58,13 @@ __all__ = [
 
 
 class Snapshot:
-    """One moment of the read model; see the classes of its attributes for the queries.
+    """The read model at one moment; see the classes of its attributes for the queries.
 
     Args:
-        connection: In a transaction.
-        as_of_us: What was known then, microseconds since 1970; `None` is now. Violations and statuses are of now.
-        zone: As of `WindowReader`.
-        events: Likewise.
+        connection: A connection in a transaction.
+        as_of_us: For what was known then, microseconds since 1970; `None` is now. Violations and statuses are always those of now.
+        zone: As in `WindowReader`.
+        events: As in `WindowReader`.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Snapshot:
         self.violations = ViolationReader(connection)
 
     def statuses(self) -> list[tuple[Status, int, int]]:
-        """The last reported status of partitions, workers and event sources, each with its time, twice.
+        """The last reported status of partitions, workers and event sources, each with two times.
 
-        First the time of the record: unlike `updated_at` always of the wall clock. Then when it was received here, by the
-        clock of this process. Both in milliseconds since 1970.
+        The first is the time of the record which, unlike `updated_at`, is always wall-clock time. The second is when it was received here,
+        by the clock of this process. Both in milliseconds since 1970.
         """
         found = self._connection.execute("SELECT key, body, recorded_ms, heard_ms FROM status ORDER BY key")
         return [
@@ -90,13 +90,13 @@ class Snapshot:
         ]
 
     def unreadable_count(self) -> int:
-        """Records of the output topics that this version cannot read."""
+        """The number of output records that this version cannot read."""
         found: int = self._connection.execute("SELECT count(*) FROM unreadable").fetchone()[0]
         return found
 
 
 class Read(NamedTuple):
-    """How far a partition has been read: the next offset, and the last record by its offset and `digest`."""
+    """How far a partition has been read: the next offset, and offset and `digest` of the last record."""
 
     feed: Feed
     partition: int
@@ -110,12 +110,12 @@ class ReadModel:
 
     Args:
         zone: The business time zone.
-        keep_payloads: Whether key and value of dead letters may be kept, to be shown.
-        keep_vins: Whether VINs may be kept, to be looked for.
-        place: Where to keep the tables between two runs; a temporary file without it.
-        bulk: Whether new tables are filled without indexes until `loaded`: three times as fast. Until then the
-            questions of `Snapshot.windows` have no answer.
-        events: Whether the clock is that of the events.
+        keep_payloads: Whether keys and values of dead letters may be kept, to be shown.
+        keep_vins: Whether VINs may be kept, to be searched.
+        place: Where to keep the tables between two runs; without it, in a temporary file.
+        bulk: Whether new tables are filled without indexes until `loaded`, which is three times as fast. Until then the queries of
+            `Snapshot.windows` have no results.
+        events: Whether the service's clock is that of the events.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -138,25 +138,25 @@ class ReadModel:
 
     @contextlib.contextmanager
     def snapshot(self, as_of_us: int | None = None) -> Iterator[Snapshot]:
-        """A view of one moment, to be used by one thread at a time; `as_of_us` as of `Snapshot`."""
+        """A view of one moment, for use by one thread at a time; `as_of_us` as in `Snapshot`."""
         with self._database.reading() as connection:
             yield Snapshot(connection, as_of_us, self._zone, events=self._events)
 
     @property
     def complete_ms(self) -> int | None:
-        """When it last had everything there was, milliseconds since 1970; `None` before it has been complete."""
+        """When it was last complete, milliseconds since 1970; `None` if it never was."""
         return self._database.complete_ms
 
     def read_so_far(self) -> list[Read]:
-        """How far each partition has been read, for the first question of a process that goes on with a kept file."""
+        """How far each partition has been read, for a process that continues from a kept file."""
         with self._database.reading() as connection:
             found = connection.execute("SELECT feed, part, next, last, digest FROM read").fetchall()
         return [Read(Feed(row["feed"]), row["part"], row["next"], row["last"], row["digest"]) for row in found]
 
     def complete(self) -> None:
-        """Notes that it has everything there is now; by the thread that applies."""
+        """Notes that it is complete as of now; called by the thread that applies records."""
         self._database.complete(time.time_ns() // 1_000_000)
 
     def close(self) -> None:
-        """Closes the database, and removes one that is not kept."""
+        """Closes the database, and removes it unless it is to be kept."""
         self._database.close()

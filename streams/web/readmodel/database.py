@@ -1,4 +1,4 @@
-"""The embedded database: SQLite in a file, kept or temporary, one writer, many readers with a consistent view each.
+"""The embedded database: SQLite in a kept or temporary file, one writer, and many readers, each with a consistent view.
 
 Chosen by measurement (2 cores, 50,000 rows, 500,000 versions of the history; SQLite 3.40 against DuckDB 2.0):
 
@@ -13,7 +13,7 @@ Chosen by measurement (2 cores, 50,000 rows, 500,000 versions of the history; SQ
 | 1,000 rows as of an instant              | 7 ms      | 22 ms     |
 | file                                     | 97 MB     | 24 MB     |
 
-The follower writes small changes many times a second, which decides it; and SQLite is no dependency.
+The follower writes small changes many times a second, which decides the matter; besides, SQLite is not an extra dependency.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from streams.web.readmodel.persistence import KeptFolder
 
-#: Read connections kept open; more are opened and closed when more requests run at once.
+#: Read connections kept open; if more requests run at once, more are opened, and closed again.
 _KEPT_READERS: Final = 16
 _CACHE_KIB: Final = 16 * 1024
 
-#: A window's JSON is `head || tail`: the head (what it is) is the same in all versions, so the history keeps tails.
-#: `head` of a version is null as long as it is the window's. Bodies are apart, so that a question about all windows reads
+#: A window's JSON is `head || tail`: the head, which says what it is, is the same in all versions, so the history only keeps tails. A
+#: version's `head` is null as long as it equals the window's. Bodies have their own table, so that a query over all windows reads only
 #: a sixth of the bytes.
 _TABLES: Final = """
 CREATE TABLE windows (
@@ -100,7 +100,7 @@ CREATE TABLE read (
 ) WITHOUT ROWID;
 CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-#: Of the windows. A file that is filled for the first time gets them afterwards: three times as fast as row by row.
+#: Indexes of the windows. A file that is filled for the first time gets them afterwards, which is three times as fast.
 _INDEXES: Final = """
 CREATE UNIQUE INDEX windows_by_key ON windows (scope, metric, period);
 CREATE INDEX windows_in_order ON windows (start DESC, end DESC, period DESC, metric, scope) WHERE present = 1;
@@ -109,7 +109,7 @@ CREATE INDEX windows_by_count ON windows (count) WHERE present = 1;
 CREATE INDEX windows_with_targets ON windows (targets) WHERE targets > 0;
 CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
 """
-#: A file that was last complete longer ago is not used: topics keep tombstones for a week.
+#: A file last complete longer ago than this is not used: topics keep tombstones only for a week.
 _KEPT_FOR_S: Final = 5 * 86_400
 
 
@@ -117,12 +117,12 @@ class Database:
     """A database file.
 
     Args:
-        place: Where to keep it, and to go on with what was kept there; a temporary file without it.
-        indexed: Whether a new file has indexes from the beginning; else `add_indexes` adds them.
+        place: Where to keep it, and to continue from what was kept there; without it, a temporary file is used.
+        indexed: Whether a new file has indexes from the beginning; otherwise `add_indexes` adds them.
 
     Attributes:
-        complete_ms: When what was kept had last been everything there was, milliseconds since 1970; `None` of a new file.
-        indexed: Whether the windows have their indexes; without them there is only appending.
+        complete_ms: When what was kept was last complete, milliseconds since 1970; `None` for a new file.
+        indexed: Whether the windows have their indexes; without them, records are only appended.
     """
 
     def __init__(self, place: KeptFolder | None = None, *, indexed: bool = True) -> None:
@@ -136,7 +136,7 @@ class Database:
                 path.unlink()
             self.writer = self._connect()
             self.writer.execute("PRAGMA journal_mode = WAL")
-            # Until it is complete nothing is lost with it.
+            # Until it is complete, nothing is lost if the file is.
             self.writer.execute("PRAGMA synchronous = OFF")
             self.writer.executescript(_TABLES)
             self.indexed = False
@@ -147,7 +147,7 @@ class Database:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_KEPT_READERS)
 
     def _resumed(self, place: KeptFolder) -> bool:
-        """Whether what was kept is of use; the writer is then connected to it."""
+        """Whether the kept file is usable; the writer is then connected to it."""
         if not self._path.exists():
             return False
         with contextlib.ExitStack() as opened:
@@ -158,7 +158,7 @@ class Database:
                 age_s = time.time() - complete_ms / 1000
                 usable = kept.get("version") == place.version and -60 < age_s < _KEPT_FOR_S
                 if usable and "open" in kept:
-                    # Its last process did not close it.
+                    # The last process did not close it.
                     usable = writer.execute("PRAGMA quick_check").fetchone()[0] == "ok"
             except (sqlite3.DatabaseError, ValueError):
                 usable = False
@@ -170,17 +170,17 @@ class Database:
         return True
 
     def add_indexes(self) -> None:
-        """Gives the windows their indexes.
+        """Adds the indexes of the windows.
 
         Raises:
-            sqlite3.IntegrityError: A window is there twice.
+            sqlite3.IntegrityError: A window is duplicated.
         """
         for statement in _INDEXES.strip().split(";\n"):
             self.writer.execute(statement.rstrip(";"))
         self.indexed = True
 
     def complete(self, now_ms: int) -> None:
-        """Notes that it has everything there is; from now on it survives a power loss."""
+        """Notes that it is complete; from now on it survives a power loss."""
         if self.complete_ms is None and self._place is not None:
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.writer.execute("PRAGMA synchronous = NORMAL")
@@ -188,7 +188,7 @@ class Database:
         self._note("complete_ms", str(now_ms))
 
     def incomplete(self) -> None:
-        """Notes that something is missing: should the process end now, the next one begins from nothing."""
+        """Notes that something is missing: if the process ends now, the next one starts from scratch."""
         self.complete_ms = None
         self.writer.execute("DELETE FROM kept WHERE name = 'complete_ms'")
 
@@ -197,7 +197,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one state of everything until it is given back."""
+        """A connection that sees one consistent state until it is returned."""
         try:
             connection = self._readers.get_nowait()
         except queue.Empty:
@@ -215,7 +215,7 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection, in a transaction; one thread at a time."""
+        """The write connection, in a transaction; for one thread at a time."""
         self.writer.execute("BEGIN IMMEDIATE")
         try:
             yield self.writer
@@ -235,7 +235,7 @@ class Database:
             self._place.close()
 
     def _connect(self, closing: contextlib.ExitStack | None = None) -> sqlite3.Connection:
-        # Connections wander between the threads of the server, one at a time.
+        # Connections move between the server's threads, used by one at a time.
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
         if closing is not None:
             closing.callback(connection.close)

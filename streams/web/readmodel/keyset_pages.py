@@ -1,6 +1,6 @@
-"""Pages of a list by the place of their first and last line.
+"""Keyset pagination: pages of a list are addressed by the place of their first or last line.
 
-The thousandth page is found as fast as the first, and lines that come or go meanwhile shift none.
+The thousandth page is found as fast as the first, and lines that are added or removed meanwhile do not shift the others.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-#: The values of a line in the columns that an order sorts by.
+#: A line's values in the columns that it is sorted by.
 LinePlace = tuple[str | int, ...]
-#: Columns, each with whether the greatest is first; together they tell every line from every other.
+#: (column, whether descending); together the columns identify a line.
 SortOrder = list[tuple[str, bool]]
 
 
 class Selection(NamedTuple):
-    """Which lines of a table, or of a question in parentheses.
+    """Which lines of a table, or of a subquery in parentheses.
 
     Attributes:
-        table: Its name.
-        columns: Those to select, in the words of SQL.
-        conditions: All of them hold.
-        values: By the names that the conditions use.
+        table: The table's name, or the subquery.
+        columns: The columns to select, as SQL.
+        conditions: SQL conditions that must all hold.
+        values: Name of a parameter in the conditions → its value.
     """
 
     table: str
@@ -33,7 +33,7 @@ class Selection(NamedTuple):
     values: Mapping[str, object]
 
     def where(self, *more: str) -> str:
-        """The conditions, in the words of SQL."""
+        """The conditions as SQL."""
         every = [*self.conditions, *more]
         return f"WHERE {' AND '.join(every)}" if every else ""
 
@@ -42,10 +42,10 @@ class Lines(NamedTuple):
     """A page of lines.
 
     Attributes:
-        rows: In their order.
-        total: How many there are on all pages.
-        previous: The place to ask for what is before; `None` on the first page.
-        next: The place to ask for what is after; `None` on the last page.
+        rows: The lines in order.
+        total: The number of lines on all pages.
+        previous: The place `before` which the previous page ends; `None` on the first page.
+        next: The place `after` which the next page begins; `None` on the last page.
     """
 
     rows: list[sqlite3.Row]
@@ -63,7 +63,7 @@ def page(  # noqa: PLR0913 - after or before, by name
     before: LinePlace | None,
     limit: int,
 ) -> Lines:
-    """The lines after a place, or the nearest before one, or the first ones."""
+    """The lines after a place, or the last ones before a place, or the first ones."""
     total = connection.execute(f"SELECT count(*) FROM {selection.table} {selection.where()}", selection.values)  # noqa: S608 - fixed texts
     backwards = before is not None and after is None
     place = before if backwards else after
@@ -85,7 +85,7 @@ def page(  # noqa: PLR0913 - after or before, by name
 def statement(
     selection: Selection, order: SortOrder, place: LinePlace | None, *, limit: int = -1
 ) -> tuple[str, dict[str, object]]:
-    """The statement for the lines in an order, from a place on, and its values."""
+    """The statement that selects lines in an order, after a place, and its parameters."""
     values = dict(selection.values) | {"limit": limit}
     where = selection.where()
     if place is not None:
@@ -104,7 +104,7 @@ def _place(row: sqlite3.Row, order: SortOrder) -> LinePlace:
 
 
 def _beyond(order: SortOrder) -> list[str]:
-    """Conditions for what follows a place: first one that an index can use, then the exact condition."""
+    """Conditions for lines after a place: first one that an index can use, then the exact one."""
     column, descending = order[0]
     whole = ""
     for number, (name, down) in reversed(list(enumerate(order))):

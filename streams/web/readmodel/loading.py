@@ -1,7 +1,7 @@
-"""The first filling of the tables: records are only appended, and put in order once all are there.
+"""Bulk loading of empty tables: records are only appended, and put in order once all have been read.
 
-Looking up the window of each record would take longer than everything else. So each version of a window is appended and only
-the last one is kept at the end; deletions and versions of the history wait in side tables.
+Looking up the window of each record would take longer than everything else. So each version of a window is appended, and at the end
+only the last one is kept; deletions and versions of the history wait in side tables.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from streams.web.readmodel.database import Database
 
-#: Memory for the time of sorting and joining, KiB.
+#: Memory for sorting and joining, KiB.
 _CACHE_KIB: Final = 64 * 1024
 
 _BESIDE: Final = (
@@ -55,10 +55,10 @@ _ORDERED: Final = (
 
 
 class Loading:
-    """Takes in windows and their history until `finish`.
+    """Collects windows and their history until `finish`.
 
     Args:
-        database: New, without indexes.
+        database: A new database without indexes.
     """
 
     def __init__(self, database: Database) -> None:
@@ -72,12 +72,12 @@ class Loading:
             database.writer.execute(statement)
 
     def window(self, key: tuple[str, str, str], columns: tuple[Any, ...], body: tuple[str, str]) -> None:
-        """A row.
+        """Takes a row.
 
         Args:
             key: Metric, scope, period.
-            columns: Kind, start, end, count, status, restated, version, updated_us, number of targets and control totals.
-            body: Its head and tail.
+            columns: Kind, start, end, count, status, restated, version, updated_us, numbers of targets and of control totals.
+            body: Head and tail of its JSON.
         """
         number = self._next_id
         self._next_id += 1
@@ -85,27 +85,27 @@ class Loading:
         self._bodies.append((number, *body))
 
     def gone(self, key: tuple[str, str, str], deleted_us: int) -> None:
-        """A row was taken away."""
+        """Takes the tombstone of a row."""
         self._gone.append((self._next_id - 1, *key, deleted_us))
 
     def version(
         self, position: int, key: tuple[str, str, str], columns: tuple[Any, ...], body: tuple[str, str]
     ) -> None:
-        """A version of the history at an offset; `columns`: kind, start, end, updated_us, version, count, status, restated."""
+        """Takes a version of the history; `columns`: kind, start, end, updated_us, version, count, status, restated."""
         self._versions.append((position, *key, *columns, *body))
 
     def forget_windows(self, connection: sqlite3.Connection) -> None:
-        """The topic of the rows was recreated."""
+        """Forgets the rows, whose topic was recreated."""
         connection.execute("DELETE FROM windows")
         connection.execute("DELETE FROM bodies")
         connection.execute("DELETE FROM loading_gone")
 
     def forget_history(self, connection: sqlite3.Connection) -> None:
-        """The topic of the history was recreated."""
+        """Forgets the history, whose topic was recreated."""
         connection.execute("DELETE FROM loading_history")
 
     def flush(self, connection: sqlite3.Connection) -> None:
-        """Writes what a batch has brought."""
+        """Writes what has been collected from a batch."""
         connection.executemany(
             """INSERT INTO windows (id, metric, scope, period, kind, start, end, count, status, restated, version, updated_us,
             targets, controls, present, deleted_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, NULL)""",
@@ -120,7 +120,7 @@ class Loading:
             each.clear()
 
     def finish(self) -> None:
-        """Puts everything in order; the tables are then as if each record had been looked up."""
+        """Puts everything in order, as if each record had been applied one by one."""
         writer = self._database.writer
         cache = writer.execute("PRAGMA cache_size").fetchone()[0]
         writer.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

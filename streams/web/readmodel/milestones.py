@@ -1,4 +1,4 @@
-"""Questions about milestones and forecasts."""
+"""Queries about milestones and forecasts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ MILESTONE_ORDER: Final = [("detected_us", True), ("position", True)]
 
 @dataclass(frozen=True)
 class MilestoneQuery:
-    """Which milestones; each by its latest event unless `all_events`.
+    """Which milestones, each by its latest event unless `all_events`.
 
     Attributes:
-        kind: Such as `threshold`; empty is all.
+        kind: Such as `threshold`; empty for all.
         metric: Only of this metric.
         scope: Only of this scope.
         standing: Only those that stand.
         day: Only those whose period begins on this date.
         alerts: Only alerts.
-        all_events: Retractions and earlier revisions too.
-        after: The place of an event: only earlier ones.
-        before: Likewise: only later ones, the nearest of them.
-        limit: Events at most, up to `MAX_EVENTS`.
+        all_events: Include retractions and earlier revisions.
+        after: The place of an event; only older events.
+        before: The place of an event; only newer events, the nearest ones.
+        limit: Maximum number of events, up to `MAX_EVENTS`.
     """
 
     kind: str = ""
@@ -52,7 +52,7 @@ class MilestoneQuery:
 
 @dataclass(frozen=True)
 class MilestonePage:
-    """Events, the newest first, how many there are on all pages, and the places of the pages beside this one."""
+    """Events, the newest first, the total over all pages, and the places of the adjacent pages."""
 
     bodies: list[str]
     total: int
@@ -69,8 +69,8 @@ class MilestoneReader:
     """Milestone events as one reader sees them.
 
     Args:
-        connection: In a transaction.
-        as_of_us: Only those that had been noticed by then, microseconds since 1970; `None` is now.
+        connection: A connection in a transaction.
+        as_of_us: Only events detected by then, microseconds since 1970; `None` is now.
     """
 
     def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
@@ -78,7 +78,7 @@ class MilestoneReader:
         self._as_of_us = as_of_us
 
     def page(self, query: MilestoneQuery) -> MilestonePage:
-        """The events that a query wants, newest first."""
+        """The events that a query selects, newest first."""
         wanted = {"kind": query.kind, "metric": query.metric, "scope": query.scope, "start": query.day}
         values: dict[str, object] = {column: value for column, value in wanted.items() if value}
         conditions = [f"{column} = :{column}" for column in values]
@@ -102,12 +102,12 @@ class MilestoneReader:
         return MilestonePage([row["body"] for row in found.rows], found.total, found.previous, found.next)
 
     def events(self) -> dict[tuple[str, str], int]:
-        """(kind, what happened: `raised`, `recorded`, `retracted`, `reinstated`) → how many events there are."""
+        """(kind, what happened: `raised`, `recorded`, `retracted`, `reinstated`) → number of events."""
         found = self._connection.execute("SELECT kind, type, count(*) FROM milestones GROUP BY 1, 2 ORDER BY 1, 2")
         return {(row[0], row[1].split(".")[1]): row[2] for row in found}
 
     def ids_like(self, text: str, limit: int) -> list[str]:
-        """Ids of milestones that a text is, or is part of, the shortest first."""
+        """Ids of milestones that contain a text, the shortest first."""
         found = self._connection.execute(
             """SELECT DISTINCT milestone_id FROM milestones WHERE instr(lower(milestone_id), lower(?)) > 0
             ORDER BY length(milestone_id), milestone_id LIMIT ?""",
@@ -116,7 +116,7 @@ class MilestoneReader:
         return [row[0] for row in found]
 
     def revisions(self, milestone_id: str) -> list[MilestoneEvent]:
-        """Every event of one milestone, oldest first; none where there is no such milestone."""
+        """All events of a milestone, oldest first; none if there is no such milestone."""
         found = self._connection.execute(
             "SELECT body FROM milestones WHERE milestone_id = ? AND detected_us <= ifnull(?, detected_us) ORDER BY position",
             (milestone_id, self._as_of_us),
@@ -128,8 +128,8 @@ class ForecastReader:
     """Forecasts as one reader sees them.
 
     Args:
-        connection: In a transaction.
-        as_of_us: What had been forecast by then, microseconds since 1970, as far as it is still known; `None` is now.
+        connection: A connection in a transaction.
+        as_of_us: What had been forecast by then, microseconds since 1970, as far as still known; `None` is now.
     """
 
     def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
@@ -137,13 +137,13 @@ class ForecastReader:
         self._as_of_us = as_of_us
 
     def current(self) -> list[Forecast]:
-        """The forecast of each target in force now, by the end of the period, the shorter first."""
+        """The forecasts of all targets in force now, by end of the period, shorter periods first."""
         bodies = self._connection.execute("SELECT body FROM forecasts")
         found = [decode_forecast(row["body"].encode()) for row in bodies]
         return sorted(found, key=lambda each: (each.end, -int(each.start.replace("-", "")), each.target_id))
 
     def get(self, metric: str, scope: str, period: str, target_id: str) -> Forecast | None:
-        """One forecast."""
+        """A forecast."""
         if self._as_of_us is not None:
             return next(iter(self.history(metric, scope, period, target_id, limit=1)), None)
         key = f"{metric}/{scope}/{period}/{target_id}"
@@ -151,10 +151,10 @@ class ForecastReader:
         return None if found is None else decode_forecast(found["body"].encode())
 
     def history(self, metric: str, scope: str, period: str, target_id: str, limit: int = MAX_EVENTS) -> list[Forecast]:
-        """What was forecast over time, oldest first.
+        """The forecasts made over time, oldest first.
 
-        The topic keeps the latest of each only, and earlier ones for an hour or more; those that this process has seen
-        are kept beyond that, until it ends.
+        The topic keeps only the latest forecast of each target, and earlier ones for an hour or more; those that this process has seen are
+        kept longer, until it ends.
         """
         key = f"{metric}/{scope}/{period}/{target_id}"
         found = self._connection.execute(

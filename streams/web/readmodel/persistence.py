@@ -1,8 +1,8 @@
-"""Where the read model is kept between two runs, so that a restart shows what was known last and reads only what is new.
+"""Keeps the read model between two runs, so that after a restart it shows what was known last and reads only what is new.
 
-One process at a time uses the folder of an installation. Another one on the same machine works with a temporary file, as does
-one that may not write there. Files of another version or of other settings are not used; the follower finds out whether the
-topics are still the same.
+One process at a time uses the folder of an installation. Another one on the same machine works with a temporary file, as does one
+that may not write there. Files of other versions or with other settings are not used; the follower finds out whether the topics are
+still the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: What the content of the file depends on.
+#: The code on which the content of the file depends.
 _WRITERS: Final = (
     ("schemas", "outputs.py"),
     ("schemas", "rows.py"),
@@ -36,11 +36,11 @@ _WRITERS: Final = (
 
 
 class KeptFolder:
-    """A folder that this process alone has until it closes it.
+    """A folder that this process holds exclusively until it closes it.
 
     Attributes:
-        folder: For the file.
-        version: Of what will be written there; a file of another version is of no use.
+        folder: The folder for the file.
+        version: The version of what will be written there; a file of another version is unusable.
     """
 
     def __init__(self, folder: Path, lock: IO[bytes], version: str) -> None:
@@ -49,18 +49,18 @@ class KeptFolder:
         self._lock = lock
 
     def close(self) -> None:
-        """Leaves the folder to the next process."""
+        """Releases the folder for the next process."""
         self._lock.close()
 
 
 def kept_folder(settings: Settings) -> KeptFolder | None:
-    """The folder of an installation; `None` where another process has it, or where it may not be used."""
+    """The folder of an installation; `None` if another process holds it, or if it may not be used."""
     cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
     folder = state_dir(settings) / "web" / cluster / f"{settings.output_prefix}milestones"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = folder.stat()
-        # In a folder for everybody, somebody else could have made it first.
+        # In a world-writable folder, someone else could have created it first.
         if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return None
         lock = (folder / "lock").open("ab")

@@ -27,16 +27,16 @@ VIOLATION_ORDER: Final = [
 
 @dataclass(frozen=True)
 class DeadLetterEntry:
-    r"""A rejected record: where it was published, why it was rejected, where it is now.
+    r"""A rejected record: where it was published, why it was rejected, and where it is now.
 
     Attributes:
         topic: Where it was published, with `partition` and `offset`.
-        dead_letter_partition: Where it is among the dead letters, with `dead_letter_offset`.
+        dead_letter_partition: Where its dead letter is, with `dead_letter_offset`.
         day: Business date of its `time` if that can be read (`day_is_of_event`), else of its rejection.
         recorded_ms: When it was rejected, milliseconds since 1970.
-        size_bytes: Of key and value.
-        order_id: What the record says of itself, as far as that can be read: its order, the `source` and `event_id` of its event.
-        key: The key as text, only where payloads may be shown; unreadable bytes as `\xNN`.
+        size_bytes: Size of key and value.
+        order_id: Its order, as far as the record can be read; likewise the `source` and `event_id` of its event.
+        key: The key as text, only if payloads may be shown; unreadable bytes as `\xNN`.
         value: The beginning of the value, likewise.
     """
 
@@ -60,7 +60,7 @@ class DeadLetterEntry:
 
 @dataclass(frozen=True)
 class LetterQuery:
-    """Which dead letters: of a reason, a source topic, a day, an order, a vehicle, an event source; newest first."""
+    """Which dead letters: by reason, source topic, day, order, vehicle, event source; newest first."""
 
     reason: str = ""
     topic: str = ""
@@ -75,7 +75,7 @@ class LetterQuery:
 
 @dataclass(frozen=True)
 class ViolationEntry:
-    """A contradiction: the offending event by `source` and `event_id`, and its order, or the VIN of the vehicle produced."""
+    """A contradiction: the offending event by `source` and `event_id`, and its order, or the VIN of a produced vehicle."""
 
     order_id: str
     kind: str
@@ -87,7 +87,7 @@ class ViolationEntry:
 
 @dataclass(frozen=True)
 class ViolationQuery:
-    """Which violations: of a kind, an order, any of some orders, an event source; newest first."""
+    """Which violations: by kind, order, any of several orders, event source; newest first."""
 
     kind: str = ""
     order_id: str = ""
@@ -99,7 +99,7 @@ class ViolationQuery:
 
 
 class LetterPage(NamedTuple):
-    """Dead letters, how many there are on all pages, and the places of the pages beside this one."""
+    """Dead letters, the total over all pages, and the places of the adjacent pages."""
 
     letters: list[DeadLetterEntry]
     total: int
@@ -108,7 +108,7 @@ class LetterPage(NamedTuple):
 
 
 class ViolationPage(NamedTuple):
-    """Violations, how many there are on all pages, and the places of the pages beside this one."""
+    """Violations, the total over all pages, and the places of the adjacent pages."""
 
     violations: list[ViolationEntry]
     total: int
@@ -118,7 +118,7 @@ class ViolationPage(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """How many there are of a sort, and when the latest came, milliseconds since 1970."""
+    """The number of records in a group, and when the latest one came, milliseconds since 1970."""
 
     name: str
     count: int
@@ -129,8 +129,8 @@ class DeadLetterReader:
     """Dead letters as one reader sees them.
 
     Args:
-        connection: In a transaction.
-        as_of_us: A page has only those that had been rejected by then, microseconds since 1970; `None` is now.
+        connection: A connection in a transaction.
+        as_of_us: Pages only have records rejected by then, microseconds since 1970; `None` is now.
     """
 
     def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
@@ -138,7 +138,7 @@ class DeadLetterReader:
         self._as_of_us = as_of_us
 
     def page(self, query: LetterQuery) -> LetterPage:
-        """The dead letters that a query wants."""
+        """The dead letters that a query selects."""
         conditions, values = _equal(
             ("reason", query.reason),
             ("topic", query.topic),
@@ -161,17 +161,17 @@ class DeadLetterReader:
         return LetterPage([_letter(row) for row in found.rows], found.total, found.previous, found.next)
 
     def by(self, column: str) -> list[Group]:
-        """How many of each `reason` or `topic`, most first.
+        """Numbers of dead letters by `reason` or `topic`, the most frequent first.
 
         Raises:
-            ValueError: They are not grouped by that.
+            ValueError: They cannot be grouped by that column.
         """
         if column not in ("reason", "topic"):
             raise ValueError(f"dead letters are not grouped by {column}")
         return _groups(self._connection, "dead_letters", column)
 
     def on(self, day: str) -> list[DeadLetterEntry]:
-        """Those of a business date."""
+        """The dead letters of a business date."""
         return self.page(LetterQuery(day=day, limit=MAX_LETTERS)).letters
 
 
@@ -182,7 +182,7 @@ class ViolationReader:
         self._connection = connection
 
     def page(self, query: ViolationQuery) -> ViolationPage:
-        """The violations that a query wants."""
+        """The violations that a query selects."""
         conditions, values = _equal(("kind", query.kind), ("of_order", query.order_id), ("source", query.source))
         if query.order_ids is not None:
             names = [f"order{number}" for number in range(len(query.order_ids))]
@@ -200,7 +200,7 @@ class ViolationReader:
         return ViolationPage(entries, found.total, found.previous, found.next)
 
     def by_kind(self) -> list[Group]:
-        """How many of each kind, most first."""
+        """Numbers of violations by kind, the most frequent first."""
         return _groups(self._connection, "violations", "kind")
 
 
@@ -238,7 +238,7 @@ def _letter(row: sqlite3.Row) -> DeadLetterEntry:
 
 
 def _text(raw: bytes | None) -> str | None:
-    r"""Bytes as text that shows what is there: control characters and broken UTF-8 as `\xNN`."""
+    r"""Bytes as text, with control characters and invalid UTF-8 as `\xNN`."""
     if raw is None:
         return None
     text = raw.decode("utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Questions about window rows: a page of them, one, its versions, days of a year, dimensions side by side."""
+"""Queries about window rows: a page of them, a single one, its versions, the days of a year, dimensions side by side."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from streams.domain.zone import BusinessZone
     from streams.web.readmodel.keyset_pages import LinePlace, SortOrder
 
-#: Rows of one page at most.
+#: Maximum rows per page.
 MAX_ROWS: Final = 1000
 STATUSES: Final = ("open", "provisional", "closed")
-#: What rows can be sorted by → the columns; a sort that begins with `-` is the other way round.
+#: Sort order → the columns; a `-` in front reverses it.
 SORTS: Final[dict[str, tuple[str, ...]]] = {
     "start": ("start", "end", "period"),
     "count": ("count",),
@@ -36,21 +36,21 @@ SORTS: Final[dict[str, tuple[str, ...]]] = {
     "version": ("version",),
     "key": ("metric", "scope", "start", "end", "period"),
 }
-#: What decides between rows that are alike in that: column → whether the greatest is first.
+#: Tie-breakers of every sort order: column → whether descending.
 _TIES: Final = {"start": True, "period": False, "metric": False, "scope": False}
 
 _COLUMNS: Final = "metric, scope, period, kind, start, end, targets, controls"
-#: Columns that rows are filtered and sorted by; their bodies are fetched for those of the page only.
+#: Columns by which rows are filtered and sorted; bodies are only fetched for the rows of the page.
 _NOW: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us
     FROM windows WHERE present = 1)"""  # noqa: S608 - fixed texts
-#: In force at an instant, where the current version is that old.
+#: The current version was in force at the instant: it is that old.
 _CURRENT: Final = "w.present = 1 AND w.updated_us <= :as_of"
 _THERE: Final = "(w.deleted_us IS NULL OR w.deleted_us > :as_of)"
-#: Else the last of the history up to then.
+#: Otherwise it was the last version in the history up to the instant.
 _LAST: Final = """(h.updated_us, h.position) = (SELECT updated_us, position FROM history
     WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)"""
-# The history has one version a minute of real time, in which the clock of the events may go on for months: there a version
-# is known to have been in force only if the one after it is known too.
+# The history has one version per minute of real time, in which the clock of the events may advance by months: with that clock, a version
+# is only known to have been in force if the next version is known, too.
 _FOLLOWED: Final = """ AND h.version + 1 >= ifnull((SELECT n.version FROM history n WHERE n.window_id = w.id
     AND (n.updated_us, n.position) > (h.updated_us, h.position) ORDER BY n.updated_us, n.position LIMIT 1),
     CASE WHEN w.present = 1 THEN w.version ELSE 0 END)"""
@@ -59,9 +59,9 @@ _FIRST_VERSION: Final = """ifnull((SELECT version FROM history WHERE window_id =
 
 
 class _Sources(NamedTuple):
-    """Where rows come from: a table to select from, and the same as tables, a condition, and which of the tables has the count.
+    """Where rows come from: as a table to select from, and as parts (tables, condition, alias of the table with the count).
 
-    `unknown` has the rows of which it is not known whether or with which count they were there, `None` of now.
+    `unknown` selects the rows of which it is unknown whether they existed, or with which count; `None` for now.
     """
 
     rows: str
@@ -77,7 +77,7 @@ def _of_past(*, events: bool) -> _Sources:
     UNION ALL
     SELECT w.id, h.position, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count,
     h.status, h.restated, h.version, h.updated_us FROM {joined} WHERE {then})"""  # noqa: S608 - fixed texts
-    # By the wall clock a row whose first version is known was not there before it.
+    # By the wall clock, a row whose first version is known did not exist before it.
     unknown = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us FROM windows w
     WHERE {_THERE} AND w.start <= :as_of_day AND NOT ({_CURRENT})
     AND NOT EXISTS (SELECT 1 FROM history h WHERE h.window_id = w.id AND {last})
@@ -95,19 +95,19 @@ class WindowQuery:
     """Which rows, in which order.
 
     Attributes:
-        metrics: Any of these; empty is all.
-        scopes: Any of these; empty is all.
-        kinds: Such as `day`; empty is all.
-        period: Periods whose id starts so, such as `day:2024-10`.
-        statuses: Any of these; empty is all.
-        first: Periods that end on this date or later, `YYYY-MM-DD`.
-        last: Periods that start on this date or earlier.
+        metrics: Any of these; empty for all.
+        scopes: Any of these; empty for all.
+        kinds: Any of these, such as `day`; empty for all.
+        period: Prefix of the period's id, such as `day:2024-10`.
+        statuses: Any of these; empty for all.
+        first: Only periods that end on this date or later, `YYYY-MM-DD`.
+        last: Only periods that start on this date or earlier.
         has: `targets` or `controls`: only rows that have any.
-        sort: One of `SORTS`, descending with a `-` before it.
-        after: The `place` of a row in this order: only those that follow it.
-        before: Likewise: those that precede it, the nearest of them.
-        limit: Rows at most, up to `MAX_ROWS`.
-        as_of_us: The version in force then, microseconds since 1970; `None` is now.
+        sort: One of `SORTS`, descending with a `-` in front.
+        after: The `place` of a row in this order; only rows after it.
+        before: The `place` of a row in this order; only rows before it, the nearest ones.
+        limit: Maximum number of rows, up to `MAX_ROWS`.
+        as_of_us: The versions in force then, microseconds since 1970; `None` is now.
     """
 
     metrics: Sequence[str] = ()
@@ -130,10 +130,10 @@ class WindowPage:
     """A page of rows.
 
     Attributes:
-        bodies: Their JSON as on the topic.
-        total: How many there are on all pages.
-        previous: The place to ask for what is `before`; `None` on the first page.
-        next: The place to ask for what is `after`; `None` on the last page.
+        bodies: The rows as JSON as on the topic.
+        total: The number of rows on all pages.
+        previous: The place `before` which the previous page ends; `None` on the first page.
+        next: The place `after` which the next page begins; `None` on the last page.
     """
 
     bodies: list[str]
@@ -148,7 +148,7 @@ class WindowPage:
 
 
 class UnknownRow(NamedTuple):
-    """A row of which it is not known what it was at a moment."""
+    """A row whose version at a moment is unknown."""
 
     metric: str
     scope: str
@@ -158,23 +158,21 @@ class UnknownRow(NamedTuple):
 
 
 class Restatement(NamedTuple):
-    """A count that changed after its period was closed: `before` and `after` are versions of the history."""
+    """A count that changed after its period was closed; `before` and `after` are versions in the history."""
 
     before: WindowRow
     after: WindowRow
 
 
 class WindowReader:
-    """Rows as one reader sees them.
+    """Rows as one reader sees them. An unknown count is `None`, and has no row.
 
     Args:
-        connection: In a transaction.
-        as_of_us: Rows and counts are those that were in force then, microseconds since 1970; `None` is now. Which scopes,
-            metrics and years there are is of now.
-        zone: The business time zone: what begins later was not there.
-        events: Whether `as_of_us` is of the clock of the events.
-
-    A count of which it is not known what it was then is `None`, and its row is none.
+        connection: A connection in a transaction.
+        as_of_us: Rows and counts are those in force then, microseconds since 1970; `None` is now. The available scopes, metrics and years
+            are those of now.
+        zone: The business time zone; periods that begin later than `as_of_us` did not exist.
+        events: Whether `as_of_us` is a time of the events' clock.
     """
 
     def __init__(
@@ -190,7 +188,7 @@ class WindowReader:
         return _OF_NOW if as_of_us is None else self._past
 
     def _moment(self, as_of_us: int | None) -> dict[str, object]:
-        """Parameters of every question."""
+        """The parameters that all queries use."""
         if as_of_us is None:
             return {"as_of": None}
         return {
@@ -199,10 +197,10 @@ class WindowReader:
         }
 
     def page(self, query: WindowQuery) -> WindowPage:
-        """The rows that a query wants.
+        """The rows that a query selects.
 
         Raises:
-            ValueError: A sort that there is not.
+            ValueError: There is no such sort order.
         """
         selection = self._selection(query)
         limit = min(query.limit, MAX_ROWS)
@@ -213,10 +211,10 @@ class WindowReader:
         return WindowPage(bodies, found.total, found.previous, found.next)
 
     def every(self, query: WindowQuery) -> Iterator[list[str]]:
-        """All rows that a query wants, in its order, a thousand at a time; its limit is not looked at.
+        """All rows that a query selects, in its order, a thousand at a time; its limit is ignored.
 
         Raises:
-            ValueError: A sort that there is not.
+            ValueError: There is no such sort order.
         """
         selection = self._selection(query)
         found = self._connection.execute(*keyset_pages.statement(selection, _order(query.sort), query.after))
@@ -224,11 +222,11 @@ class WindowReader:
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
 
     def unknown(self, query: WindowQuery, limit: int = -1) -> list[UnknownRow]:
-        """Rows that a query may want, of which it is not known what they were at its moment; none of now.
+        """Rows that a query might select, but whose versions at its moment are unknown; none for now.
 
         Args:
-            query: Its states and order are not looked at.
-            limit: So many at most; by default all.
+            query: The query; its statuses and sort order are ignored.
+            limit: Maximum number; by default all.
         """
         as_of_us = query.as_of_us if self._as_of_us is None else self._as_of_us
         source = self._sources(as_of_us).unknown
@@ -243,12 +241,12 @@ class WindowReader:
         return [UnknownRow(*row) for row in found]
 
     def is_unknown(self, metric: str, scope: str, period: str) -> bool:
-        """Whether it is not known what a row was at the moment."""
+        """Whether a row's version at the moment is unknown."""
         query = WindowQuery(metrics=[metric], scopes=[scope], period=period)
         return any(row.period == period for row in self.unknown(query))
 
     def counts(self, metric: str, period: Period) -> list[tuple[str, int]]:
-        """Scope and count of every row of a metric and period."""
+        """(scope, count) of all rows of a metric and period."""
         found = self._connection.execute(
             """SELECT scope, count FROM windows WHERE present = 1 AND metric = ? AND start = ? AND period = ?
             ORDER BY scope""",
@@ -257,7 +255,7 @@ class WindowReader:
         return [(row["scope"], row["count"]) for row in found]
 
     def sums_of(self, metric: str, dimension: str, first: str, last: str) -> dict[str, int | None]:
-        """Scope → sum of its day rows between two dates, inclusive, of the scopes that have this dimension alone."""
+        """Scope → sum of its day rows between two dates, inclusive; for scopes with only this dimension."""
         sums: Counter[str] = Counter()
         for tables, condition, counted in self._from.parts:
             found = self._connection.execute(
@@ -283,7 +281,7 @@ class WindowReader:
         return found.fetchone() is not None
 
     def _bodies(self, found: Sequence[tuple[int, int | None, int]]) -> list[str]:
-        """The JSON of rows and versions, in their order; those of rows in one question."""
+        """The JSON of rows and versions, in the given order; for rows with a single query."""
         numbers = [number for number, position, _ in found if position is None]
         rows = self._connection.execute(
             f"SELECT id, head || tail FROM bodies WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608 - fixed texts
@@ -309,7 +307,7 @@ class WindowReader:
         return body
 
     def get(self, metric: str, scope: str, period: str, as_of_us: int | None = None) -> WindowRow | None:
-        """One row; `None` if there is none (or was none then)."""
+        """A row; `None` if there is none, or was none then."""
         as_of_us = self._as_of_us if as_of_us is None else as_of_us
         found = self._connection.execute(
             f"""SELECT id, position, updated_us FROM {self._sources(as_of_us).rows}
@@ -319,7 +317,7 @@ class WindowReader:
         return None if found is None else decode_row(self._body(*found).encode())
 
     def days(self, metric: str, scope: str, first: str, last: str) -> list[WindowRow]:
-        """Day rows from one date to another, inclusive, in order; dates without a row are left out."""
+        """Day rows between two dates, inclusive, in order; without dates that have no row."""
         if self._as_of_us is None:
             found = self._connection.execute(
                 """SELECT head || tail AS body FROM windows JOIN bodies USING (id) WHERE present = 1 AND metric = ?
@@ -338,7 +336,7 @@ class WindowReader:
         return {"metric": metric, "scope": scope, "first": first, "last": last, **self._moment(self._as_of_us)}
 
     def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int | None]:
-        """Date → count, as `days` but for what is only counts; those that are not known too."""
+        """Date → count, as `days` but only the counts, including unknown ones as `None`."""
         found = self._connection.execute(
             f"""SELECT start, count FROM {self._from.rows} WHERE metric = :metric
             AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
@@ -348,7 +346,7 @@ class WindowReader:
         return {row["start"]: row["count"] for row in found} | {row.start: None for row in self.unknown(query)}
 
     def versions(self, metric: str, scope: str, period: str, limit: int = MAX_ROWS) -> list[WindowRow]:
-        """The latest published versions of a row that are known, oldest first: those of the history, and the current one."""
+        """The latest known versions of a row, oldest first: those in the history, and the current one."""
         found = self._connection.execute(
             """SELECT coalesce(h.head, b.head) || h.tail AS body
             FROM windows w JOIN bodies b ON b.id = w.id JOIN history h ON h.window_id = w.id
@@ -363,7 +361,7 @@ class WindowReader:
         return versions[-limit:]
 
     def restatements(self, metric: str, scope: str, period: str) -> list[Restatement]:
-        """Changes of the count after the period was closed, oldest first, as far as the history tells them apart."""
+        """Changes of the count after the period was closed, oldest first, as far as the history distinguishes them."""
         found = []
         for before, after in pairwise(self.versions(metric, scope, period)):
             if after.restated > before.restated and after.count != before.count:
@@ -373,15 +371,15 @@ class WindowReader:
     def side_by_side(  # noqa: PLR0913, PLR0917 - one question
         self, metric: str, kind: str, dimensions: str, first: str, last: str, beginning: str = ""
     ) -> dict[str, dict[str, int | None]]:
-        """Period → (scope → count), for the scopes of exactly these dimensions.
+        """Period → scope → count, for scopes with exactly these dimensions.
 
         Args:
             metric: Such as `deliveries`.
-            kind: Of periods, such as `month`.
+            kind: Kind of period, such as `month`.
             dimensions: Such as `region`, or `model,region`; one of `dimension_sets`.
-            first: Periods that end on this date or later.
-            last: Periods that start on this date or earlier.
-            beginning: Only scopes whose ids begin so.
+            first: Only periods that end on this date or later.
+            last: Only periods that start on this date or earlier.
+            beginning: Only scopes whose ids begin with this.
         """
         selected = " UNION ALL ".join(
             f"""SELECT w.period AS period, w.scope AS scope, {counted}.count AS count, w.start AS start
@@ -418,19 +416,19 @@ class WindowReader:
         return table
 
     def dimension_sets(self) -> list[str]:
-        """The dimensions that are counted together, such as `region` and `model,region`; the fewest first."""
+        """The sets of dimensions that are counted, such as `region` and `model,region`; the smallest first."""
         found = self._connection.execute(
             "SELECT dimensions FROM scopes WHERE depth > 0 GROUP BY dimensions ORDER BY min(depth), dimensions"
         )
         return [row[0] for row in found]
 
     def scopes(self, words: Sequence[str] = (), limit: int = -1, dimensions: Sequence[str] | None = None) -> list[str]:
-        """Scopes that have a row, those with the fewest dimensions first, else in the order of their ids.
+        """Scopes that have a row, those with the fewest dimensions first, then by id.
 
         Args:
-            words: Only those whose ids or names have each of these as a part, in any case.
-            limit: So many at most; by default all.
-            dimensions: Only those of one of these, such as `model,region`.
+            words: Only scopes whose id or names contain all of these, in any case.
+            limit: Maximum number; by default all.
+            dimensions: Only scopes with one of these sets of dimensions, such as `model,region`.
         """
         names = [f"word{number}" for number in range(len(words))]
         conditions = [f"instr(folded, :{name}) > 0" for name in names]
@@ -446,24 +444,24 @@ class WindowReader:
         return [row[0] for row in found]
 
     def scope_count(self, dimensions: str | None = None) -> int:
-        """How many scopes have ever had a row, in all or of these dimensions."""
+        """How many scopes have ever had a row, in total or with these dimensions."""
         found: int = self._connection.execute(
             "SELECT count(*) FROM scopes WHERE dimensions = coalesce(?, dimensions)", (dimensions,)
         ).fetchone()[0]
         return found
 
     def value_counts(self) -> dict[str, int]:
-        """Dimension → how many distinct values have ever had a row."""
+        """Dimension → number of distinct values that have ever had a row."""
         found = self._connection.execute("SELECT dimension, count(*) FROM scope_values GROUP BY dimension")
         return {row[0]: row[1] for row in found}
 
     def row_number(self) -> int:
-        """How many rows there have ever been, without looking at them; may include deleted rows."""
+        """The number of rows, determined without counting them; may include deleted ones."""
         found: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
         return found
 
     def greatest_scope(self, metric: str, dimensions: str) -> str | None:
-        """Of the scopes of these dimensions the one that has counted most of a metric in a year, `None` without any."""
+        """The scope with these dimensions that has the greatest count of a metric in any year; `None` if there is none."""
         found = self._connection.execute(
             """SELECT w.scope FROM scopes s CROSS JOIN windows w ON w.scope = s.name
             WHERE s.dimensions = ? AND w.metric = ? AND w.period > 'year:' AND w.period < 'year;' AND w.present = 1
@@ -473,14 +471,14 @@ class WindowReader:
         return None if found is None else str(found[0])
 
     def has_period(self, period: str, start: str) -> bool:
-        """Whether any row has a period, which begins on this date."""
+        """Whether any row has this period, which begins on this date."""
         found = self._connection.execute(
             "SELECT 1 FROM windows WHERE present = 1 AND start = ? AND period = ? LIMIT 1", (start, period)
         )
         return found.fetchone() is not None
 
     def units(self, kind: str, scopes: Sequence[str]) -> dict[str, int]:
-        """Units of the rows of one kind of period, over all metrics, of each of these scopes."""
+        """Scope → sum of its rows of one kind of period, over all metrics."""
         found = self._connection.execute(
             f"SELECT scope, sum(count) FROM windows WHERE present = 1 AND kind = ?"  # noqa: S608 - only marks are inserted
             f" AND scope IN ({', '.join('?' * len(scopes))}) GROUP BY scope",
@@ -489,13 +487,13 @@ class WindowReader:
         return dict(found.fetchall())
 
     def metrics(self) -> list[str]:
-        """Every metric of units that has a row, in the order of the contract."""
+        """The metrics of units that have rows, in the order of the contract."""
         return [metric for metric in self.row_metrics() if metric in METRICS]
 
     def row_metrics(self) -> list[str]:
-        """The same with the inventory."""
+        """The metrics that have rows, including the inventory."""
         noted = {row[0] for row in self._connection.execute("SELECT name FROM metrics")}
-        # One scope after the other, until a row of the metric is found; for a metric without rows that would scan every scope.
+        # The query goes from scope to scope until it finds a row of the metric; for a metric without rows it would scan all scopes.
         question = """SELECT EXISTS (SELECT 1 FROM scopes s CROSS JOIN windows w ON w.scope = s.name
             WHERE w.metric = ? AND w.present = 1)"""
         return [
@@ -505,7 +503,7 @@ class WindowReader:
         ]
 
     def years(self) -> list[int]:
-        """Every year from the first that has a row to the last that has begun a day."""
+        """All years from that of the first day row to that of the last."""
         question = "SELECT start FROM windows WHERE present = 1 AND kind = 'day' ORDER BY {} LIMIT 1"
         ends = [
             self._connection.execute(question.format(order)).fetchone()
@@ -516,9 +514,9 @@ class WindowReader:
         return list(range(int(ends[0][0][:4]), int(ends[1][0][:4]) + 1))
 
     def history_since_us(self) -> int | None:
-        """When the oldest version that is still known was published, microseconds since 1970.
+        """When the oldest known version was published, microseconds since 1970.
 
-        Where no row has been replaced yet, that is the oldest of the current ones.
+        If no row has been replaced yet, that is the oldest current one.
         """
         row = (
             self._connection.execute("SELECT updated_us FROM history_begins").fetchone()
@@ -543,7 +541,7 @@ class WindowReader:
         kind, colon, _ = query.period.partition(":")
         kinds = list(query.kinds) or ([kind] if colon else [])
         if kinds and "day" not in kinds:
-            # As the index of longer periods says it: most rows are of days.
+            # In the words of the index of longer periods, since most rows are of days.
             conditions.append("kind <> 'day'")
         for column, wanted in (
             ("metric", query.metrics),
@@ -570,12 +568,12 @@ class WindowReader:
 
 
 def dimensions_of(scope: str) -> str:
-    """Such as `model,region` of `model=SU7,region=CN-11`; empty of `all`."""
+    """The dimensions of a scope, such as `model,region` of `model=SU7,region=CN-11`; empty for `all`."""
     return ",".join(part.partition("=")[0] for part in scope.split(",") if "=" in part)
 
 
 def _order(sort: str) -> SortOrder:
-    """Columns, each with whether the greatest is first."""
+    """The columns of a sort order, each with whether descending."""
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if name not in SORTS:
         raise ValueError(f"rows are sorted by one of {', '.join(SORTS)}; with a - before it, the other way round")
@@ -584,5 +582,5 @@ def _order(sort: str) -> SortOrder:
 
 
 def place_size(sort: str) -> int:
-    """How many values a place has in an order."""
+    """The number of values in a place of a sort order."""
     return len(_order(sort))

@@ -1,7 +1,7 @@
-"""Records of the output topics → tables of the read model, and the changes that pages are told about.
+"""Writes records of the output topics to the tables of the read model, and collects the changes that pages are told about.
 
-What is kept of a record is what the models of `schemas.outputs` know: they ignore other fields, so that nothing of an
-event that is not meant to be public can come through here.
+Only fields that the models of `schemas.outputs` know are kept: they ignore all others, so that nothing in an event that is not meant
+to be public can get through here.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.web.readmodel.database import Database
 
-#: Where the part of a row begins that differs between its versions. Inside a string its quotes would be escaped.
+#: Where the part of a row's JSON begins that differs between versions. Inside a string, its quotes would be escaped.
 _TAIL: Final = '"count":'
-#: Raw bytes of a dead letter that are kept, where they may be shown at all.
+#: How many raw bytes of a dead letter are kept, if they may be shown at all.
 MAX_PAYLOAD_BYTES: Final = 16 * 1024
-#: How far the clocks of brokers may be from ours, as far as the age of a status is concerned.
+#: How much brokers' clocks may differ from ours in judging the age of a status.
 _CLOCKS_DIFFER_MS: Final = 60_000
 #: The totals have at most 100 partitions.
 _PARTITION_BITS: Final = 7
@@ -60,7 +60,7 @@ _MAX_PARSED_BYTES: Final = 256 * 1024
 
 
 class Feed(StrEnum):
-    """An output topic, by what it brings."""
+    """An output topic, by its content."""
 
     WINDOWS = "windows"
     HISTORY = "history"
@@ -84,13 +84,13 @@ _TABLES: Final[dict[Feed, tuple[str, ...]]] = {
 
 @dataclass
 class Changes:
-    """What a batch has changed: the latest JSON of each row and forecast, `None` for one that is gone.
+    """What a batch has changed: the latest JSON of each row and forecast, `None` for removed ones.
 
     Attributes:
         rows: Window → its row.
         milestones: Events, in order.
         forecasts: Key → forecast.
-        counts: Feed → how many records of the others (dead letters, violations, status).
+        counts: Feed → number of records, for the others (dead letters, violations, status).
     """
 
     rows: dict[RowKey, str | None] = field(default_factory=dict)
@@ -103,10 +103,10 @@ class Writer:
     """Applies records; used by one thread at a time.
 
     Args:
-        database: Written.
-        zone: The business time zone, for the day of a dead letter.
-        keep_payloads: Whether key and value of dead letters may be kept, to be shown.
-        keep_vins: Whether VINs may be kept, to be looked for.
+        database: The database to write to.
+        zone: The business time zone, for the days of dead letters.
+        keep_payloads: Whether keys and values of dead letters may be kept, to be shown.
+        keep_vins: Whether VINs may be kept, to be searched.
     """
 
     def __init__(self, database: Database, zone: BusinessZone, *, keep_payloads: bool, keep_vins: bool = False) -> None:
@@ -130,7 +130,7 @@ class Writer:
         }
 
     def apply(self, batch: Iterable[tuple[Feed, Sequence[LogRecord]]]) -> Changes:
-        """Applies records in one transaction; one that cannot be read is recorded and skipped."""
+        """Applies records in one transaction; unreadable ones are noted and skipped."""
         changes = Changes()
         with self._database.writing() as connection:
             for feed, records in batch:
@@ -147,7 +147,7 @@ class Writer:
         return changes
 
     def loaded(self) -> None:
-        """Everything there was has been applied: puts it in order, where it was only appended."""
+        """Called once everything has been applied: if records were only appended, puts them in order."""
         if self._loading is not None:
             self._loading.finish()
             self._loading = None
@@ -232,7 +232,7 @@ class Writer:
             )
             connection.execute("UPDATE bodies SET head = ?, tail = ? WHERE id = ?", (head, tail, number))
             if known != head:
-                # Earlier versions keep their own head when the window's changes, as with a corrected holiday.
+                # If the window's head changes, as for a corrected holiday, earlier versions get their own copy of the old one.
                 connection.execute("UPDATE history SET head = ? WHERE window_id = ? AND head IS NULL", (known, number))
         changes.rows.pop(key, None)
         changes.rows[key] = head + tail
@@ -281,7 +281,7 @@ class Writer:
     def _window_of(
         self, connection: sqlite3.Connection, key: RowKey, row: WindowRow | PlainRow, head: str
     ) -> tuple[int, str]:
-        """The window's id and present head; creates a window that is known only from its history, marked not present."""
+        """The window's id and current head; a window known only from its history is created, marked as not present."""
         found = self._find(connection, key)
         if found is not None:
             return found
@@ -363,8 +363,8 @@ class Writer:
             connection.execute("DELETE FROM status WHERE key = ?", (key,))
             return
         body = encode_status(decode_status(record_key(record), record.value)).decode()
-        # The clocks of brokers may differ from ours by seconds, which is what a silent worker is known by. What was
-        # written long ago is read at the start: that has its own time.
+        # Brokers' clocks may differ from ours by seconds, and seconds decide whether a worker is silent. Only records written long ago, read
+        # at the start, keep their own time.
         now_ms = time.time_ns() // 1_000_000
         heard_ms = now_ms if abs(now_ms - record.timestamp) < _CLOCKS_DIFFER_MS else record.timestamp
         connection.execute("INSERT OR REPLACE INTO status VALUES (?, ?, ?, ?)", (key, body, record.timestamp, heard_ms))
@@ -399,7 +399,7 @@ class Writer:
         )
 
     def _day(self, record: LogRecord, headers: dict[str, bytes]) -> tuple[str, bool]:
-        """The business date that a rejected record's own `time` names, else the date on which it was rejected."""
+        """The business date of a rejected record's own `time`, else that of its rejection."""
         moment = _time_of(record.value, headers)
         of_event = moment is not None
         if moment is None:
@@ -416,13 +416,13 @@ class Writer:
 
 
 def digest(record: LogRecord) -> bytes:
-    """Distinguishes a record from another one at the same offset."""
+    """A digest that distinguishes a record from another one at the same offset."""
     parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
 
 def _number_of(record: LogRecord) -> int:
-    """Tells a record from the others of all partitions of its topic; in the order of their offsets within one."""
+    """A number that is unique among the records of all partitions of a topic, and in order of offset within a partition."""
     return record.offset << _PARTITION_BITS | record.partition
 
 
@@ -437,7 +437,7 @@ def _micros(instant: str) -> int:
 
 
 def _time_of(value: bytes | None, headers: dict[str, bytes]) -> datetime | None:
-    """The event time of a record that was rejected, where it can still be read."""
+    """The event time of a rejected record, if it can be read."""
     try:
         if "ce_time" in headers:
             return parse_instant(headers["ce_time"].decode())

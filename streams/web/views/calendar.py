@@ -1,4 +1,4 @@
-"""The year as a calendar, and one of its days."""
+"""A year as a calendar, and a single day."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_MILESTONES = 1000
 
 
 class CalendarParameters(DatedParameters):
-    """`year` by default the business date's, `metric` deliveries, or orders placed where there are only these, `scope` that of the targets."""
+    """Defaults: `year` that of the business date, `metric` deliveries, or orders placed if there are only these, `scope` that of the targets."""
 
     year: Annotated[int, Field(ge=1999, le=2101)] | None = None
     metric: MetricName = ""
@@ -45,12 +45,11 @@ class CalendarParameters(DatedParameters):
 
 
 class CalendarDay(View):
-    """A date: `marks` are the kinds of milestones that stand on it.
+    """A date; `marks` are the kinds of milestones that stand on it.
 
-    `count` is null where there is no row; it is not `known` where rows of that date are no longer kept, or what it was at the
-    earlier moment that is shown.
-    `level` is 1 to 6 by the place of its count among those of the year's days, so that one huge day makes no other pale; 0
-    without any unit.
+    `count` is null if there is no row; it is not `known` if rows of that date are no longer kept, or if its value at the earlier moment
+    is unknown. `level` is 1 to 6 by the rank of its count among the year's days, so that one huge day does not make the others pale; 0
+    without any units.
     """
 
     date: CivilDate
@@ -65,20 +64,19 @@ class CalendarDay(View):
 
     @property
     def month(self) -> str:
-        """Such as `2024-10`."""
+        """The month, such as `2024-10`."""
         return self.date[:7]
 
     @property
     def weekday(self) -> int:
-        """0 Monday to 6 Sunday."""
+        """The day of the week, from 0 for Monday to 6 for Sunday."""
         return date.fromisoformat(self.date).weekday()
 
 
 class CalendarHoliday(View):
-    """A holiday period with the days that are worked to make up for it.
+    """A holiday period, with the days worked to make up for it.
 
-    `count` is that of its row, where the holiday is counted as a period, else the sum of its days; null without any, or where it
-    is not known.
+    `count` is that of its row if the holiday is counted as a period, else the sum of its days; null if there are none, or if unknown.
     """
 
     name: str
@@ -89,9 +87,9 @@ class CalendarHoliday(View):
 
 
 class CalendarView(View):
-    """A year: every date of it in order; `total` is null where a count of them is not known.
+    """A year with all its dates in order; `total` is null if a count is unknown.
 
-    `kept_since` is the first date of which the scope keeps rows, where the settings let earlier ones leave.
+    `kept_since` is the first date whose rows the scope keeps, if the settings remove earlier ones.
     """
 
     year: int
@@ -114,9 +112,9 @@ class CalendarView(View):
 class DayView(View):
     """A date: its row and hours, the other metrics, what was restated, its milestones and dead letters.
 
-    `count` is null where it is not known what it was at the earlier moment that is shown, or where rows of that date are no longer
-    kept (they are from `kept_since` on), 0 where there was no row; `unknown` are the metrics of which this is so.
-    `dead_letters` are those whose own time was on this date, else those rejected on it; `dead_letter_count` is of all.
+    `count` is null if its value at the earlier moment is unknown, or if rows of that date are no longer kept (they are kept from
+    `kept_since` on), and 0 if there was no row; `unknown` are the metrics for which it is null. `dead_letters` are those whose own time
+    was on this date, or else that were rejected on it; `dead_letter_count` is their total.
     """
 
     date: CivilDate
@@ -147,7 +145,7 @@ class DayView(View):
 
 
 def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
-    """A year."""
+    """The view of a year."""
     year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), ask.metric(parameters.metric)
     first, last = date(year, 1, 1), date(year, 12, 31)
     rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
@@ -188,7 +186,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
 
 
 def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
-    """A date."""
+    """The view of a date."""
     scope, metric, text = ask.scope(parameters.scope), ask.metric(parameters.metric), day.isoformat()
     view = ask.view
     rows = view.windows.page(WindowQuery(scopes=[scope], period=f"day:{text}", sort="metric")).rows
@@ -229,7 +227,7 @@ def _text(day: date | None) -> str | None:
 
 
 def _total(ask: Ask, metric: str, scope: str, year: int, days: Mapping[str, int | None]) -> int | None:
-    """Of a year: the sum of its days, or its own row where not all of them are kept."""
+    """The total of a year: the sum of its days, or its own row if not all days are kept."""
     found = sum_of(days.values())
     row = ask.view.windows.get(metric, scope, f"year:{year}") if found is None and ask.past is None else None
     return found if row is None or row.start != f"{year}-01-01" else row.count
@@ -267,7 +265,7 @@ def _sort(day: date, sorts: DayTypes) -> DaySort:
 
 
 def _marks(ask: Ask, metric: str, scope: str) -> defaultdict[str, set[MilestoneKind]]:
-    """Date → kinds of the milestones that stand on it: of the day, and where a longer window passed its number."""
+    """Date → kinds of milestones that stand on it: those of the day, and those of longer windows that passed their number on it."""
     found: defaultdict[str, set[MilestoneKind]] = defaultdict(set)
     query = MilestoneQuery(metric=metric, scope=scope, standing=True, limit=_MAX_MILESTONES)
     for event in ask.view.milestones.page(query).events:

@@ -25,17 +25,17 @@ _MINUTE = timedelta(minutes=1)
 
 
 class CampaignParameters(DatedParameters):
-    """`metric` is by default orders placed where there are any, `scope` that of the rules and targets."""
+    """Defaults: `metric` orders placed if there are any, `scope` that of the rules and targets."""
 
     metric: MetricName = ""
     scope: Text = ""
 
 
 class CampaignView(View):
-    """A campaign of a scope: the row of a metric with its minutes, those of the other metrics, its milestones.
+    """A campaign of a scope: the row of a metric with its minutes, the counts of other metrics, and its milestones.
 
-    `minutes` is how many it has, `elapsed` how many of them have begun by the clock of the service; `count` is null where it is not
-    known what it was at the earlier moment that is shown. `left_out` says that it is not counted any more. `others` are the campaigns besides, by their starts.
+    `minutes` is its length, `elapsed` how many of its minutes have begun by the service's clock; `count` is null if its value at the
+    earlier moment is unknown. `left_out` says that it is no longer counted. `others` are the other campaigns, by start.
     """
 
     name: str
@@ -61,7 +61,7 @@ class CampaignView(View):
 
 
 def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> CampaignView | None:
-    """A campaign; None where the settings have none with this name and no row is of one."""
+    """The view of a campaign; None if neither the settings nor any row have one with this name."""
     period = f"campaign:{name}"
     metrics = ask.view.windows.metrics()
     metric = parameters.metric or ("orders_placed" if "orders_placed" in metrics else ask.metric(""))
@@ -108,7 +108,7 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
 
 
 def _span(name: str, rows: list[WindowRow], campaigns: list[KnownCampaign]) -> tuple[str, str] | None:
-    """Its first instant and the first one after it, as its rows say, or the settings."""
+    """Start and end (exclusive) of a campaign, from its rows or the settings."""
     for row in rows:
         if row.starts_at is not None and row.ends_at is not None:
             return row.starts_at, row.ends_at

@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 DELIVERIES: Final = "deliveries"
 ORDERS_PLACED: Final = "orders_placed"
 ALL: Final = "all"
-#: The largest number of scopes that are offered as a list; beyond it there is a search field.
+#: The largest number of scopes to offer as a list; beyond it there is a search field.
 LISTED_SCOPES: Final = 60
-#: Scopes that are compared to suggest what a misspelt name meant.
+#: Number of scopes to compare with a misspelt name for suggestions.
 _NEAR_SCOPES: Final = 500
-#: Rows of campaigns that are looked at, the latest first.
+#: Number of campaign rows to look at, the latest first.
 _MOST_CAMPAIGN_ROWS: Final = 400
 _MOST_WORDS: Final = 8
 _LEVELS: Final = 6
-#: Recent milestones that are examined for the scope that most of them are about.
+#: Number of recent milestones among which to find the most frequent scope.
 _RECENT_MILESTONES: Final = 200
 #: The usual curve of a day is the mean of this many earlier days of the same type, from at most `_USUAL_REACH_DAYS` back.
 USUAL_DAYS: Final = 8
@@ -55,19 +55,19 @@ Text = Annotated[str, Field(max_length=256)]
 
 
 class View(BaseModel):
-    """Base of all answers; those of a single page are in its module."""
+    """Base of all views; the models of a single page are in its module."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Parameters(BaseModel):
-    """What is asked in the address; names that are not known are refused by `streams.web.routes`, for pages have more."""
+    """The parameters in an address; unknown ones are refused by `streams.web.routes`, since pages have some more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def _repaired(text: object) -> object:
-    # A plus sign that was not escaped arrives as a space.
+    # An unescaped plus sign arrives as a space.
     return text.strip().replace(" ", "+") if isinstance(text, str) else text
 
 
@@ -94,7 +94,7 @@ def _possible_period(text: str) -> str:
 
 
 class DatedParameters(Parameters):
-    """`as_of` is an RFC 3339 instant with an offset: what was known then, by when it was published."""
+    """`as_of` is an RFC 3339 instant with an offset, for what had been published by then."""
 
     as_of: AsOf = ""
 
@@ -104,17 +104,17 @@ def _place(text: str) -> tuple[str | int, ...] | None:
 
 
 def text_of_place(place: LinePlace | None) -> str | None:
-    """As it stands in an address."""
+    """A place as written in an address."""
     return None if place is None else urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
 def place_of(text: str) -> LinePlace | None:
-    """The place in an order that a page began or ended at, of a text that has been checked."""
+    """The place in a checked text from an address, at which a page began or ended."""
     return _place(text)
 
 
 def checked_place(size: Callable[[Mapping[str, Any]], int]) -> AfterValidator:
-    """Refuses what is no place in the order; `size` is how many values one has, by the parameters before it."""
+    """Refuses what is not a place in the sort order; `size` returns how many values one has, given the preceding parameters."""
 
     def checked(text: str, info: ValidationInfo) -> str:
         try:
@@ -130,22 +130,22 @@ def checked_place(size: Callable[[Mapping[str, Any]], int]) -> AfterValidator:
 
 
 MetricName = Annotated[Text, AfterValidator(_known_metric)]
-#: The same, or the inventory, which has rows and no units.
+#: A metric, or the inventory, which has rows but no units.
 RowMetricName = Annotated[Text, AfterValidator(lambda text: _known_metric(text, ROW_METRICS))]
-#: How the id of a period begins, or nothing.
+#: A prefix of a period's id, or nothing.
 PeriodStart = Annotated[Text, AfterValidator(_possible_period)]
 
 
 class UnknownNameError(Exception):
-    """What was asked for by a name does not exist; the message says what does."""
+    """Something requested by name does not exist; the message says what does."""
 
 
 class UnknownScopeError(UnknownNameError):
-    """There are no rows of a scope that was asked for.
+    """There are no rows of a requested scope.
 
     Attributes:
-        wanted: As it was asked for.
-        alike: Scopes that have each of its words as a part, a list's worth at most.
+        wanted: The requested scope.
+        alike: Scopes that contain all of its words, at most a list's worth.
     """
 
     def __init__(self, wanted: str, alike: list[str], known: list[str], count: int) -> None:
@@ -155,7 +155,7 @@ class UnknownScopeError(UnknownNameError):
 
 
 def levels(counts: list[int]) -> Callable[[int], int]:
-    """The level of a count: by how many of the others are below it; where all are alike, the middle one."""
+    """A function that returns the level of a count, by how many of the counts are below it; the middle one if all are equal."""
     ordered = sorted(count for count in counts if count > 0)
 
     def level(count: int) -> int:
@@ -168,17 +168,17 @@ def levels(counts: list[int]) -> Callable[[int], int]:
 
 
 def words_of(text: str) -> list[str]:
-    """What is searched for: words between spaces and the signs of ids, `SU7, CN-11` and `model=SU7,region=CN-11` alike."""
+    """The words of a search, separated by spaces or the punctuation of ids: `SU7, CN-11` as well as `model=SU7,region=CN-11`."""
     return [word for word in re.split("[\\s,\uff0c\u3001\u00b7]+", text) if word][:_MOST_WORDS]
 
 
 def micros(instant: str) -> int | None:
-    """Microseconds since 1970 of an instant that has been checked; `None` of nothing."""
+    """Microseconds since 1970 of a checked instant; `None` if empty."""
     return micros_of(parse_instant(instant)) if instant else None
 
 
 class MilestoneLine(View):
-    """A milestone event and its plain English sentence; `stands` unless it is a retraction or the end of an alert."""
+    """A milestone event with its sentence in plain English; `stands` unless it is a retraction or the end of an alert."""
 
     event: MilestoneEvent
     sentence: str
@@ -186,12 +186,12 @@ class MilestoneLine(View):
 
 
 def milestone_line(event: MilestoneEvent) -> MilestoneLine:
-    """The line of an event."""
+    """The line for an event."""
     return MilestoneLine(event=event, sentence=sentence(event.data), stands=event.stands)
 
 
 class Goal(View):
-    """What is wanted of a day: a target in force for it (`target_id`), else what a rule (`rule`) has it pass."""
+    """The goal for a day: a target in force for it (`target_id`), else the number of a rule (`rule`)."""
 
     rule: str
     operator: Operator
@@ -200,7 +200,7 @@ class Goal(View):
 
 
 class Aim(View):
-    """A target in force on a window, with its forecast; `label` is what it is called, empty without one."""
+    """A target in force on a window, with its forecast; `label` is its name, empty if it has none."""
 
     target_id: str
     label: str
@@ -210,9 +210,9 @@ class Aim(View):
 
 
 class UsualDay(View):
-    """The mean of the latest days of the same sort before a date: `days` of them, units by local hour.
+    """The mean of the latest days of the same type before a date: `days` of them, units by local hour.
 
-    `sort` is 0 Monday to 6 Sunday, 7 a holiday, 8 a weekend day that is worked.
+    `sort` is the type: 0 for Monday to 6 for Sunday, 7 for a holiday, 8 for a working weekend day.
     """
 
     sort: int
@@ -222,11 +222,11 @@ class UsualDay(View):
 
 
 class EarlierMoment(View):
-    """An earlier moment that is shown in the place of now.
+    """An earlier moment that is shown instead of now.
 
-    What was in force at `at` is told by the history of published versions, which goes back to `known_since`; before that
-    (`known` is false) rows are missing. A version that was in force for less than a minute can be missing too. Where the clock is
-    that of the events, a minute of real time may be months: counts of which it is not known what they were are null.
+    What was in force at `at` comes from the history of published versions, which goes back to `known_since`; before that, `known` is
+    false and rows are missing. Versions in force for less than a minute may be missing too. If the service's clock is that of the events,
+    a minute of real time may be months: unknown counts are null.
     """
 
     at: Instant
@@ -235,7 +235,7 @@ class EarlierMoment(View):
 
 
 class DateCount(View):
-    """The count of a date; null where it is not known what it was at the earlier moment that is shown."""
+    """The count of a date; null if its value at the earlier moment is unknown."""
 
     date: CivilDate
     count: int | None
@@ -259,7 +259,7 @@ class Restated(View):
 
 
 class KnownCampaign(NamedTuple):
-    """A campaign: its first instant, the first one after it, and its name."""
+    """A campaign: its start, its end (exclusive), and its name."""
 
     start: datetime
     end: datetime
@@ -268,15 +268,15 @@ class KnownCampaign(NamedTuple):
 
 @dataclass(frozen=True)
 class Ask:
-    """What a view is made of.
+    """What a view is made from.
 
     Attributes:
         view: A snapshot of the read model.
-        status: How the service is; of an earlier moment with its business clock.
-        settings: For rules and what may be shown.
-        holidays: What is known of them.
-        past: The earlier moment that is asked for; `None` is now.
-        knows_campaigns: Whether the campaigns of the settings are those that are counted now: events may have announced others.
+        status: The status of the service; for an earlier moment with the business clock of then.
+        settings: For rules, and for what may be shown.
+        holidays: The known holidays.
+        past: The requested earlier moment; `None` is now.
+        knows_campaigns: Whether the campaigns in `settings` are known to be those counted now: events may have announced others.
     """
 
     view: Snapshot
@@ -287,17 +287,17 @@ class Ask:
     knows_campaigns: bool = False
 
     def is_left_out(self, campaign: str) -> bool:
-        """Whether a campaign is known not to be counted any more."""
+        """Whether a campaign is known to be no longer counted."""
         is_counted = any(each.name == campaign for each in self.settings.campaigns)
         return self.knows_campaigns and self.past is None and not is_counted
 
     @property
     def today(self) -> date:
-        """The business date, by the clock of the service."""
+        """The business date by the service's clock."""
         return date.fromisoformat(self.status.business_date)
 
     def campaigns(self, scope: str) -> list[KnownCampaign]:
-        """The campaigns of the settings and those that rows of a scope are of, which events may have announced; by their starts."""
+        """The campaigns of the settings, and those of a scope's rows, which events may have announced; by start."""
         zone = BusinessZone(self.settings.timezone)
         found = {
             each.name: KnownCampaign(zone.datetime_of(each.start_us), zone.datetime_of(each.end_us), each.name)
@@ -312,13 +312,13 @@ class Ask:
         return sorted(found.values())
 
     def hours_of(self, day: date) -> int:
-        """How many hours a date has in the business time zone: 24, or where clocks change 23 or 25."""
+        """How many hours a date has in the business time zone: 24, or 23 or 25 when clocks change."""
         zone, starts = ZoneInfo(self.settings.timezone), time(self.settings.day_starts_hour)
         begin, end = (datetime.combine(each, starts, zone).timestamp() for each in (day, day + timedelta(days=1)))
         return round((end - begin) / 3600)
 
     def scope(self, wanted: str) -> str:
-        """The scope to show: the wanted one, else the first that targets or rules speak of, else all, or what there is."""
+        """The scope to show: the requested one, else the first that targets or rules are about, else `all`, or any that exists."""
         if wanted:
             self.check_scopes((wanted,))
             return wanted
@@ -327,7 +327,7 @@ class Ask:
         return next(iter((*self.spoken_of, *there)), ALL)
 
     def metric(self, wanted: str) -> str:
-        """The metric to show: the wanted one, else deliveries, or where none are counted orders placed, or vehicles produced."""
+        """The metric to show: the requested one, else deliveries, or if these are not counted, orders placed or vehicles produced."""
         known = self.view.windows.metrics() if not wanted else []
         return wanted or next(
             (each for each in (DELIVERIES, ORDERS_PLACED, *known) if each in known), self._usual_metric
@@ -341,7 +341,7 @@ class Ask:
 
     @cached_property
     def spoken_of(self) -> list[str]:
-        """The scopes that have most targets; then those that milestones were raised in, and the greatest of each rule."""
+        """The scopes of interest: by number of targets, then the greatest scope of each rule, then those with recent milestones."""
         windows = self.view.windows
         aims = Counter(each.scope for each in self.view.forecasts.current())
         aims.update(target.scope for target in self.settings.target)
@@ -354,10 +354,10 @@ class Ask:
         return [scope for scope in dict.fromkeys(named) if scope and windows.has_scope(scope)]
 
     def scopes(self, *chosen: str) -> list[str]:
-        """The scopes to choose from, of many a list's worth.
+        """The scopes to choose from, at most a list's worth.
 
-        The chosen ones and those that targets and rules speak of come first, then `all`, then those with the fewest dimensions.
-        Where all of them fit, they are ordered by dimensions and names.
+        The chosen ones and those that targets and rules are about come first, then `all`, then those with the fewest dimensions. If all
+        fit, they are sorted by dimensions and names.
         """
         windows = self.view.windows
         found = windows.scopes(limit=LISTED_SCOPES + 1)
@@ -382,12 +382,12 @@ class Ask:
         ]
 
     def label(self, target_id: str, forecast: Forecast | None) -> str:
-        """What a target is called, as its event or the settings say; empty without a name."""
+        """The name of a target, from its event or the settings; empty if it has none."""
         told = None if forecast is None else forecast.label
         return told or next((each.label or "" for each in self.settings.target if each.target_id == target_id), "")
 
     def goal_of(self, metric: str, scope: str, row: WindowRow | None) -> Goal | None:
-        """What is wanted of a day: its next target, the greatest once all are reached; without any, what a rule wants."""
+        """The goal for a day: its next target, or the greatest once all are reached; without targets, that of a rule."""
         targets = sorted(row.targets if row is not None else [], key=lambda target: (target.reached, target.value))
         if not targets:
             return self.goal(metric, scope)
@@ -395,7 +395,7 @@ class Ask:
         return Goal(rule="", operator="reaches", value=wanted.value, target_id=wanted.target_id)
 
     def count_of(self, metric: str, scope: str, period: str, row: WindowRow | None) -> int | None:
-        """What a window counts: 0 without a row; `None` where its day is no longer kept, or where the earlier moment is not known."""
+        """The count of a window: 0 without a row; `None` if its day is no longer kept, or if its value at the earlier moment is unknown."""
         if row is not None:
             return row.count
         since = self.kept_since(scope)
@@ -404,13 +404,13 @@ class Ask:
         return None if self.view.windows.is_unknown(metric, scope, period) else 0
 
     def kept_since(self, scope: str) -> date | None:
-        """The first day of which a scope has rows, where it does not have all."""
+        """The first day for which a scope has rows, if it does not keep all."""
         dimensions = () if scope == ALL else tuple(part.partition("=")[0] for part in scope.split(","))
         days = self.settings.kept_days.get(dimensions)
         return None if days is None else self.today - timedelta(days=days)
 
     def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int | None]:
-        """Date → count of the days that have rows; `None` where a day is no longer kept, or where the earlier moment is not known."""
+        """Date → count, for days that have rows; `None` if a day is no longer kept, or if its value at the earlier moment is unknown."""
         counts = self.view.windows.day_counts(metric, scope, first, last)
         since = self.kept_since(scope)
         if since is not None:
@@ -424,7 +424,7 @@ class Ask:
         """Checks that there are rows of each scope.
 
         Raises:
-            UnknownScopeError: There are none of one.
+            UnknownScopeError: There are none for one of them.
         """
         for scope in wanted:
             if scope and not self.view.windows.has_scope(scope):
@@ -433,7 +433,7 @@ class Ask:
                 raise UnknownScopeError(scope, alike, windows.scopes(limit=_NEAR_SCOPES), windows.scope_count())
 
     def goal(self, metric: str, scope: str) -> Goal | None:
-        """The greatest number that a rule wants a day of this scope to pass."""
+        """The greatest number that a rule has for days of this scope."""
         dimensions = {part.partition("=")[0] for part in scope.split(",") if "=" in part}
         found = [
             Goal(rule=rule.name, operator="exceeds" if rule.exceeds is not None else "reaches", value=value)
@@ -444,7 +444,7 @@ class Ask:
         return max(found, key=lambda goal: goal.value, default=None)
 
     def usual(self, metric: str, scope: str, day: date) -> UsualDay | None:
-        """The usual curve of a date; `None` where no earlier day of its sort has a row."""
+        """The usual curve of a date; `None` if no earlier day of its type has a row."""
         sorts = DayTypes(self.holidays)
         sort = sorts.of(day)
         first = day - timedelta(days=_USUAL_REACH_DAYS)
@@ -461,7 +461,7 @@ class Ask:
         )
 
     def restated(self, metric: str, scope: str, period: str) -> list[Restated]:
-        """Changes of a count after its period was closed, oldest first."""
+        """The changes of a count after its period was closed, oldest first."""
         return [
             Restated(
                 metric=metric,

@@ -1,4 +1,4 @@
-"""Compared with what: periods and scopes laid over each other, by day or by working day, and which scopes gained and lost."""
+"""Comparison: periods and scopes laid over each other, by day or by working day, and which scopes gained and lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FORMS: Final = (
 
 
 def _named(values: object) -> object:
-    # A form sends an empty value where nothing is chosen.
+    # A form sends an empty value if nothing is chosen.
     return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
 
 
@@ -51,11 +51,11 @@ RankSort = Literal["count", "-count", "difference", "-difference", "share", "-sh
 
 
 class CompareParameters(DatedParameters):
-    """Each `period` with each `scope`, six lines at most.
+    """Each `period` with each `scope`, at most six lines.
 
-    `period` is an id such as `month:2024-10`, or two dates, `2024-10-01..2024-10-15`; by default this month, the last one, and
-    that of last year. `align` lays them over each other day by day, or by working day: a day off is added to the working day
-    before it. `dimension` also lists its values, the first period against the second, in the order of `sort`.
+    `period` is an id such as `month:2024-10`, or two dates, `2024-10-01..2024-10-15`; by default this month, last month, and the same
+    month last year. `align` lays them over each other day by day, or by working day: a day off is added to the working day before it.
+    `dimension` also lists its values, the first period against the second, in the order of `sort`.
     """
 
     metric: MetricName = ""
@@ -67,7 +67,7 @@ class CompareParameters(DatedParameters):
 
 
 class ComparedDay(View):
-    """A place of a line: its dates, what was counted on them, and in all up to there; null after today, or if not known."""
+    """A point of a line: its dates, their count, and the running total; null after today, or if unknown."""
 
     first: CivilDate
     last: CivilDate
@@ -78,8 +78,8 @@ class ComparedDay(View):
 class ComparedLine(View):
     """A period of a scope.
 
-    `whole` is its count up to today, `so_far` that up to the place at which the first line is today; null where it is not known
-    what they were at the earlier moment that is shown.
+    `whole` is its count up to today, `so_far` its count up to the point that the first line has reached today; null if their values at the
+    earlier moment are unknown.
     """
 
     period: str
@@ -92,7 +92,7 @@ class ComparedLine(View):
 
 
 class Ranked(View):
-    """A value of the dimension: its count in the first period and in the second, up to the same place; null if not known."""
+    """A value of the dimension: its counts in the first and second period, up to the same point; null if unknown."""
 
     scope: str
     name: str
@@ -101,19 +101,19 @@ class Ranked(View):
 
     @property
     def difference(self) -> int | None:
-        """How much it has gained; `None` if not known."""
+        """How much it has gained; `None` if unknown."""
         return None if self.count is None or self.before is None else self.count - self.before
 
     @property
     def share(self) -> float | None:
-        """Relative change; `None` where it was nothing, or if not known."""
+        """The relative change; `None` if it was 0 before, or if unknown."""
         return self.difference / self.before if self.before and self.difference is not None else None
 
 
 class CompareView(View):
-    """Lines over each other; of the values of the dimension the first and the last ten, and how many and what they are in all.
+    """Lines laid over each other; the first and last ten values of the dimension, and their number and totals.
 
-    `spans` are the dates on which these were counted, in the first period and in the second.
+    `spans` are the dates over which these were counted, in the first and the second period.
     """
 
     parameters: CompareParameters
@@ -137,10 +137,10 @@ class _Stretch:
 
 
 def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
-    """Periods and scopes over each other.
+    """The comparison of periods and scopes.
 
     Raises:
-        UnknownNameError: A period or scope is none.
+        UnknownNameError: A period or scope does not exist.
     """
     parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     lines, place = _lines(ask, parameters)
@@ -162,7 +162,7 @@ def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
 
 
 def compare_csv(ask: Ask, parameters: CompareParameters) -> Iterator[str]:
-    """The lines by place, or with a dimension all of its values, as CSV with a header and a byte order mark."""
+    """The lines point by point or, with a dimension, all its values, as CSV with a header and a byte order mark."""
     parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     lines, place = _lines(ask, parameters)
     if parameters.dimension:
@@ -183,7 +183,7 @@ def compare_csv(ask: Ask, parameters: CompareParameters) -> Iterator[str]:
 
 
 def _lines(ask: Ask, parameters: CompareParameters) -> tuple[list[ComparedLine], int]:
-    """The lines, and the place in them that is today in the first, from 1; its last one where it is over."""
+    """The lines, and the point that is today in the first line, from 1; its last point if it is over."""
     scopes = parameters.scope or (ask.scope(""),)
     ask.check_scopes(parameters.scope)
     stretches = _stretches(ask, parameters)
@@ -223,12 +223,12 @@ def _line(  # noqa: PLR0913, PLR0917 - what a line is made of
 
 
 def _running(sums: list[int | None]) -> Iterator[int | None]:
-    """The sum up to each place; `None` from the first that is not known."""
+    """The running totals; `None` from the first unknown one on."""
     return accumulate(sums, lambda total, count: None if total is None or count is None else total + count)
 
 
 def _groups(stretch: _Stretch, sorts: DayTypes, align: str) -> list[list[date]]:
-    """The dates of each place: one, or a working day with the days off that follow it."""
+    """The dates of each point: one, or a working day with the days off that follow it."""
     groups: list[list[date]] = []
     for number in range((stretch.end - stretch.start).days + 1):
         day = stretch.start + timedelta(days=number)
@@ -251,10 +251,10 @@ def _stretches(ask: Ask, parameters: CompareParameters) -> list[_Stretch]:
 
 
 def stretch_of(ask: Ask, text: str) -> tuple[str, str]:
-    """The first and last date of a period or of two dates.
+    """The first and last date of a period id, or of a range of two dates.
 
     Raises:
-        UnknownNameError: It is none, or longer than can be looked at.
+        UnknownNameError: It is neither, or too long.
     """
     found = _stretch(ask, text)
     return found.start.isoformat(), found.end.isoformat()
@@ -286,7 +286,7 @@ def _parsed(ask: Ask, text: str) -> _Stretch | None:
 
 
 def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]:
-    """Every scope of the dimension alone, the first period against the second, up to the same place."""
+    """All scopes with only this dimension, the first period against the second, up to the same point."""
     spans = (span.split("..") for span in _spans(ask, parameters, place))
     now, before = (
         ask.view.windows.sums_of(parameters.metric, parameters.dimension, first, last) for first, last in spans
@@ -296,14 +296,14 @@ def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]
         for scope in sorted(now.keys() | before.keys())
     ]
     name, descending = parameters.sort.removeprefix("-"), parameters.sort.startswith("-")
-    # What is not known, or the share of a scope without a count before, comes last in either direction.
+    # Unknown values, and shares of scopes without an earlier count, come last in either direction.
     known = [each for each in ranked if getattr(each, name) is not None]
     known.sort(key=lambda each: getattr(each, name), reverse=descending)
     return [*known, *(each for each in ranked if getattr(each, name) is None)]
 
 
 def _spans(ask: Ask, parameters: CompareParameters, place: int) -> list[str]:
-    """The dates of the first period and of the second, up to the same place."""
+    """The dates of the first and the second period, up to the same point."""
     stretches, sorts = _stretches(ask, parameters), DayTypes(ask.holidays)
     spans = []
     for stretch in (stretches[0], stretches[min(1, len(stretches) - 1)]):

@@ -1,4 +1,4 @@
-"""Milestones: the timeline, and one with its revisions."""
+"""Milestones: the timeline, and a single one with its revisions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _Place = Annotated[str, Field(max_length=2048), checked_place(lambda _: len(MILE
 
 
 class MilestonesParameters(DatedParameters):
-    """Which milestones: `show` the latest event of each (`latest`), only those that stand, or every event.
+    """Which milestones: `show` the latest event of each (`latest`), only those that stand, or all events.
 
-    `after` is the `next` of a page and `before` its `previous`: the milestones beyond.
+    `after` is the `next` of a page, and `before` its `previous`.
     """
 
     kind: Literal["", MilestoneKind] = ""
@@ -43,7 +43,7 @@ class MilestonesParameters(DatedParameters):
 
 
 class MilestonesView(View):
-    """A page of the timeline, the newest first; `total` on all pages, `next` and `previous` are the `after` and `before` beside it."""
+    """A page of the timeline, the newest first; `total` is over all pages, `next` and `previous` lead to the adjacent pages."""
 
     parameters: MilestonesParameters
     metrics: list[str]
@@ -57,9 +57,9 @@ class MilestonesView(View):
 
 
 class MilestoneView(View):
-    """One milestone: its latest event, every revision (oldest first), its window's row as it is now.
+    """A milestone: its latest event, all revisions (oldest first), and its window's current row.
 
-    `command` shows which unit passed the line.
+    `command` shows which unit passed the threshold.
     """
 
     milestone_id: str
@@ -99,7 +99,7 @@ def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:
 
 
 def milestone(ask: Ask, milestone_id: str) -> MilestoneView | None:
-    """One milestone; `None` where there is no such one."""
+    """A milestone; `None` if there is no such one."""
     events = ask.view.milestones.revisions(milestone_id)
     if not events:
         return None

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 _NEWEST: Final = 12
 _ALERTS: Final = 6
-#: A holiday is shown for so long after its end.
+#: How long a holiday is shown after its end.
 _HOLIDAY_SHOWN_DAYS: Final = 60
 _CAMPAIGNS_SHOWN: Final = 3
 _MOST_DAYS: Final = 800
 
 
 class NowParameters(DatedParameters):
-    """`scope`: such as `model=SU7`; by default that of the targets. `first` and `last`: dates of an own range."""
+    """`scope`: such as `model=SU7`; by default that of the targets. `first` and `last`: the dates of a custom range."""
 
     scope: Text = ""
     first: CivilDate | Literal[""] = ""
@@ -49,10 +49,9 @@ class NowParameters(DatedParameters):
 
 
 class Today(View):
-    """The day so far: its row, what is usual, what is wanted of it, its targets, and how many hours it has.
+    """The day so far: its row, what is usual, its goal and targets, and how many hours it has.
 
-    A `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row. `total` starts
-    where there is anything.
+    `count` is null if its value at the earlier moment is unknown, 0 if there was no row.
     """
 
     row: WindowRow | None
@@ -65,9 +64,9 @@ class Today(View):
 
 
 class Span(View):
-    """A period so far: its row, its targets (the greatest last), and the count of each of its dates up to today.
+    """A period so far: its row, its targets (the greatest last), and the counts of its dates up to today.
 
-    A `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row.
+    `count` is null if its value at the earlier moment is unknown, 0 if there was no row. The dates of `total` start with the first count.
     """
 
     period: str
@@ -80,7 +79,11 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page, of the metric `metric`; `parts` are the week, quarter and half-year that are on, the total, and the inventory, `alerts` the newest of those that stand, `alert_count` all of them, `sample` is an event that could be published now, for a first try."""
+    """The first page, for the metric `metric`.
+
+    `parts` are the current week, quarter and half-year, the total, and the inventory; `alerts` are the newest standing alerts, `alert_count`
+    is the number of all; `sample` is an event that could be published now, for a first try.
+    """
 
     business_date: CivilDate
     sample: str
@@ -138,7 +141,7 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
 
 
 def others_of(ask: Ask, scope: str, period: str, rows: list[WindowRow]) -> dict[str, int | None]:
-    """Metric → count of a period that has these rows; `None` where it is not known what it was."""
+    """Metric → count of a period with these rows; `None` if unknown."""
     unknown = ask.view.windows.unknown(WindowQuery(scopes=[scope], period=period))
     return dict.fromkeys(row.metric for row in unknown if row.period == period) | {
         row.metric: row.count for row in rows
@@ -166,7 +169,7 @@ def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
 
 
 def _campaigns(ask: Ask, scope: str) -> list[str]:
-    """The campaigns that run, or have ended lately, the latest first."""
+    """The campaigns that are running or have ended recently, the latest first."""
     now = datetime.fromisoformat(ask.status.business_now)
     since = now - timedelta(days=_HOLIDAY_SHOWN_DAYS)
     known = [each for each in ask.campaigns(scope) if not ask.is_left_out(each.name)]
@@ -175,7 +178,7 @@ def _campaigns(ask: Ask, scope: str) -> list[str]:
 
 
 def _own(ask: Ask, metric: str, scope: str, parameters: NowParameters) -> Span | None:
-    """The range that is asked for, from one date to another or up to today; `None` without one, or where it is none."""
+    """The requested custom range, from one date to another or up to today; `None` if none is requested."""
     if not parameters.first:
         return None
     start = date.fromisoformat(parameters.first)
@@ -196,7 +199,7 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
     last = min(end, ask.today)
     counts = ask.day_counts(metric, scope, start.isoformat(), last.isoformat())
     if period_id == TOTAL:
-        # Its dates begin where there is anything.
+        # Its dates begin with the first count.
         start = min((date.fromisoformat(day) for day in counts), default=last)
     count = sum_of(counts.values()) if ".." in period_id else ask.count_of(metric, scope, period_id, row)
     dates = [(start + timedelta(days=number)).isoformat() for number in range((last - start).days + 1)]
@@ -212,7 +215,7 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
 
 
 def _holidays(ask: Ask, scope: str) -> list[Span]:
-    """Orders placed in the holiday that is on, or was lately; the latest first."""
+    """Orders placed in the current holiday, and in recent ones; the latest first."""
     today = ask.today
     first = (today - timedelta(days=_HOLIDAY_SHOWN_DAYS)).isoformat()
     query = WindowQuery(

@@ -1,4 +1,4 @@
-"""One order: what came, what counts, and why not; and the units behind a number."""
+"""An order: what came, what counts, and what does not and why; and the units behind a number."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _MAX_MILESTONES: Final = 200
 class NotKnown(View):
     """Why there is no answer yet; `done` of `total` offsets of the ledger have been read.
 
-    With a `reason` there will be none as of this moment: the sources were `trimmed` beyond it, an event came by a `former` topic,
-    the `clock` is that of the events, the period is too `long` to be counted again.
+    With a `reason` there will be none for this moment: the sources were `trimmed` beyond it, an event came from a `former` topic, the
+    service's `clock` is that of the events, or the period is too `long` to be recounted.
     """
 
     reason: Reason | None
@@ -51,9 +51,9 @@ class NotKnown(View):
 
 
 class OrderView(View):
-    """An order, its number also as a shell wants it; without a `story` it is not known yet, and `problem` says why.
+    """An order, with its number also quoted for a shell; if it is not known yet, there is no `story`, and `problem` says why.
 
-    As of an earlier moment (`past`), the events are those that had been appended to the source topics by then.
+    For an earlier moment (`past`), the events are those appended to the source topics by then.
     """
 
     past: EarlierMoment | None
@@ -65,7 +65,7 @@ class OrderView(View):
 
 
 def order_view(ask: Ask, orders: Orders, order_id: str) -> OrderView:
-    """Everything that is known of an order."""
+    """Everything known about an order."""
     letters = ask.view.dead_letters.page(LetterQuery(order_id=order_id, limit=1000)).letters
     story, problem = None, None
     try:
@@ -83,16 +83,16 @@ def _as_of_us(ask: Ask) -> int | None:
 
 
 def not_known(error: OrdersNotKnownError) -> NotKnown:
-    """As a model."""
+    """The error as a model."""
     return NotKnown(reason=error.reason, why=error.detail, done=error.done, total=error.total)
 
 
 class UnitsParameters(DatedParameters):
-    """The units of a metric, scope and period by (time, id); `position` is the first to show, 0 the latest.
+    """The units of a metric, scope and period, by (time, id); `position` is the first one to show, 0 for the latest.
 
-    `period` is an id such as `day:2024-10-07`, or two dates, `2024-10-01..2024-10-15`; by default today. `scope` is by default
-    `all`, or where that is not counted the one that targets speak of. `as_of` is an RFC 3339 instant with an offset: the units
-    of what had been appended to the source topics by then.
+    `period` is an id such as `day:2024-10-07`, or two dates, `2024-10-01..2024-10-15`; by default today. `scope` is by default `all` or, if
+    that is not counted, the one that targets are about. `as_of` is an RFC 3339 instant with an offset, for the units from what had been
+    appended to the source topics by then.
     """
 
     metric: MetricName = ""
@@ -103,7 +103,7 @@ class UnitsParameters(DatedParameters):
 
 
 class UnitLine(View):
-    """A unit and its place among those of the period, from 1; `passed` are the milestones that it decided."""
+    """A unit and its position in the period, from 1; `passed` are the milestones that it decided."""
 
     position: int
     unit: DayUnit
@@ -111,11 +111,11 @@ class UnitLine(View):
 
 
 class UnitsView(View):
-    """Units of a period as they count now, `count` in all without an opening balance; `row` is null of a range of dates.
+    """The units of a period as they count now; `count` is their number without an opening balance; `row` is null for a range of dates.
 
-    As of an earlier moment (`past`), they are counted again from what had been appended to the source topics by then; `published`
-    is the figure that had been published by then, null if not known: what was appended last was published a moment later. `count`
-    is null where they cannot be told.
+    For an earlier moment (`past`), they are recounted from what had been appended to the source topics by then; `published` is the figure
+    published by then, null if unknown: what was appended last was published a moment later. `count` is null if the units cannot be
+    determined.
     """
 
     past: EarlierMoment | None
@@ -133,7 +133,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     """The units behind a number.
 
     Raises:
-        UnknownNameError: The period is none, or the scope.
+        UnknownNameError: The period or the scope does not exist.
     """
     metric, period = ask.metric(parameters.metric), parameters.period or f"day:{ask.today.isoformat()}"
     scope = ask.scope(parameters.scope or (ALL if ask.view.windows.has_scope(ALL) else ""))
@@ -180,7 +180,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
 
 
 def _units_then(ask: Ask, orders: Orders, what: tuple[str, str], span: tuple[date, date] | None) -> list[DayUnit]:
-    """The units of a metric and scope between two dates, of what the sources had at the earlier moment; none without dates."""
+    """The units of a metric and scope between two dates, from what the sources held at the earlier moment; none without dates."""
     moment = _as_of_us(ask)
     return [] if span is None or moment is None else orders.units_then(*what, span, moment, _rows(ask, what[1]))
 
@@ -193,7 +193,7 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
     first: int,
     limit: int,
 ) -> list[UnitLine]:
-    """Units from a position on: only the dates on which they are looked up; `what` is metric, scope, first and last date."""
+    """Units from a position on, looking up only the dates that have them; `what` is metric, scope, first and last date."""
     metric, scope, start, last = what
     counts = ask.day_counts(metric, scope, start, last)
     with_rows = _rows(ask, scope)
@@ -218,7 +218,7 @@ def _lines_of_campaign(  # noqa: PLR0913, PLR0917 - which units
     first: int,
     limit: int,
 ) -> list[UnitLine]:
-    """Units of a campaign from a position on: those of its dates that are between its instants."""
+    """Units of a campaign from a position on: those on its dates that lie between its instants."""
     with_rows = _rows(ask, row.scope)
     lines: list[UnitLine] = []
     place, day, end = 0, date.fromisoformat(row.start), date.fromisoformat(row.end)
@@ -232,7 +232,7 @@ def _lines_of_campaign(  # noqa: PLR0913, PLR0917 - which units
 
 
 def _is_in(row: WindowRow | None, unit: DayUnit) -> bool:
-    """Whether a unit that has the right date is in the window of a row: of a campaign, the instants decide."""
+    """Whether a unit with the right date lies in a row's window; for a campaign, its instants decide."""
     if row is None or row.starts_at is None or row.ends_at is None:
         return True
     first, end = datetime.fromisoformat(row.starts_at), datetime.fromisoformat(row.ends_at)
@@ -240,14 +240,14 @@ def _is_in(row: WindowRow | None, unit: DayUnit) -> bool:
 
 
 def _rows(ask: Ask, scope: str) -> frozenset[str] | None:
-    """The scopes with rows of the same dimensions, where units of others count in another one."""
+    """The scopes with rows and the same dimensions, if units of others count in another scope."""
     if ask.settings.limits.beyond != "other":
         return None
     return frozenset(ask.view.windows.scopes(dimensions=[dimensions_of(scope)]))
 
 
 def _passed(ask: Ask, row: WindowRow) -> dict[int, list[MilestoneLine]]:
-    """Position → the milestones of the window that this unit decided."""
+    """Position → the window's milestones that the unit there decided."""
     query = MilestoneQuery(metric=row.metric, scope=row.scope, day=row.start, standing=True, limit=_MAX_MILESTONES)
     found: dict[int, list[MilestoneLine]] = {}
     for event in ask.view.milestones.page(query).events:

@@ -1,4 +1,4 @@
-"""Dead letters, violations, and totals of other systems that differ from ours."""
+"""Dead letters, violations, and other systems' totals that differ from ours."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class _Paged(Parameters):
 
 
 class DeadLettersParameters(_Paged):
-    """Of a `reason`, a source `topic`, a business date (`day`), an order, a vehicle (`vin`), an event `source`.
+    """Only those with a `reason`, source `topic`, business date (`day`), order, vehicle (`vin`), event `source`.
 
-    `after` is the `next` of a page and `before` its `previous`: the records beyond.
+    `after` is the `next` of a page, and `before` its `previous`.
     """
 
     reason: Annotated[Text, AfterValidator(lambda text: _one_of("reason", text, REASONS))] = ""
@@ -68,16 +68,16 @@ class DeadLettersParameters(_Paged):
 
 
 class LetterLine(View):
-    """A dead letter; `command` publishes it again, once it is repaired."""
+    """A dead letter; `command` publishes it again once it has been repaired."""
 
     letter: DeadLetterEntry
     command: str
 
 
 class DeadLettersView(View):
-    """A page of dead letters, the newest first; `total` on all pages; `payloads_shown` says whether key and value are.
+    """A page of dead letters, the newest first; `total` is over all pages; `payloads_shown` says whether keys and values are shown.
 
-    `command` publishes again all that are asked for. `next` and `previous` are the `after` and `before` of the pages beside it.
+    `command` publishes all of them again. `next` and `previous` lead to the adjacent pages, as `after` and `before`.
     """
 
     parameters: DeadLettersParameters
@@ -93,7 +93,7 @@ class DeadLettersView(View):
 
 
 class ViolationsParameters(_Paged):
-    """Of a `kind`, of one order (`order_id`), of a vehicle (`vin`), of an event `source`; `after` and `before` as of dead letters."""
+    """Only those of a `kind`, an order (`order_id`), a vehicle (`vin`), an event `source`; `after` and `before` as for dead letters."""
 
     after: Annotated[str, Field(max_length=2048), checked_place(lambda _: len(VIOLATION_ORDER))] = ""
     before: Annotated[str, Field(max_length=2048), checked_place(lambda _: len(VIOLATION_ORDER))] = ""
@@ -104,7 +104,7 @@ class ViolationsParameters(_Paged):
 
 
 class SlipLine(View):
-    """A name that differs from a commoner one only in case or width; `alias` is the line of the settings that unites them."""
+    """A name that differs from a more common one only in case or width; `alias` is the setting that counts both as one."""
 
     dimension: str
     name: str
@@ -115,9 +115,9 @@ class SlipLine(View):
 
 
 class ViolationsView(View):
-    """A page of violations, the newest first; `total` on all pages. `slips` are names that are likely slips.
+    """A page of violations, the newest first; `total` is over all pages. `slips` are names that are likely slips.
 
-    `next` and `previous` are the `after` and `before` of the pages beside it.
+    `next` and `previous` lead to the adjacent pages, as `after` and `before`.
     """
 
     parameters: ViolationsParameters
@@ -131,7 +131,7 @@ class ViolationsView(View):
 
 
 class ReconciliationParameters(DatedParameters):
-    """`show`: every window that another system counts too, or only those that differ."""
+    """`show`: all windows that another system also counts, or only those that differ."""
 
     show: Literal["all", "differing"] = "all"
     source: Text = ""
@@ -201,14 +201,14 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
 
 
 def _vin(ask: Ask, text: str) -> str:
-    """The vehicle that is asked for, where the settings allow it."""
+    """The requested vehicle, if the settings allow it."""
     if text and not ask.settings.web_show_vins:
         raise UnknownNameError("vehicles are not looked up here; web_show_vins = true allows it")
     return text.strip().upper()
 
 
 def _repairs(reason: str | None, settings: Settings) -> tuple[tuple[str, str], ...]:
-    """The options that repair most records of a reason, as a beginning."""
+    """Options that repair most records rejected for a reason, to start with."""
     if reason == "missing_offset":
         offset = datetime.now(ZoneInfo(settings.timezone)).strftime("%z")
         return (("--time-offset", f"{offset[:3]}:{offset[3:]}"),)

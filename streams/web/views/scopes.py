@@ -1,4 +1,4 @@
-"""Scopes, searched for."""
+"""Search for scopes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class ScopesParameters(Parameters):
-    """`search`: words that each have to be a part of a scope's id or names, in any case, such as `su7 cn-1`."""
+    """`search`: words that a scope's id or names must all contain, in any case, such as `su7 cn-1`."""
 
     search: Text = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = LISTED_SCOPES
 
 
 class FoundScope(View):
-    """A scope and the names in it, in its order; none of `all`."""
+    """A scope and the names in it, in order; none for `all`."""
 
     scope: str
     names: list[str]
 
 
 class ScopesView(View):
-    """The scopes that were found, those with the fewest dimensions first; `total` is how many there are, found or not."""
+    """The scopes found, those with the fewest dimensions first; `total` is the number of all scopes, found or not."""
 
     parameters: ScopesParameters
     total: int
@@ -36,7 +36,7 @@ class ScopesView(View):
 
 
 def scopes(ask: Ask, parameters: ScopesParameters) -> ScopesView:
-    """Scopes that fit a search; without one those to begin with."""
+    """The scopes that match a search; without one, those to start with."""
     words, windows = words_of(parameters.search), ask.view.windows
     found = windows.scopes(words=words, limit=parameters.limit) if words else ask.scopes()[: parameters.limit]
     return ScopesView(

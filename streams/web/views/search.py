@@ -1,4 +1,4 @@
-"""One field for everything: what a text may mean, each with the address of its page."""
+"""One search field for everything: what a text may mean, each with the address of its page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Hit(View):
 
 
 class SearchView(View):
-    """What was found; `problem` where orders could not be looked up now, so that none of them is here."""
+    """What was found; `problem` says why orders could not be looked up, so that none is included."""
 
     q: str
     hits: list[Hit]
@@ -58,7 +58,7 @@ class SearchView(View):
 
 
 def search(ask: Ask, orders: Orders, parameters: SearchParameters, names: Sequence[Names]) -> SearchView:
-    """Everything that a text may mean, what it is exactly first; `names` are those of holidays, of each language."""
+    """Everything that a text may mean, exact matches first; `names` has the names of holidays in each language."""
     q = parameters.q.strip()
     hits, problem = [], None
     if q:
@@ -77,7 +77,7 @@ def search(ask: Ask, orders: Orders, parameters: SearchParameters, names: Sequen
 
 
 def only(view: SearchView) -> str | None:
-    """The address to go to at once: the one thing that it is exactly, or the only one that was found."""
+    """The address to go to at once: that of the only exact match, or of the only hit."""
     exact = [hit for hit in view.hits if hit.exact]
     found = exact if len(exact) == 1 else view.hits if len(view.hits) == 1 and view.problem is None else []
     return found[0].address if found else None

@@ -1,4 +1,4 @@
-"""Targets in force with their forecasts, what was forecast over time, and how targets have changed."""
+"""Targets in force with their forecasts, what was forecast over time, and how the targets changed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TargetState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 
 
 class TargetsParameters(DatedParameters):
-    """Targets of a `scope`, of periods whose id starts with `period`, in a `state`, or one by its id (`target`).
+    """Targets of a `scope`, of periods whose id starts with `period`, in a `state`, or a single one by its id (`target`).
 
-    `sort`: `force`, those in force first, by the end of their period, or `behind`, those most behind their plan first.
-    `points`: forecasts of the past at most, spread evenly.
+    `sort`: `force` for those in force first, by end of the period, or `behind` for those farthest behind their plan first. `points`: maximum
+    number of past forecasts, evenly spread.
     """
 
     scope: Text = ""
@@ -39,7 +39,7 @@ class TargetsParameters(DatedParameters):
 
 
 class ForecastPoint(View):
-    """What a forecast said at a time: totals at the end of the period, and the date of reaching the target."""
+    """What a forecast said at a time: the total at the end of the period, and the date of reaching the target."""
 
     as_of: Instant
     count: int
@@ -58,7 +58,7 @@ class TargetsVersion(View):
 
 
 class WindowTargets(View):
-    """A window with targets: how it goes (`days` up to today), its forecasts by target, and how its targets changed."""
+    """A window with targets: its progress (`days` up to today), its forecasts by target, and how its targets changed."""
 
     metric: str
     scope: str
@@ -69,7 +69,7 @@ class WindowTargets(View):
 
 
 class TargetLine(View):
-    """A target in short; `curve` are counts in all at dates spread evenly up to today, `share` how much of its value is ahead."""
+    """A target in brief; `curve` has running totals at evenly spread dates up to today, `share` is how far it is ahead, relative to its value."""
 
     metric: str
     scope: str
@@ -88,16 +88,16 @@ class TargetLine(View):
 
     @property
     def share(self) -> float:
-        """Ahead of the plan, as a part of the value; negative where behind."""
+        """How far it is ahead of the plan, as a fraction of the value; negative if behind."""
         return (self.ahead_units or 0) / self.value
 
 
 class TargetsView(View):
-    """The targets that are asked for.
+    """The requested targets.
 
-    `lines` are all of them, `windows` their windows with everything that was forecast, only where there are at most five.
-    `on_plan` of `running` in force are reached or ahead of their plan. `unknown` windows that have targets now are left out: it is
-    not known what they were at the earlier moment that is shown.
+    `lines` has all of them, `windows` their windows with everything that was forecast, but only if there are at most five. Of the `running`
+    ones in force, `on_plan` are reached or ahead of plan. `unknown` is the number of windows with targets now that are left out, because
+    their state at the earlier moment is unknown.
     """
 
     parameters: TargetsParameters
@@ -112,7 +112,7 @@ class TargetsView(View):
 
 
 def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
-    """The targets that are asked for."""
+    """The requested targets."""
     rows = ask.view.windows.page(WindowQuery(has="targets", limit=1000)).rows
     rows.sort(key=lambda row: (row.end, row.start), reverse=True)
     every = [(row, line) for row in rows for line in _lines(ask, row)]
@@ -150,7 +150,7 @@ def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
     today = ask.today.isoformat()
     last = min(row.end, today)
     counts = ask.day_counts(row.metric, row.scope, row.start, last)
-    # What is not known is left out of the curve: its end is the count.
+    # Unknown counts are left out of the curve, whose end is the count.
     sums = list(accumulate((count for count in counts.values() if count is not None), initial=row.balance))[1:]
     step = max(1, -(-len(sums) // _CURVE_POINTS))
     curve = sums[::-1][::step][::-1]
@@ -202,7 +202,7 @@ def _windows(ask: Ask, rows: list[WindowRow], points: int) -> list[WindowTargets
 
 
 def _thinned(forecasts: list[Forecast], points: int) -> list[ForecastPoint]:
-    """At most `points` forecasts, evenly spread and including the latest."""
+    """At most `points` forecasts, evenly spread, including the latest."""
     step = max(1, -(-len(forecasts) // points))
     kept = forecasts[::-1][::step][::-1]
     return [

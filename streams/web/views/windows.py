@@ -1,4 +1,4 @@
-"""Window rows: filtered, sorted, side by side by a dimension, as of an instant, as CSV."""
+"""Window rows: filtered and sorted, side by side by a dimension, as of an instant, as CSV."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ Sort = Literal[
 
 
 def _named(values: object) -> object:
-    # A form sends an empty value where nothing is chosen.
+    # A form sends an empty value if nothing is chosen.
     return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
 
 
@@ -79,11 +79,10 @@ _Place = Annotated[str, Field(max_length=2048), checked_place(lambda given: plac
 class WindowsParameters(DatedParameters):
     """Which rows.
 
-    `metric`, `scope`, `kind`, `status` may be repeated: any of them. `period` is how the id of a period starts
-    (`day:2024-10`). `first` and `last` are dates: periods that have a day in between. `has` is `targets` or `controls`.
-    `sort` is a column, with `-` before it the greatest first. `after` is the `next` of a page and `before` its `previous`:
-    the rows beyond, in the same order. `as_of` is an RFC 3339 instant with an offset: the version
-    of each row that was in force then, by when it was published.
+    `metric`, `scope`, `kind`, `status` may be repeated; any of the values matches. `period` is a prefix of period ids (`day:2024-10`).
+    `first` and `last` are dates: only periods that have a day in between. `has` is `targets` or `controls`. `sort` is a column, descending
+    with `-` in front. `after` is the `next` of a page, and `before` its `previous`, in the same order. `as_of` is an RFC 3339 instant with
+    an offset, for the version of each row in force then, by time of publication.
     """
 
     metric: Annotated[tuple[RowMetricName, ...], _Chosen, Field(max_length=10)] = ()
@@ -100,7 +99,7 @@ class WindowsParameters(DatedParameters):
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
     def query(self) -> WindowQuery:
-        """For the read model."""
+        """The query for the read model."""
         return WindowQuery(
             metrics=self.metric,
             scopes=self.scope,
@@ -119,11 +118,11 @@ class WindowsParameters(DatedParameters):
 
 
 class WindowsView(View):
-    """A page of rows; `total` on all pages, `next` and `previous` are the `after` and `before` of those beside it.
+    """A page of rows; `total` is over all pages, `next` and `previous` lead to the adjacent pages, as `after` and `before`.
 
-    `as_of` is the instant that was asked for, null for now. What was in force then is told by the history of published
-    versions, which goes back to `known_since`; before that (`as_of_known` is false), rows are missing. A version that was
-    in force for less than a minute can be missing too. `unknown` rows are left out: it is not known what they were.
+    `as_of` is the requested instant, null for now. What was in force then comes from the history of published versions, which goes back
+    to `known_since`; before that, `as_of_known` is false and rows are missing. Versions in force for less than a minute may be missing
+    too. `unknown` is the number of rows left out because their versions at that instant are unknown.
     """
 
     parameters: WindowsParameters
@@ -141,10 +140,10 @@ class WindowsView(View):
 
 
 class SideParameters(DatedParameters):
-    """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first.
+    """`dimension` is `model`, `variant`, `factory` or `region`; `first` and `last` are dates; the latest periods come first.
 
-    `within` is a scope, such as `model=SU7`: its parts only. `period` is the one whose counts are `ranked`, by default the
-    latest; `sort` is `count`, the greatest first, or `name`.
+    `within` is a scope, such as `model=SU7`, to show only its parts. `period` is the one whose counts are `ranked`, by default the latest;
+    `sort` is `count`, the greatest first, or `name`.
     """
 
     dimension: Dimension = "model"
@@ -158,9 +157,9 @@ class SideParameters(DatedParameters):
 
 
 class SideLine(View):
-    """A period: its counts in the order of the view's `names`, null where there is no row, or if not known.
+    """A period: its counts in the order of the view's `names`, null if there is no row, or if unknown.
 
-    `total` is of all that are counted by the dimension, null where one of them is not known.
+    `total` is over all values of the dimension, null if one of them is unknown.
     """
 
     period: str
@@ -169,9 +168,9 @@ class SideLine(View):
 
 
 class RankedCount(View):
-    """A count of the period in question and that of the period before, null where there is none, or if not known.
+    """A count of the ranked period and that of the period before, null if there is none, or if unknown.
 
-    `rank` is 1 for the greatest, `level` 1 to 6 by the place of the count among the others; 0 without any unit.
+    `rank` is 1 for the greatest, `level` 1 to 6 by the rank of the count among the others; 0 without any units.
     """
 
     scope: str
@@ -183,7 +182,7 @@ class RankedCount(View):
 
 
 class Ranking(View):
-    """The counts of one period, in the order that was asked for; `total` is null where one is not known."""
+    """The counts of one period, in the requested order; `total` is null if one is unknown."""
 
     period: str
     before: str | None
@@ -192,10 +191,10 @@ class Ranking(View):
 
 
 class SideView(View):
-    """Counts by a dimension, side by side; `names` are its values and `scopes` what is counted under each.
+    """Counts by a dimension, side by side; `names` are its values and `scopes` their scopes.
 
-    Of more than 1,000 names the greatest are given, and `left_out` is the number of the others. `withins` are scopes whose
-    parts are counted by the dimension too, only the first ones if there are many.
+    Of more than 1,000 names only the greatest are included, and `left_out` is the number of the others. `withins` are scopes whose parts
+    are also counted by the dimension, only the first ones if there are many.
     """
 
     parameters: SideParameters
@@ -211,21 +210,21 @@ class SideView(View):
 
 @dataclass(frozen=True)
 class WindowsTable:
-    """A page of rows for the page of windows: `view` is without them, `rows` are their JSON as on the topic."""
+    """A page of rows for the windows page: `view` is without the rows, `rows` has them as JSON as on the topic."""
 
     view: WindowsView
     rows: list[str]
 
 
 def windows_table(ask: Ask, parameters: WindowsParameters) -> WindowsTable:
-    """A page of rows as a table: they are not made into models a thousand times."""
+    """A page of rows as a table, without making a thousand models."""
     ask.check_scopes(parameters.scope)
     page = ask.view.windows.page(parameters.query())
     return WindowsTable(_view(ask, parameters, page), page.bodies)
 
 
 def windows_json(ask: Ask, parameters: WindowsParameters) -> str:
-    """The view as JSON: rows go out as they were published, without being read and written a thousand times."""
+    """The view as JSON; rows go out as published, without being decoded and encoded a thousand times."""
     ask.check_scopes(parameters.scope)
     page = ask.view.windows.page(parameters.query())
     frame = _view(ask, parameters, page).model_dump_json()
@@ -253,7 +252,7 @@ def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsV
 def side_by_side(
     ask: Ask, parameters: SideParameters, *, names: int | None = _MAX_NAMES, lines: int | None = _MAX_LINES
 ) -> SideView:
-    """Counts by a dimension, of so many names and periods at most; `None` is all.
+    """Counts by a dimension, with a maximum number of names and periods; `None` for all.
 
     Raises:
         UnknownScopeError: The scope in `within` has no rows.
@@ -300,7 +299,7 @@ def side_by_side(
 
 
 def side_table(ask: Ask, parameters: SideParameters) -> Iterator[list[str | int | None]]:
-    """The counts side by side: after a header a line a scope, a column a period, the oldest first; their sums at the end."""
+    """The counts side by side: a header, then a line per scope and a column per period, the oldest first; the sums come last."""
     view = side_by_side(ask, parameters, names=None, lines=None)
     lines = view.lines[::-1]
     yield ["scope", "name", *(line.period for line in lines)]
@@ -311,7 +310,7 @@ def side_table(ask: Ask, parameters: SideParameters) -> Iterator[list[str | int 
 
 
 def side_csv(ask: Ask, parameters: SideParameters) -> Iterator[str]:
-    """The same as CSV; text that could be a formula is defused."""
+    """The table of `side_table` as CSV; text that could be a formula is defused."""
     yield "\ufeff"
     for line in side_table(ask, parameters):
         yield _csv([[defused(cell) if isinstance(cell, str) else cell for cell in line]])
@@ -347,10 +346,10 @@ def _ranking(
 
 
 def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
-    """All rows that are asked for, from `after` on, as CSV with a header; text that could be a formula is defused.
+    """All requested rows, from `after` on, as CSV with a header; text that could be a formula is defused.
 
-    It begins with a byte order mark, which Excel needs to recognise UTF-8. Rows of which it is not known what they were at the
-    moment come last, without a count.
+    It begins with a byte order mark, which Excel needs to recognise UTF-8. Rows whose version at the moment is unknown come last, without a
+    count.
     """
     yield f"\ufeff{_csv([_COLUMNS])}"
     for bodies in view.windows.every(parameters.query()):
@@ -362,7 +361,7 @@ def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
 
 
 def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
-    """All rows that are asked for, from `after` on, each as on the topic."""
+    """All requested rows, from `after` on, each as on the topic."""
     for bodies in view.windows.every(parameters.query()):
         yield "".join(f"{body}\n" for body in bodies)
 
