@@ -71,7 +71,7 @@ def main() -> None:
     except ExpectedError as error:
         _say(str(error))
         if error.exit_code == _UNREACHABLE:
-            # Do not wait for threads that are still waiting for an unresponsive cluster or a DNS lookup.
+            # Do not wait for threads stuck on an unresponsive cluster or a DNS lookup.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(error.exit_code)
@@ -82,7 +82,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: stop quietly.
+        # The reader of our output (head, less) is gone: stop quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

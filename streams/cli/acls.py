@@ -27,7 +27,7 @@ _STRIMZI_TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRA
 
 @click.command(name="acls")
 @click.option("--principal", required=True, metavar="User:NAME", help="Who gets the permissions.")
-@click.option("--role", required=True, type=click.Choice(ROLES), help="What it is to do.")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="The role.")
 @click.option(
     "--format",
     "style",
@@ -56,7 +56,7 @@ def command(principal: str, role: Role, style: str, bootstrap_servers: str | Non
 
 
 def _commands(rights: Iterable[Right], principal: str, servers: str) -> Iterator[str]:
-    """One command for all resources with the same permissions."""
+    """The commands, one for all resources with the same permissions."""
     alike: dict[tuple[Resource, tuple[Operation, ...], bool], list[str]] = defaultdict(list)
     for right in rights:
         alike[right.resource, right.operations, right.is_prefix].append(right.name)

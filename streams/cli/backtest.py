@@ -55,7 +55,7 @@ class _Series:
 
 @dataclass(frozen=True)
 class _Part:
-    """One table: rows, their score, and for a target since when it was expected by a date."""
+    """A table: its rows, their score and, for a target, since when it was expected by a date."""
 
     series: _Series
     rows: list[DailyForecast]
@@ -69,14 +69,14 @@ class _Part:
 
 
 @click.command()
-@click.option("--story", is_flag=True, help="On the built-in story of the SU7, without Kafka.")
+@click.option("--story", is_flag=True, help="Use the built-in story of the SU7, without Kafka.")
 @click.option(
     "--by",
     type=click.DateTime(["%Y-%m-%d"]),
     default=None,
     help="Also: since when was each target expected by this date? With --story: 2024-11-30.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One row, score or answer a line.")
+@click.option("--json", "as_json", is_flag=True, help="One row, score or answer per line.")
 @cluster_options
 def command(
     story: bool,  # noqa: FBT001 - an option
@@ -87,8 +87,8 @@ def command(
 ) -> None:
     """Show what the forecasts would have said on each 1st and 15th, next to the same pace and the last 28 days.
 
-    Every month that is over is forecast, and every target whose period is over; each row knows the days before its date
-    only. Day counts are those of today: late events are included.
+    Forecasts every month and every target whose period is over; each row only uses the days before its date. Day counts are
+    today's: late events are included.
     """
     overrides = {} if story else {"bootstrap_servers": bootstrap_servers}
     settings = load_settings(config_or_story(config) if story else config, overrides)
@@ -214,7 +214,7 @@ def _lines(parts: Iterable[_Part], by: date | None) -> Iterator[dict[str, Any]]:
 
 
 def _print(parts: Iterable[_Part], by: date | None) -> None:
-    # Piped output is for other programs: keep lines whole, whatever the terminal width.
+    # Piped output is for other programs: keep lines whole, whatever the terminal's width.
     console = Console(width=None if click.get_text_stream("stdout").isatty() else 200, highlight=False)
     for number, part in enumerate(parts):
         if number:

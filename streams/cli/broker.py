@@ -1,4 +1,4 @@
-"""`milestones broker`: the embedded Kafka alone, in the foreground."""
+"""`milestones broker`: runs only the embedded Kafka, in the foreground."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-#: The default address of clients.
+#: The port that clients use by default.
 _USUAL_PORT = 9092
 
 
@@ -55,10 +55,10 @@ def _usual_port() -> int | None:
 
 
 def _serve(kafka: EmbeddedKafka) -> None:
-    """Runs the broker until a signal ends this.
+    """Runs the broker until a signal arrives.
 
     Raises:
-        ExpectedError: It cannot start, or has ended on its own.
+        ExpectedError: It cannot start, or has exited by itself.
     """
     with kafka:
         click.echo(f"ready {kafka.bootstrap}")
@@ -69,7 +69,7 @@ def _serve(kafka: EmbeddedKafka) -> None:
 
 @contextmanager
 def _directory(given: Path | None) -> Iterator[Path]:
-    """The directory given, else a temporary one; kept after a failure, because it holds the log."""
+    """The directory given, else a temporary one, which is kept after a failure because it holds the log."""
     if given is not None:
         yield given
         return

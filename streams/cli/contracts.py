@@ -34,7 +34,7 @@ def export(directory: Path) -> None:
 
 @command.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--incompatible-only", is_flag=True, help="Leave out changes that no one else has to follow.")
+@click.option("--incompatible-only", is_flag=True, help="Leave out changes that do not affect others.")
 def check(directory: Path | None, incompatible_only: bool) -> None:  # noqa: FBT001 - an option
     """Compare an earlier export in DIR with what this version reads and writes; one line per change.
 

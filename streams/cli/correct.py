@@ -1,4 +1,4 @@
-"""`milestones correct`: what publishers got wrong, put right in an operator's name."""
+"""`milestones correct`: corrects publishers' mistakes in an operator's name."""
 
 from __future__ import annotations
 
@@ -65,29 +65,29 @@ class _How:
 
 @click.group(name="correct")
 def command() -> None:
-    """Correct what was published about an order: void, move or cancel, and take that back.
+    """Correct what was published about an order: void, move or cancel, and undo that.
 
     WHICH is an order number or a VIN. Shows the rows and milestones that would change and asks before anything is
-    published. The events carry the operator's name and the reason, and are published together or not at all; undo takes the
-    last correction of an order back. Nothing that others have published is changed.
+    published. The events carry the operator's name and the reason, and are published together or not at all; undo takes back
+    the last correction of an order. Nothing that others have published is changed.
     """
 
 
 def _options(function: F) -> F:
-    """Adds what all corrections take."""
+    """Adds the options of all corrections."""
     for option in (
         cluster_options,
         click.option("--json", "in_json", is_flag=True, help="One JSON object: events, rows, milestones."),
         click.option("--yes", is_flag=True, help="Publish without asking."),
         click.option("--dry-run", is_flag=True, help="Only show what would change."),
-        click.option("--by", default=None, help="Who corrects (default: user and host)."),
+        click.option("--by", default=None, help="Name of the operator (default: user and host)."),
     ):
         function = option(function)
     return function
 
 
 def _choosing(function: F) -> F:
-    """Adds what says which event is meant."""
+    """Adds the options that choose an event."""
     function = click.option(
         "--event", "event_id", default=None, metavar="ID", help="The id of the event that is meant."
     )(function)
@@ -115,7 +115,7 @@ def void(
 ) -> int:
     """Void an event: it counts as never sent.
 
-    Of a VIN its delivery is voided; of an order the only event that counts, or the one that --what or --event names.
+    For a VIN, its delivery is voided; for an order, the only event that counts, or the one that --what or --event names.
     """
     settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     note = Note(how.by, one_line(reason, "--reason"), wall_clock_us())
@@ -152,9 +152,9 @@ def move(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Move an event to another time: it is voided, and published again.
+    """Move an event to another time: it is voided and published again.
 
-    The delivery is moved where the order has one; --what or --event names another event.
+    Moves the delivery if the order has one; --what or --event names another event.
     """
     settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     note = Note(how.by, one_line(reason, "--reason"), wall_clock_us())
@@ -226,9 +226,9 @@ def undo(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Take the last correction of an order back; an undo too is a correction.
+    """Take back the last correction of an order; an undo is a correction, too.
 
-    What it voided is published again, what it published is voided.
+    What it voided is published again, and what it published is voided.
     """
     settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     found = _found(settings, which)
@@ -292,16 +292,16 @@ def _carry_out(
     *,
     must_be: str = "",
 ) -> int:
-    """Shows what would change, asks, publishes.
+    """Shows what would change, asks, and publishes.
 
     Args:
         settings: The installation.
         found: What was read for it.
-        order: What is corrected.
-        correction: With its events.
-        title: What is done, a line.
+        order: The order to correct.
+        correction: The correction with its events.
+        title: What is done, in one line.
         how: The options.
-        must_be: The effect that its event has to have, a key of `EFFECTS`.
+        must_be: The effect that its event must have, a key of `EFFECTS`.
     """
     settings = run(settings, counted_now(settings))
     business = Business(settings)

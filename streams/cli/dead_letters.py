@@ -60,10 +60,10 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command(name="list")
 @_filters
-@click.option("--order", "order_id", default=None, help="Only of this order, as far as a record says.")
-@click.option("--vin", default=None, help="Only of this vehicle, likewise.")
-@click.option("--source", default=None, help="Only of this event source, likewise.")
-@click.option("--by-reason", is_flag=True, help="Only how many there are of each reason.")
+@click.option("--order", "order_id", default=None, help="Only records of this order, as far as they can be read.")
+@click.option("--vin", default=None, help="Only records of this vehicle, likewise.")
+@click.option("--source", default=None, help="Only records of this event source, likewise.")
+@click.option("--by-reason", is_flag=True, help="Show only the number of records for each reason.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
 @cluster_options
 def list_(
@@ -109,7 +109,7 @@ def list_(
     "--edit",
     metavar="COMMAND",
     default=None,
-    help="A filter that gets all records, a JSON object a line, and gives them repaired; one that it leaves out is skipped.",
+    help="A filter that reads all records, one JSON object per line, and writes them repaired; those it leaves out are skipped.",
 )
 @click.option(
     "--edit-with",
@@ -118,18 +118,20 @@ def list_(
     help="value: start COMMAND for each record, with the value on stdin, and take the new one from stdout.",
 )
 @click.option(
-    "--set", "fields", metavar="FIELD=VALUE", multiple=True, help="Such as data.model=SU7; also attributes: time=..."
+    "--set",
+    "fields",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="Set a field, such as data.model=SU7, or an attribute: time=...",
 )
 @click.option(
-    "--set-header", "headers", metavar="NAME=VALUE", multiple=True, help="Without a VALUE takes the header away."
+    "--set-header", "headers", metavar="NAME=VALUE", multiple=True, help="Set a header; without a VALUE, remove it."
 )
-@click.option(
-    "--unwrap", type=click.Choice(list(UNWRAPPERS)), multiple=True, help="Take what is wrapped around the value off."
-)
-@click.option("--strip-bom", is_flag=True, help="Take a byte order mark off.")
-@click.option("--time-offset", metavar="+HH:MM", default="", help="Append this offset to a time that has none.")
-@click.option("--force", is_flag=True, help="Publish also what would be rejected again.")
-@click.option("--by", default=None, help="Who does it (default: user and host).")
+@click.option("--unwrap", type=click.Choice(list(UNWRAPPERS)), multiple=True, help="Remove a wrapper around the value.")
+@click.option("--strip-bom", is_flag=True, help="Remove a byte order mark.")
+@click.option("--time-offset", metavar="+HH:MM", default="", help="Append this offset to times without one.")
+@click.option("--force", is_flag=True, help="Publish even what would be rejected again.")
+@click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @click.option("--dry-run", is_flag=True, help="Show what would be published; publish nothing.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
 @cluster_options
@@ -156,11 +158,11 @@ def replay_(
     """Repair dead letters and publish them to their source topics again, each exactly once.
 
     A wrong key is corrected. Repairs are made in the order --unwrap, --strip-bom, --set-header, --set, --time-offset, --edit,
-    each on the records that it fits; --dry-run shows each record before and after, and the verdict. Records that would be
-    rejected again stay, and the exit code is then 1. A second replay takes over from one that is running.
+    each on the records to which it applies; --dry-run shows each record before and after, and the verdict. Records that would be
+    rejected again are left, and the exit code is then 1. A second replay takes over from a running one.
 
-    --edit gets objects with topic, partition, offset, reason, message, key, headers and value (value_text or value_b64 where
-    it is no JSON object), and gives them back, as jq -c '.value.data.model = "SU7"' does. With --edit-with value,
+    --edit reads objects with topic, partition, offset, reason, message, key, headers and value (value_text or value_b64 if it is not
+    a JSON object), and writes them back, as jq -c '.value.data.model = "SU7"' does. With --edit-with value, the variables
     DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
@@ -205,7 +207,7 @@ def _pairs(option: str, given: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _changes(letter: DeadLetter, after: Outgoing) -> Iterator[str]:
-    """What is another one after the repairs: before, then after."""
+    """What the repairs have changed: before, then after."""
     if letter.key != after.key:
         yield f"- key {_shown(letter.key)}"
         yield f"+ key {_shown(after.key)}"
@@ -264,7 +266,7 @@ def _wanted(
 
 
 def _moment_us(text: str, option: str, zone: ZoneInfo, *, days: int = 0) -> int:
-    """An instant, or the start of the business date a number of days after the one given."""
+    """An instant, or the start of the business date `days` days after the one given."""
     try:
         day = date.fromisoformat(text) if len(text) == len("2024-10-07") else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""`milestones demo`: the story of the SU7's 2024 on a real Kafka, from one command."""
+"""`milestones demo`: plays the story of the SU7's 2024 on a real Kafka, with one command."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ from streams.story.nights import NIGHTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The story that is told unless another one is named.
+#: The default story.
 YEAR = "su7-2024"
-#: The default address of clients.
+#: The port that clients use by default.
 _USUAL_PORT = 9092
 _SIGNAL_CHECK_S = 0.2
 #: A closed terminal (SIGHUP) must not leave a temporary directory behind either.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 129}
-#: On an existing cluster the demo keeps away from topics that may be real.
+#: On an existing cluster, the demo stays away from topics that may be real.
 _PREFIX = "demo."
-#: Variables about this machine rather than an installation.
+#: Variables about the machine rather than an installation.
 _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES_LOG_LEVEL", hotpath.VARIABLE}
 
 
 @click.command()
-@click.option("--headless", is_flag=True, help="Without the web view.")
+@click.option("--headless", is_flag=True, help="Do not start the web view.")
 @click.option("--exit", "end_after_story", is_flag=True, help="Play at full speed, sum up and end.")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep everything here; a second run goes on with it. Default: a temporary directory.",
+    help="Keep everything here; a second run continues from it. Default: a temporary directory.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the embedded Kafka. Default: 9092, else a free one.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the embedded Kafka. Default: 9092, else a free one."
+)
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
@@ -96,7 +98,7 @@ def command(
             web_bind=None if headless or end_after_story else _web_bind(),
             night=None if story == YEAR else story,
         )
-        # Report wrong settings before starting a Kafka for nothing.
+        # Report wrong settings before starting Kafka in vain.
         plan.make_settings(bootstrap_servers or Settings.model_fields["bootstrap_servers"].default)
         return asyncio.run(_until_signal(plan))
 
@@ -120,8 +122,8 @@ async def _until_signal(plan: DemoPlan) -> int:
     for number, code in _EXIT_CODES.items():
         loop.add_signal_handler(number, codes.append, code)
     while not task.done():
-        # Kafka clients have places that swallow a cancellation, so it is repeated, but only until the closing begins:
-        # that is bounded, and must not be broken into.
+        # Kafka clients swallow cancellations in places, so it is repeated, but only until closing begins, which is bounded and must not
+        # be interrupted.
         if codes and not ending.is_set():
             task.cancel()
         await asyncio.wait({task}, timeout=_SIGNAL_CHECK_S)
@@ -147,7 +149,7 @@ def _settings(servers: str, config: Path | None, directory: Path, *, own_cluster
     overrides = {"bootstrap_servers": servers, "clock": "events"}
     if not own_cluster:
         return load_settings(config, overrides | {"source_prefix": _PREFIX, "output_prefix": _PREFIX, "topics": {}})
-    # The story's own rules, whatever file or variables belong to another installation.
+    # Use the story's own rules, whatever settings file or variables there are for another installation.
     with contextlib.chdir(directory), _without_settings():
         return load_settings(config, overrides)
 
@@ -164,7 +166,7 @@ def _without_settings() -> Iterator[None]:
 
 
 def _environment(bootstrap_servers: str | None, config: Path | None) -> dict[str, str]:
-    """The environment of worker and web view, but for the servers."""
+    """The environment of worker and web view, without the bootstrap servers."""
     if bootstrap_servers:
         environment = {**os.environ, "MILESTONES_SOURCE_PREFIX": _PREFIX, "MILESTONES_OUTPUT_PREFIX": _PREFIX}
     else:

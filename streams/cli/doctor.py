@@ -27,12 +27,12 @@ _MARKS = {"ok": ("ok", "green"), "wrong": ("WRONG", "red"), "note": ("note", "ye
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document in place of the lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option(
     "--role",
     type=click.Choice(ROLES),
     default=None,
-    help="Only what this role needs to be allowed; tries it without using it.",
+    help="Check only the permissions that this role needs, without using them.",
 )
 @cluster_options
 def command(

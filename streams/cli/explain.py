@@ -1,4 +1,4 @@
-"""`milestones explain`: what is behind a milestone, or behind the change of a window between two times."""
+"""`milestones explain`: what is behind a milestone, or behind a window's change between two times."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _SHOWN_CHANGES = 20
     nargs=2,
     metavar="T1 T2",
     default=None,
-    help="Of a window: two append times with an offset, such as 2024-10-07T18:00:00+08:00. Default: all there is.",
+    help="For a window: two append times with an offset, such as 2024-10-07T18:00:00+08:00. Default: everything.",
 )
 @click.option(
-    "--sources", "from_sources", is_flag=True, help="Read all source topics again: slow, and finds exact copies."
+    "--sources", "from_sources", is_flag=True, help="Reread all source topics: slow, but also finds exact copies."
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 @cluster_options
@@ -53,13 +53,13 @@ def command(
 ) -> None:
     """Show which unit passed a line, or which units entered and left a window.
 
-    Of a milestone: the exact unit by (time, id), the history of its order, the units before and after it, where their
-    records lie, and every revision. Of a window, such as deliveries/model=SU7/day:2024-10-07: each unit that entered
-    or left between two times of appending, and the events that did it.
+    For a milestone: the exact unit by (time, id), the history of its order, the units before and after it, the places of their
+    records, and all revisions. For a window, such as deliveries/model=SU7/day:2024-10-07: each unit that entered or left between
+    two append times, and the events that caused it.
 
-    The orders are found in the ledger's changelog by an index, which is kept on this machine and made when it is first needed,
-    and judged by the code of verify. Exact copies of an event change nothing and are not kept by the ledger: with --between those that
-    came in between are told, with --sources all.
+    Orders are found in the ledger's changelog through an index, which is kept on this machine and built when first needed, and
+    judged by the code of verify. Exact copies of an event change nothing and are not kept by the ledger: --between shows those
+    that came in between, --sources shows all.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     key = _row_key(what)
@@ -86,7 +86,7 @@ def command(
 
 
 def _row_key(what: str) -> RowKey | None:
-    """The key of a row, or None where this is something else: a milestone's id has more parts, or another third one."""
+    """The key of a row; None if it is something else: a milestone's id has more parts, or a different third one."""
     parts = what.split("/")
     if len(parts) != 3 or parts[0] not in ROW_METRICS or parts[2].startswith(("record:", "record-passed:")):
         return None
@@ -223,7 +223,7 @@ def _print_alert(found: AlertExplanation) -> None:
 
 
 def _print_hours(data: MilestoneData, hours: list[int]) -> None:
-    """What the rows have now of the hours of a silence."""
+    """Prints what the rows have now for the hours of a silence."""
     now, *weeks = hours
     silence = data.silence
     if silence is not None:
@@ -266,7 +266,7 @@ def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> 
             described = found.described(change)
             place = place_text(described)
             click.echo(f"  {described['time']}  order {described['order_id']}  {place}  {described['effect']}")
-            # The unit's own event is on its line; the other events of its order are the reason, or part of the story.
+            # The unit's own event is on its line; other events of its order are the reason, or part of the story.
             for reason in described["because"]:
                 if place_text(reason) != place:
                     click.echo(f"      {reason['time']}  {reason['effect']}  {reason['type']}  {place_text(reason)}")

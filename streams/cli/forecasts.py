@@ -1,4 +1,4 @@
-"""`milestones forecasts`: what to expect of the current targets."""
+"""`milestones forecasts`: what to expect for the current targets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTHING = "-"
 
 @click.command()
 @click.option("--target", "target_id", default=None, help="Only this target.")
-@click.option("--json", "as_json", is_flag=True, help="One forecast a line, as on the topic.")
+@click.option("--json", "as_json", is_flag=True, help="One forecast per line, as on the topic.")
 @cluster_options
 def command(
     target_id: str | None,
@@ -36,9 +36,9 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show the forecast of each target: total at the period's end, date of reaching it, pace needed.
+    """Show the forecast of each target: total at the end of the period, date of reaching it, pace needed.
 
-    A range (P10 to P90) held the truth in 8 of 10 cases of the past. `milestones backtest` shows how good it was.
+    In 8 of 10 past cases, the outcome was within the range (P10 to P90). `milestones backtest` shows how good forecasts were.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     values = run(settings, read_latest(settings, catalogue_of(settings).forecasts.whole)).values()

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 def command() -> None:
     """Continue after records that were removed before they were read.
 
-    If retention removes records of the orders or deliveries that no worker has read, the ledger partition that reads them
-    stops and says so; the others continue. Publish the missing records again if you can, then accept the gap.
+    If retention removes source records that no worker has read, the ledger partition that should read them stops and says so;
+    the others continue. Publish the missing records again if you can, then accept the gap.
     """
 
 
 @command.command(name="list")
-@click.option("--json", "as_lines", is_flag=True, help="One gap a line.")
+@click.option("--json", "as_lines", is_flag=True, help="One gap per line.")
 @cluster_options
 def list_(
     as_lines: bool,  # noqa: FBT001 - an option
@@ -61,12 +61,12 @@ def list_(
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.option("--reason", required=True, help="Why, one line.")
-@click.option("--by", default=None, help="Who wants it (default: user and host).")
+@click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @cluster_options
 def accept(
     topic: str, partition: int, reason: str, by: str | None, bootstrap_servers: str | None, config: Path | None
 ) -> None:
-    """Have counting go on without what was removed from a source partition."""
+    """Continue counting without what was removed from a source partition."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     gap = run(
         settings,

@@ -35,11 +35,13 @@ _KINDS = get_args(MilestoneKind)
 @click.command()
 @click.option("--metric", type=click.Choice(METRICS), default=None, help="Only of this metric.")
 @click.option("--scope", default=None, help="Only of this scope, such as model=SU7 or all.")
-@click.option("--period", default=None, help="Only of periods that start so, such as month:2024-10 or day:2024.")
+@click.option(
+    "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
+)
 @click.option("--kind", type=click.Choice(_KINDS), default=None, help="Only of this kind.")
-@click.option("--limit", type=click.IntRange(1), default=None, help="So many at most, the latest of those there are.")
-@click.option("--follow", is_flag=True, help="Go on with new milestones until interrupted.")
-@click.option("--json", "as_json", is_flag=True, help="One event a line, as on the topic.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="Show at most this many, the latest ones.")
+@click.option("--follow", is_flag=True, help="Continue with new milestones until interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="One event per line, as on the topic.")
 @cluster_options
 def command(
     metric: str | None,
@@ -76,7 +78,7 @@ class _Filter(NamedTuple):
 
 
 class _Printer:
-    """Prints the milestones that are wanted; with a limit, the latest of them at the end."""
+    """Prints the requested milestones; with a limit, the latest of them at the end."""
 
     def __init__(self, wanted: _Filter, limit: int | None, *, as_json: bool) -> None:
         self._wanted, self._as_json, self._limit = wanted, as_json, limit

@@ -1,4 +1,4 @@
-"""`milestones move`: goes on with a state that was mirrored from another cluster."""
+"""`milestones move`: continues from a state mirrored from another cluster."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "as_lines", is_flag=True, help="One source partition a line.")
+@click.option("--json", "as_lines", is_flag=True, help="One source partition per line.")
 @cluster_options
 def command(
     as_lines: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Go on with a state that was mirrored from another cluster, where offsets are others.
+    """Continue from a state mirrored from another cluster, where offsets differ.
 
-    With the workers stopped: every source is read from where it begins here. Events that were counted are known and count
-    once, those that are no longer there stay counted, and no milestone is published twice. Where the state fits the
-    sources, nothing is done.
+    To be run while the workers are stopped: every source is read from its beginning here. Events counted before are known and
+    count once, those that no longer exist stay counted, and no milestone is published twice. If the state fits the sources,
+    nothing is done.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     moved = run(settings, move(Context(settings)))

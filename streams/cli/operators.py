@@ -1,4 +1,4 @@
-"""Who gives a command, for the notes that operators leave behind."""
+"""Who runs a command, for the notes that operators leave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def one_line(text: str, option: str) -> str:
     """Checks a text from the command line that goes into a header.
 
     Raises:
-        ExpectedError: It is empty, too long, or more than a line of printable text.
+        ExpectedError: It is empty, too long, or not one line of printable text.
     """
     if not (0 < len(text) <= _LONGEST_LINE and text.isprintable()):
         raise ExpectedError(f"{option}: give one line of 1 to {_LONGEST_LINE} printable characters")
@@ -23,10 +23,10 @@ def one_line(text: str, option: str) -> str:
 
 
 def operator(given: str | None = None) -> str:
-    """The name that was given with `--by`, else user and host name, if known.
+    """The name given with `--by`, else user and host name, if known.
 
     Raises:
-        ExpectedError: The name is not fit for a header.
+        ExpectedError: The name cannot go into a header.
     """
     if given is not None:
         return one_line(given, "--by")

@@ -1,4 +1,4 @@
-"""Options that all commands share."""
+"""Options shared by all commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def business_text(instant: str, timezone: str) -> str:
-    """An instant, RFC 3339, as business time with its offset: `2024-10-07 18:00:00+08:00`."""
+    """An RFC 3339 instant as business time with its offset: `2024-10-07 18:00:00+08:00`."""
     return parse_instant(instant).astimezone(ZoneInfo(timezone)).isoformat(" ", "seconds")
 
 
@@ -29,7 +29,7 @@ def cluster_options(function: F) -> F:
         metavar="SECONDS",
         expose_value=False,
         callback=_set_timeout,
-        help="Give up, with exit code 3, when the cluster has not answered for so long (default: 30).",
+        help="Give up, with exit code 3, if the cluster does not answer for this long (default: 30).",
     )(function)
     function = click.option(
         "--config", type=click.Path(path_type=Path), default=None, help="Settings file (default: milestones.toml)."
@@ -40,7 +40,7 @@ def cluster_options(function: F) -> F:
 
 
 def _set_timeout(_context: click.Context, _parameter: click.Parameter, value: float | None) -> None:
-    """As a setting, so that it also applies to a worker that the command starts."""
+    """Sets it as a setting, so that it also applies to a worker that the command starts."""
     if value is not None:
         os.environ[f"{ENVIRONMENT_PREFIX}CLUSTER_TIMEOUT_S"] = str(value)
 
@@ -49,7 +49,7 @@ def instant_us(text: str, option: str) -> int:
     """Microseconds since 1970 of a time given on the command line.
 
     Raises:
-        UsageError: It is no date and time with an offset.
+        UsageError: It is not a date and time with an offset.
     """
     try:
         return micros_of(parse_instant(text))

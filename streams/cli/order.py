@@ -1,4 +1,4 @@
-"""`milestones order`: what is known of an order: what came, what counts today and where, what would correct it."""
+"""`milestones order`: everything known about an order: what came, what counts today and where, and what would correct it."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _NOT_KNOWN: Final = 1
 
 @click.command()
 @click.argument("order_id", metavar="ORDER_ID", required=False)
-@click.option("--vin", default=None, help="The order, or orders, of this vehicle instead of a number.")
-@click.option("--event", "event_id", metavar="ID", default=None, help="Those that have an event with this id.")
+@click.option("--vin", default=None, help="The orders of this vehicle, instead of an order number.")
+@click.option("--event", "event_id", metavar="ID", default=None, help="The orders that have an event with this id.")
 @click.option(
     "--copies",
     "with_copies",
     is_flag=True,
-    help="List exact copies of its events too: reads the sources of its partition.",
+    help="Also list exact copies of its events, which takes reading the sources of its partition.",
 )
-@click.option("--json", "in_json", is_flag=True, help="One JSON object an order.")
+@click.option("--json", "in_json", is_flag=True, help="One JSON object per order.")
 @cluster_options
 def command(
     order_id: str | None,
@@ -65,12 +65,12 @@ def command(
 ) -> int:
     """Was an order counted, where, and why not?
 
-    Shows each of its events in the order of arrival with the record that brought it and what it does, what the order counts
-    as today in which windows, what was rejected or contradicts, and the command that corrects it. It is found in the ledger's
-    own changelog by an index, which is kept on this machine and made when it is first needed. Exact copies of an event change
-    nothing and are not kept by the ledger: --copies looks for them in the source topics.
+    Shows its events in order of arrival, each with its record and effect, what the order counts as today and in which windows,
+    what was rejected or is contradictory, and the command that corrects it. It is found in the ledger's changelog through an
+    index, which is kept on this machine and built when first needed. Exact copies of an event change nothing and are not kept by
+    the ledger: --copies looks for them in the source topics.
 
-    Exit code 1 where nothing of it is known, although records that could be of it wait, and 2 where nothing ever came.
+    Exit code 1 if nothing is known about it but records that may belong to it are waiting, 2 if nothing has ever come.
     """
     if sum(each is not None for each in (order_id, vin, event_id)) != 1:
         raise click.UsageError("give an order number, or --vin VIN, or --event ID")
@@ -109,7 +109,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
             await finder.read_on([finder.home(numbers[0])], listener)
         else:
             await finder.read_on(listener=listener)
-            # What waits now and is taken in meanwhile is looked for once more with the order itself.
+            # Records that are waiting now but taken in meanwhile are found with the order itself.
             reach = await finder.reach()
             numbers = await finder.orders_with(vin=vin or "", event_id=event_id or "")
         listener.say("reading the dead letters")
@@ -155,14 +155,14 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
 
 
 async def _vehicle(finder: Finder, vin: str) -> list[Fact]:
-    """What is known under a VIN."""
+    """What is known about a VIN."""
     await finder.read_on([finder.home(vin)])
     found = await finder.order(vin)
     return [] if found is None else found.facts
 
 
 async def _with_vin(finder: Finder, vin: str) -> list[FoundOrder]:
-    """The orders that name a VIN."""
+    """The orders with a VIN."""
     await finder.read_on()
     numbers = await finder.orders_with(vin=vin)
     return [found for number in numbers if (found := await finder.order(number)) is not None]

@@ -1,4 +1,4 @@
-"""Foreign text made safe for a terminal: no character can move the cursor or hide other text."""
+"""Makes foreign text safe for a terminal: no character can move the cursor or hide other text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import unicodedata
 from typing import Final
 
-#: Categories of characters that are not shown as themselves: controls, invisible formats (also those that turn the
-#: direction of writing), surrogates, private use, unassigned; separators of lines and paragraphs.
+#: Categories of characters that are not shown as themselves: controls, invisible formats (including those that change the writing
+#: direction), surrogates, private use, unassigned; line and paragraph separators.
 _UNFIT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
@@ -23,7 +23,7 @@ def as_json(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     if text.isascii() and text.isprintable():
         return text
-    # Unsafe characters occur only inside strings, so JSON escapes keep the value.
+    # Unsafe characters occur only inside strings, so JSON escapes preserve the value.
     return "".join(
         json.dumps(character)[1:-1] if unicodedata.category(character) in _UNFIT else character for character in text
     )

@@ -1,4 +1,4 @@
-"""How long commands show their progress: a bar on a terminal, only warnings in a pipe."""
+"""How long-running commands show progress: a bar on a terminal, only warnings in a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def watched() -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield Listener(warn=warn)
         return
-    # Only here: most commands run in pipes and scripts, and this takes a tenth of their start.
+    # Imported only here: most commands run in pipes and scripts, and this would be a tenth of their start-up time.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,

@@ -46,7 +46,7 @@ _TOPIC_WORDS = (*FAMILIES, "targets", "controls")
 
 @dataclass
 class _Tally:
-    """What has become of a file; `before` is what an interrupted load of it had done."""
+    """What has become of a file; `before` is how far an interrupted load of it had come."""
 
     before: LoadNote = field(default_factory=LoadNote)
     lines: int = 0
@@ -72,25 +72,29 @@ class _Tally:
     "mapping",
     type=click.Path(path_type=Path),
     default=None,
-    help="FILE is CSV, Excel or Parquet: its columns are as this TOML file says.",
+    help="FILE is CSV, Excel or Parquet, with columns as this TOML file says.",
 )
 @click.option(
     "--propose",
     "wants_proposal",
     is_flag=True,
-    help="Print a first mapping for FILE, CSV, Excel or Parquet; publish nothing.",
+    help="Print a draft of a mapping for FILE (CSV, Excel or Parquet); publish nothing.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Say what would be rejected and what would be counted; publish nothing, ask no cluster.",
+    help="Show what would be rejected and what would be counted; publish nothing, contact no cluster.",
 )
-@click.option("--backfill", is_flag=True, help="Mark the events as history: what they pass is no news.")
-@click.option("--rate", type=click.FloatRange(0.1), default=None, metavar="N", help="At most so many events a second.")
+@click.option(
+    "--backfill", is_flag=True, help="Mark the events as history, so that milestones they reach are not raised as news."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0.1), default=None, metavar="N", help="At most this many events per second."
+)
 @click.option(
     "--from-start",
     is_flag=True,
-    help="Publish all of FILE, also where an earlier load of it was interrupted on the way.",
+    help="Publish all of FILE, even if an earlier load of it was interrupted.",
 )
 @cluster_options
 def command(
@@ -107,12 +111,12 @@ def command(
 ) -> None:
     """Publish structured CloudEvents: one JSON object per line, an array, or objects over several lines.
 
-    Files may be in UTF-8 or UTF-16 and compressed with gzip or zstd. With --map, a table is published, one event a row.
+    Files may be in UTF-8 or UTF-16, and compressed with gzip or zstd. With --map, a table is published, one event per row.
 
-    Each goes to the topic of its type, with its order_id, vin, target_id, campaign:NAME or metric/scope/period as key; a void of
-    an order's event goes to the orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
-    valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
-    event counts once. A load of a file that was interrupted goes on where it was.
+    Each event goes to the topic of its type, with its order_id, vin, target_id, campaign:NAME or metric/scope/period as key; a
+    void of an order's event goes to the orders. If the settings list several topics of a kind, --topic says which. A line that is
+    not a valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
+    event counts once. An interrupted load of a file resumes where it was.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
@@ -166,7 +170,7 @@ def _mapping(path: Path) -> TableMapping:
 
 
 async def _rows(table: TableReader, name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
-    """The rows of a table as events, in pieces; the next is made while one is published."""
+    """The rows of a table as events, in pieces; the next piece is made while one is published."""
     rows, read_bytes = table.events(), 0
 
     def make() -> tuple[list[NumberedLine], int]:
@@ -220,13 +224,13 @@ def _print_rehearsal(rehearsal: Rehearsal, name: str) -> None:
 
 
 def _size_of(file: Path) -> int:
-    """Size of a file, bytes; 0 of a pipe."""
+    """Size of a file in bytes; 0 for a pipe."""
     return file.stat().st_size if file.is_file() else 0
 
 
 @contextlib.contextmanager
 def _on_disk(file: Path, *, needed: bool = True) -> Iterator[Path]:
-    """The file; where it is a pipe and `needed`, a copy of all that comes through it, since tables are not read in one go."""
+    """The file; for a pipe, if `needed`, a copy of everything that comes through it, since tables are read more than once."""
     if str(file) != "-" or not needed:
         yield file
         return
@@ -252,7 +256,7 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
 
 @dataclass(frozen=True)
 class _Load:
-    """What is published: name and size of the file, how fast, and where its progress is noted."""
+    """A load: name and size of the file, how fast to publish it, and where to note its progress."""
 
     name: str
     size_bytes: int
@@ -290,9 +294,9 @@ async def _publish(
 
 
 async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
-    """Events as they come, and the bytes read for them."""
+    """Events as they come, and the number of bytes read for them."""
     reader = EventReader()
-    # read1 returns what is available and blocks only if there is nothing, so slow pipes are not held up.
+    # read1 returns what is available and blocks only if there is nothing, so events of slow pipes are not delayed.
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     while True:
         chunk = await asyncio.to_thread(read, _READ_BYTES)
@@ -308,7 +312,7 @@ async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[Numb
 
 @contextlib.contextmanager
 def _progress(name: str, size_bytes: int, verb: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left on a terminal, nothing elsewhere; to be told bytes and events that are done."""
+    """A progress bar with rate and time left on a terminal, nothing elsewhere; call it with the bytes and events that are done."""
     console = Console(stderr=True)
     if not console.is_terminal or not size_bytes:
         yield lambda _size_bytes, _events: None

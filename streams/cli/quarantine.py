@@ -43,9 +43,8 @@ def command() -> None:
     letter with the reason `quarantined` that says who, when and why; it is counted in the books, and can be replayed
     (milestones dead-letters replay) once a corrected version runs.
 
-    TOPIC, PARTITION and OFFSET say where it was published. A running worker notices on its own and reopens the
-    partition, which takes up to half a minute. A record that has already been applied cannot be skipped:
-    milestones correct void takes it back.
+    TOPIC, PARTITION and OFFSET say where it was published. A running worker notices by itself and reopens the partition, which
+    takes up to half a minute. A record that has already been applied cannot be skipped: milestones correct void takes it back.
     """
 
 
@@ -54,7 +53,7 @@ def command() -> None:
 @click.argument("partition", type=click.IntRange(min=0))
 @click.argument("offset", type=click.IntRange(min=0))
 @click.option("--reason", required=True, help="Why, one line; it goes into the dead letter.")
-@click.option("--by", default=None, help="Who wants it (default: user and host).")
+@click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @cluster_options
 def add(
     topic: str,
@@ -79,7 +78,7 @@ def add(
 
 
 @command.command(name="list")
-@click.option("--json", "as_lines", is_flag=True, help="One record a line.")
+@click.option("--json", "as_lines", is_flag=True, help="One record per line.")
 @cluster_options
 def list_(
     as_lines: bool,  # noqa: FBT001 - an option

@@ -1,4 +1,4 @@
-"""`milestones rebuild`: counts everything again next to the live installation, and shows what differs."""
+"""`milestones rebuild`: recounts everything next to the live installation, and shows what differs."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _KINDS = {"milestone": "milestones", "row": "window rows"}
 @click.option(
     "--against", metavar="PREFIX", default=None, help="Prefix of the live ones (default: that of the settings)."
 )
-@click.option("--diff", is_flag=True, help="Compare with the live ones at the end; exit code 1 when they differ.")
-@click.option("--ignore-quarantine", is_flag=True, help="Count also what the live installation skips.")
-@click.option("--incomplete", is_flag=True, help="Count what is left of sources whose beginnings were removed.")
+@click.option("--diff", is_flag=True, help="Compare with the live ones at the end; exit code 1 if they differ.")
+@click.option("--ignore-quarantine", is_flag=True, help="Also count what the live installation skips.")
+@click.option("--incomplete", is_flag=True, help="Count what is left of sources whose beginning was removed.")
 @click.option("--json", "as_lines", is_flag=True, help="The result as one JSON object.")
 @cluster_options
 def command(
@@ -48,12 +48,12 @@ def command(
 ) -> int:
     """Count everything again from the source topics, under another output prefix.
 
-    The live installation is not touched. Use it to see what other rules, scopes or another time zone (--config) make
-    of the events, or to switch to them. The topics of the prefix are created; a worker runs until it has applied
-    everything that was there at the start. Existing topics under the prefix are continued.
+    The live installation is not touched. Use it to see the effect of other rules, scopes or another time zone (--config), or to
+    switch to them. The topics of the prefix are created; a worker runs until it has applied everything that was there at the
+    start. If topics of the prefix exist, it continues from them.
 
-    Milestones are raised on the topics of the prefix only: events that were not loaded as history are news there.
-    Let subscribers start at the end of that topic after this has finished.
+    Milestones are raised only on the topics of the prefix, where events not loaded as history count as news. Let subscribers
+    start at the end of that topic after this has finished.
     """
     live = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     live = live.model_copy(update={"output_prefix": live.output_prefix if against is None else against})
@@ -91,7 +91,7 @@ async def _rebuild(
             "not be counted; --incomplete counts what is left",
             exit_code=1,
         )
-    # At first, clients log that newly created topics have no leader.
+    # Clients would log that newly created topics have no leader yet.
     with quiet_clients(), watched() as listener:
         async with counted_again(
             live, other, config, by, listener, incomplete_by=operator() if incomplete else None

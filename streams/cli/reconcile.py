@@ -48,7 +48,7 @@ class _Filter(NamedTuple):
 
     @property
     def row(self) -> RowKey | None:
-        """The one row that the options name."""
+        """The row that the options name, if it is a single one."""
         if self.metric is None or self.scope is None or self.period is None:
             return None
         return RowKey(self.metric, self.scope, self.period)
@@ -57,32 +57,34 @@ class _Filter(NamedTuple):
 @click.command()
 @click.option("--metric", default=None, help="Only this metric, such as deliveries.")
 @click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
-@click.option("--period", default=None, help="Only periods that start so, such as month:2024-10 or day:2024.")
+@click.option(
+    "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
+)
 @click.option("--source", default=None, help="Only totals of this system, as its events name it.")
-@click.option("--all", "show_all", is_flag=True, help="Also totals that agree.")
-@click.option("--units", is_flag=True, help="With the units on our side, counted again from the source topics.")
+@click.option("--all", "show_all", is_flag=True, help="Also show totals that agree.")
+@click.option("--units", is_flag=True, help="Also show the units on our side, recounted from the source topics.")
 @click.option(
     "--against",
     type=click.Path(allow_dash=True, path_type=Path),
     metavar="FILE|-",
     default=None,
-    help="Their list of one row: order numbers or VINs, as CSV of any kind or an Excel workbook.",
+    help="The other system's list for one row: order numbers or VINs, as CSV of any kind or an Excel workbook.",
 )
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="KIND=NAME",
-    help="Which column of the list has the order_id, vin or date, by its name or number; NAME alone for orders or VINs.",
+    help="The column of the list with the order_id, vin or date, by name or number; NAME alone for orders or VINs.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
     metavar="FILE",
-    help="Write the differences with the list to FILE, .csv or .xlsx.",
+    help="Write the differences from the list to FILE, .csv or .xlsx.",
 )
-@click.option("--json", "in_json", is_flag=True, help="One object a line.")
+@click.option("--json", "in_json", is_flag=True, help="One object per line.")
 @cluster_options
 def command(
     metric: str | None,
@@ -100,10 +102,10 @@ def command(
 ) -> int:
     """Compare our counts with the control totals of factories and sales systems.
 
-    Lists the rows whose total differs: ours, theirs, ours less theirs, and since when. Ends with 1 when any does.
-    With --against, compares the units of one row with the other system's own list and says who is missing on which
-    side, and why if that is known; the row needs no control total if --metric, --scope and --period name it. How the list
-    was read is printed first, so that a wrong guess is seen.
+    Lists the rows whose total differs: ours, theirs, ours less theirs, and since when. Exits with 1 if any does. With --against,
+    compares the units of one row with the other system's own list, and shows what is missing on which side, and why if known; the
+    row needs no control total if --metric, --scope and --period name it. How the list was read is printed first, so that a wrong
+    guess can be noticed.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     if against is None and (columns or out):
@@ -160,7 +162,7 @@ def _print(listed: Sequence[Compared], found: Recounted | None, timezone: str) -
                 business_text(control.as_of, timezone),
             )
             table.add_row(*one.key, printable(control.source), *numbers, *when, row.status)
-        # Piped output is for other programs: keep lines whole, whatever the terminal width.
+        # Piped output is for other programs: keep lines whole, whatever the terminal's width.
         Console(width=None if click.get_text_stream("stdout").isatty() else 240).print(table)
     if found is not None:
         for key in dict.fromkeys(one.key for one in listed):
@@ -190,7 +192,7 @@ def _warn_of_movement(key: RowKey, published: int, recounted: int) -> None:
 def _say_the_rest(
     situation: Situation, wanted: _Filter, chosen: Sequence[Compared], differing: Sequence[Compared]
 ) -> None:
-    """Prints how many rows there were, and the totals that could not be compared."""
+    """Prints the number of rows, and the totals that could not be compared."""
     if not situation.compared and not situation.elsewhere:
         click.echo("no control totals yet: publish control.total.v1 events", err=True)
     elif not differing:
@@ -222,7 +224,7 @@ def _one_row(wanted: _Filter, chosen: Sequence[Compared], differing: Sequence[Co
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
-    """What `--column` says: what a column holds → its name or number."""
+    """Parses `--column`: what a column holds → its name or number."""
     told: dict[str, str] = {}
     for each in given:
         kind, equals, name = each.partition("=")

@@ -1,4 +1,4 @@
-"""Runs what a command asks of a cluster; failures become one line."""
+"""Runs a command's work on a cluster; failures become one line."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: For what is left after a failure: clients waiting for unresponsive brokers.
+#: Time to close what is left after a failure: clients waiting for unresponsive brokers.
 _CLOSING_S = 1.0
 
 
 def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
-    """Runs it; whatever the cluster refuses or does not answer meanwhile ends in one line.
+    """Runs work on a cluster.
 
     Raises:
-        ExpectedError: With exit code 3.
+        ExpectedError: The cluster refused something or did not answer; exit code 3.
     """
     runner = asyncio.Runner()
     try:
-        # Retries of the client are not news, and what it gives up on is in our own line.
+        # The client's retries are of no interest, and our own line says what it gave up on.
         with quiet_clients():
             result = runner.run(work)
     except KafkaError as error:
@@ -45,7 +45,7 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _abandon(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancels what is left without waiting for it: the process is about to end."""
+    """Cancels remaining tasks without waiting for them: the process is about to end."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

@@ -16,7 +16,7 @@ from streams.installation import load_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Of more events than this only those are shown that would be rejected.
+#: If there are more events than this, only those that would be rejected are shown.
 _SHOWN_WHOLE: Final = 20
 _LARGEST_BYTES: Final = 256 << 20
 
@@ -29,16 +29,16 @@ def command() -> None:
 @command.command()
 @click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, path_type=Path))
 @click.option("--topic", default=None, help="The topic that the events are on (default: that of their type).")
-@click.option("--json", "in_json", is_flag=True, help="One object an event.")
+@click.option("--json", "in_json", is_flag=True, help="One object per event.")
 @click.option(
     "--config", type=click.Path(path_type=Path), default=None, help="Settings file (default: milestones.toml)."
 )
 def check(file: Path, topic: str | None, in_json: bool, config: Path | None) -> None:  # noqa: FBT001 - an option
-    """Say what a worker would make of the events in FILE, without Kafka.
+    """Show what a worker would make of the events in FILE, without Kafka.
 
     FILE holds events as publish reads them, or records: objects with value (or value_b64), key, headers and topic. Each is
-    accepted, with its topic, key, home partition and canonical form, and what was made good; or rejected, with the reason.
-    Exits with 1 if any would become a dead letter.
+    either accepted, with its topic, key, home partition and canonical form, and the deviations tolerated; or rejected, with the
+    reason. Exits with 1 if any would become a dead letter.
     """
     settings = load_settings(config, {})
     name = "stdin" if str(file) == "-" else str(file)

@@ -1,4 +1,4 @@
-"""`milestones scopes`: what each set of scopes costs, what another one would, and how near the limits are."""
+"""`milestones scopes`: what each set of scopes costs, what another set would cost, and how near the limits are."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
 
 
 @click.command()
-@click.option("--add", metavar="DIMENSIONS", default=None, help="What a set would cost too, such as model,region.")
+@click.option(
+    "--add", metavar="DIMENSIONS", default=None, help="Also show what this set would cost, such as model,region."
+)
 @click.option(
     "--keep-days",
     metavar="DAYS",
     type=click.IntRange(1),
     default=None,
-    help="What would leave if only so many days before the last one had rows ([keep_days]).",
+    help="Show which rows would be removed if only this many days before the last one had rows ([keep_days]).",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document in place of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
 @cluster_options
 def command(
     add: str | None,
@@ -105,7 +107,7 @@ def _read(settings: Settings) -> ScopeCosts:
 
 
 def _added(costs: ScopeCosts, wanted: tuple[str, ...]) -> SetCost | None:
-    """What a set would cost; `None` where it is counted already."""
+    """What a set would cost; `None` if it is already counted."""
     if wanted in costs.sets():
         return None
     if len(wanted) < 2 or (missing := costs.missing(wanted)):

@@ -1,4 +1,4 @@
-"""Tables of text: numbers are never cut; where a terminal is too narrow, names are shortened in their middle."""
+"""Text tables: numbers are never cut; if the terminal is too narrow, names are shortened in the middle."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _GAP: Final = "  "
-#: A name keeps so many characters at least.
+#: The least number of characters that a name keeps.
 _LEAST: Final = 9
 
 
 def print_columns(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str], names: Sequence[str]
 ) -> None:
-    """Prints a table; what is piped is for other programs and keeps its lines whole.
+    """Prints a table; piped output is for other programs and keeps its lines whole.
 
     Args:
-        headers: Of the columns, each once.
-        rows: Cells.
-        numbers: Columns that are set to the right.
-        names: Columns that may be shortened, the first of them first.
+        headers: The column headers, each once.
+        rows: The cells.
+        numbers: Columns to align right.
+        names: Columns that may be shortened, in this order.
     """
     limit = shutil.get_terminal_size().columns if click.get_text_stream("stdout").isatty() else None
     click.echo("\n".join(lines_of(headers, rows, numbers=numbers, names=names, limit=limit)))
@@ -40,7 +40,7 @@ def lines_of(
     names: Sequence[str],
     limit: int | None,
 ) -> Iterator[str]:
-    """The lines of a table; longer than `limit` characters only where no name can be shortened any further."""
+    """The lines of a table; longer than `limit` characters only if no name can be shortened any further."""
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max([len(header), *(len(row[at]) for row in rows)]) for at, header in enumerate(headers)]
     too_much = sum(widths) + len(_GAP) * (len(widths) - 1) - limit if limit is not None else 0
@@ -60,7 +60,7 @@ def lines_of(
 
 
 def shortened(text: str, width: int) -> str:
-    """A text of at most so many characters: what is left out is of its middle, for beginnings and ends tell names apart."""
+    """A text shortened to at most `width` characters in its middle, since names differ at their beginnings and ends."""
     if len(text) <= width:
         return text
     end = (width - 1) // 2

@@ -53,8 +53,8 @@ def apply(
 ) -> int:
     """Create what is missing and alter what is different, then verify it.
 
-    Where only an administrator may create topics, --print shows the commands of Kafka's own tools. Exit code 1 if
-    something is left that neither can do.
+    If only an administrator may create topics, --print shows the commands of Kafka's own tools. Exit code 1 if something is left
+    that neither can do.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     if only_print:

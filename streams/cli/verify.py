@@ -28,20 +28,20 @@ _SHOWN_BEGINNINGS = 3
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object, with books and units.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object, with books and units.")
 @cluster_options
 def command(
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Count everything again from the source topics and compare.
+    """Recount everything from the source topics and compare.
 
-    Uses code separate from the service's, up to what the service says it has applied; events may keep arriving
-    meanwhile. Compares rows (by hour too), milestones, targets, deliveries without production, books and dead letters. Ends
-    with 1 if anything differs. A vehicle delivered under two orders is a fact of the events and reported as a note.
+    Recounts with code separate from the service's, up to what the service says it has applied; events may keep arriving
+    meanwhile. Compares rows (also by hour), milestones, targets, deliveries without production, books and dead letters. Exits
+    with 1 if anything differs. A vehicle delivered under two orders is a fact in the events, and reported as a note.
 
-    It holds the events of one ledger partition in memory at a time: about 500 bytes each.
+    Holds the events of one ledger partition in memory at a time: about 500 bytes each.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     started = time.monotonic()
@@ -76,7 +76,7 @@ def _print(report: Report, elapsed_s: float, timezone: str) -> None:
 
 
 def _print_beginnings(report: Report) -> None:
-    """Where the sources begin whose earlier records were counted and are deleted."""
+    """Prints where sources begin whose earlier records were counted and have been deleted."""
     found = report.beginnings
     for beginning in found[:_SHOWN_BEGINNINGS]:
         click.echo(f"note  {beginning.line}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--vin", default=None, help="Only orders of this vehicle.")
 @click.option("--source", default=None, help="Only events of this source.")
 @click.option("--kind", type=click.Choice(sorted(VIOLATION_MESSAGES)), default=None, help="Only of this kind.")
-@click.option("--json", "as_json", is_flag=True, help="One order a line, as on the topic.")
+@click.option("--json", "as_json", is_flag=True, help="One order per line, as on the topic.")
 @cluster_options
 def command(
     order_id: str | None,

@@ -1,4 +1,4 @@
-"""Rows from a web view that runs on this machine: it has read the topics already."""
+"""Gets rows from a web view that runs on this machine, since it has already read the topics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVERYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bo
 
 
 class WebRows(NamedTuple):
-    """Rows as JSON on the topic in the order of their keys, how many match, and whether there are any at all."""
+    """Rows as JSON as on the topic, by key; how many match; and whether there are any at all."""
 
     values: list[bytes]
     matching: int
@@ -43,12 +43,12 @@ def rows_of_web_view(settings: Settings, wanted: Mapping[str, str], limit: int |
     """The rows that a web view of this installation has.
 
     Args:
-        settings: Of the installation; `web_bind` says where the web view would be.
+        settings: The settings of the installation; `web_bind` says where the web view would be.
         wanted: Parameters of `/api/v1/windows`: `metric`, `scope`, `period`.
-        limit: So many at most; all without.
+        limit: Maximum number of rows; `None` for all.
 
     Returns:
-        `None` where no web view runs, where it is another installation's, or where it has not read everything.
+        `None` if no web view runs, if it is another installation's, or if it has not read everything.
 
     Raises:
         ExpectedError: There is no such scope, exit code 2.
@@ -60,7 +60,7 @@ def rows_of_web_view(settings: Settings, wanted: Mapping[str, str], limit: int |
 
 
 def limits_of_web_view(settings: Settings) -> list[LimitUse] | None:
-    """The limits that are nearly reached, by a web view of this installation; `None` where none runs that knows."""
+    """The limits that are nearly reached, from a web view of this installation; `None` if none is running or has read everything."""
     try:
         with _connected(settings) as (_, status):
             return [LimitUse(each["what"], each["used"], each["limit"]) for each in status["limits"]]
@@ -75,7 +75,7 @@ def _asked(settings: Settings, wanted: Mapping[str, str], limit: int | None) -> 
 
 @contextlib.contextmanager
 def _connected(settings: Settings) -> Iterator[tuple[Callable[..., http.client.HTTPResponse], dict[str, Any]]]:
-    """How to ask a web view that has everything of this installation, and its status."""
+    """A function that queries a web view with complete data of this installation, and the web view's status."""
     host, port = web_address(settings)
     if not port:
         raise _NoAnswerError
@@ -94,7 +94,7 @@ def _connected(settings: Settings) -> Iterator[tuple[Callable[..., http.client.H
 
     try:
         connection.connect()
-        # Found: from now on it may take its time.
+        # Found; from now on it may take longer.
         connection.sock.settimeout(_ANSWER_S)
         status = json.loads(ask("status").read())
         reader = status["reader"]

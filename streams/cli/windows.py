@@ -1,4 +1,4 @@
-"""`milestones windows`: the rows of the window tables, as they are, as they were known, or as they were closed."""
+"""`milestones windows`: the rows of the window tables, as they are now, as of a moment, or as first closed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FIRST_CLOSED = "first-closed"
 
 
 class _Shown(NamedTuple):
-    """A row as it is shown: in what order, as JSON, and as cells of the table."""
+    """A row as shown: its sort key, its JSON, and its cells of the table."""
 
     key: RowKey
     order: tuple[str, str, str, str, str]
@@ -45,7 +45,7 @@ class _Shown(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Rows to be shown, whether there are any at all, and how many match."""
+    """The rows to show, whether there are any at all, and how many match."""
 
     shown: list[_Shown]
     are_any: bool
@@ -58,10 +58,10 @@ class _Filter(NamedTuple):
     period: str | None
 
     def check(self) -> None:
-        """Checks what can be known without asking a cluster.
+        """Checks what can be checked without a cluster.
 
         Raises:
-            ExpectedError: There is no such metric, or no period whose id starts so.
+            ExpectedError: There is no such metric, or no period whose id starts like this.
         """
         if self.metric is not None and self.metric not in ROW_METRICS:
             raise ExpectedError(f"--metric: {unknown('metric', self.metric, ROW_METRICS)}")
@@ -69,7 +69,7 @@ class _Filter(NamedTuple):
             raise ExpectedError(f"--period: {fault}")
 
     def check_scope(self, known: Collection[str]) -> None:
-        """Checks that there are rows of the scope, where there are any.
+        """Checks that there are rows of the scope, if there are rows at all.
 
         Raises:
             ExpectedError: There are none.
@@ -78,7 +78,7 @@ class _Filter(NamedTuple):
             raise ExpectedError(f"--scope: {unknown('scope', self.scope, known)}")
 
     def parameters(self) -> dict[str, str]:
-        """As the web view's API takes them."""
+        """The filter as parameters of the web view's API."""
         return {name: text for name, text in self._asdict().items() if text is not None}
 
     def takes(self, key: RowKey) -> bool:
@@ -92,17 +92,19 @@ class _Filter(NamedTuple):
 @click.command()
 @click.option("--metric", default=None, help="Only this metric, such as deliveries.")
 @click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
-@click.option("--period", default=None, help="Only periods that start so, such as month:2024-10 or day:2024.")
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="So many rows at most, the first ones.")
+@click.option(
+    "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Show at most this many rows, the first ones.")
 @click.option(
     "--as-of",
     metavar="TIME",
     default=None,
-    help="As known then: what had been appended by this time, such as 2024-10-07T18:00:00+08:00, counted again.",
+    help="As of a moment, such as 2024-10-07T18:00:00+08:00: a recount of what had been appended by then.",
 )
-@click.option("--as-first-closed", is_flag=True, help="The figure of each period as it was first closed.")
-@click.option("--no-web", is_flag=True, help="Read the topic, even where a web view of it runs on this machine.")
-@click.option("--json", "as_json", is_flag=True, help="One row a line, as on the topic.")
+@click.option("--as-first-closed", is_flag=True, help="Show each period's figures as first closed.")
+@click.option("--no-web", is_flag=True, help="Read the topic, even if a web view runs on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="One row per line, as on the topic.")
 @cluster_options
 def command(
     metric: str | None,
@@ -149,7 +151,7 @@ def command(
 
 
 def _why_none(settings: Settings, wanted: _Filter) -> str:
-    """What to say where no row is as asked."""
+    """The message if no row matches."""
     template = template_of(wanted.scope) if wanted.scope is not None else None
     days = settings.kept_days.get(template) if template is not None else None
     if days is None or not (wanted.period or "").startswith("day:"):
@@ -178,20 +180,20 @@ def _current(settings: Settings, wanted: _Filter, limit: int | None, *, ask_web:
             ),
         )
         if limit is not None and sum(map(bool, latest.values())) < min(limit, len(latest)):
-            # Rows among the first were taken away again, and those that take their places were not kept.
+            # Some of the first rows were removed again, and the rows that take their places were not kept.
             latest = run(
                 settings, read_latest(settings, windows, wanted=takes, plan=listener.plan, progress=listener.progress)
             )
     wanted.check_scope(scopes)
     values = [value for value in latest.values() if value]
     if limit is not None:
-        # Only what is shown is worth the model.
+        # Models are only made of the rows that are shown.
         values = nsmallest(limit, values, key=lambda value: _order(read_row(value)))
     return _Rows(_shown(values), are_any=bool(scopes), matching=len(latest))
 
 
 class _First:
-    """Keeps the values of the first rows while they are read, and of the others only that they are there."""
+    """Keeps the values of the first rows while reading, and of all others only that they exist."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -199,7 +201,7 @@ class _First:
         self._keys: set[bytes] = set()
 
     def kept(self, key: bytes, value: bytes) -> bytes:
-        """The value of one of the first so far, else nothing."""
+        """The value, if it is among the first so far, else nothing."""
         if self._limit is None or key in self._keys:
             return value
         place = (*_beginning(key, value), key)
@@ -216,7 +218,7 @@ class _First:
 
 
 def _beginning(key: bytes, value: bytes) -> tuple[str, str, str]:
-    """What a row is ordered by first: its metric, its scope and its first date."""
+    """The first parts of a row's sort key: metric, scope and first date."""
     metric, scope, period = RowKey.parse(key.decode())
     kind, _, rest = period.partition(":")
     if kind in ("day", "month", "year") and rest[:1].isdigit():
@@ -246,7 +248,7 @@ def _order(row: WindowRow | PlainRow) -> tuple[str, str, str, str, str]:
 
 
 def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
-    # Imported here: the current rows need none of it.
+    # Imported here, since current rows do not need it.
     from streams.audit.asof import rows_as_of  # noqa: PLC0415 - see above
 
     with watched() as listener:
