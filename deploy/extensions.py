@@ -117,19 +117,20 @@ def build_all(places: dict[Path, Path], machine: str = "", options: tuple[str, .
     Raises:
         ExtensionsError: That does not work here.
     """
+    # Before there are threads: while one of them asks for the first time, another is told that there is none.
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    if machine:
+        suffix = f".cpython-{sys.version_info.major}{sys.version_info.minor}-{machine}-linux-gnu.so"
+    modules = {source: into / f"{source.stem}{suffix}" for source, into in places.items()}
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda place: _build(*place, machine, options, scratch), places.items()))
+        return list(pool.map(lambda module: _build(*module, machine, options, scratch), modules.items()))
 
 
-def _build(source: Path, into: Path, machine: str, options: tuple[str, ...], scratch: str) -> Path:
+def _build(source: Path, made: Path, machine: str, options: tuple[str, ...], scratch: str) -> Path:
     headers = {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}
     if not any(Path(folder, "Python.h").exists() for folder in headers):
         raise ExtensionsError(f"Python's headers are missing, there is no {sysconfig.get_path('include')}/Python.h")
     command = compiler(machine)
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    if machine:
-        suffix = f".cpython-{sys.version_info.major}{sys.version_info.minor}-{machine}-linux-gnu.so"
-    made = into / f"{source.stem}{suffix}"
     if sys.platform == "darwin":
         options = (*options, "-undefined", "dynamic_lookup")
     code, fresh = Path(scratch, f"{source.stem}.c"), Path(scratch, made.name)
