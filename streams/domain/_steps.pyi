@@ -1,5 +1,7 @@
+from streams.domain.steps import Orders as Orders
 from streams.domain.steps import add_own as add_own
 from streams.domain.steps import latest as latest
+from streams.domain.steps import order_ids as order_ids
 from streams.domain.steps import part as part
 from streams.domain.steps import store as store
 

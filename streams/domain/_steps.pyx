@@ -1,11 +1,17 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
-"""What `streams.domain.steps` does for every event, compiled; what is rare is done there.
+"""What `streams.domain.steps` does for every event, compiled, and the orders in compact memory; what is rare is done there.
 
-Bytes and lists are read with bounds checks; what is written to is a buffer whose size is checked at each copy.
+Lists are read with bounds checks. Bytes are read and written through cursors, which check each access against their end.
 """
 
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy, memset
+
+from array import array
+from sys import byteorder
 
 from streams.domain.packing import pack
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
@@ -23,9 +29,6 @@ SOURCE = (<bytes> MILESTONES_SOURCE).decode()
 
 #: The packed form, as `streams.domain.packing` describes it.
 cdef enum:
-    KIND_AT = 11
-    TIME_AT = 12
-    TEXT_BYTES_AT = 28
     HEAD_BYTES = 34
     #: Events with longer texts are packed in Python.
     MOST_TEXT_BYTES = 1024
@@ -36,18 +39,581 @@ cdef enum:
     TOPIC_BITS = 7
     OF_PRODUCTION_SHIFT = 5
 
+#: What a packed event begins with, see `packing.LAYOUT`. It is little endian, and so is every machine that this is built for.
+cdef packed struct Head:
+    unsigned char origin
+    unsigned short partition
+    unsigned long long offset
+    unsigned char content
+    unsigned long long time_us
+    unsigned int source
+    unsigned int dims
+    unsigned short text_bytes
+    unsigned short id_end
+    unsigned short extra
+
+#: Memory that is read or written from `at` on, and never beyond its end.
+cdef struct Cursor:
+    unsigned char* at
+    unsigned char* end
+
 #: As `schemas.facts.Kind` has them.
 cdef enum:
     PLACED = 1
     DELIVERED = 3
 
+if byteorder != "little":
+    raise ImportError("numbers have another layout in memory than this was built for")
+
 cdef long long MOST_OFFSET = 0x7FFF_FFFF_FFFF_FFFF
 cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US
 
 
+# Orders -------------------------------------------------------------------------------------------------------------
+
+#: Each event is encoded compactly:
+#:
+#:     1 content, with two more bits: whether the id is a UUID, whether the rest of the entry is not encoded
+#:     1 topic and backfill; partition, offset; 7 time; codes of source and dims; bytes of the text without the UUID;
+#:     characters of the id unless it is a UUID; characters of the extra            (varints, except where a size is given)
+#:     16 the UUID, if the id is one; the text without it
+#:
+#: Events of an order that came together form an entry. Its first entry holds the order's id:
+#:
+#:     5 address of the order's next entry, 0 if there is none
+#:     bytes of the id plus 1, or 0 in a later entry; bytes of the events; the id; the events
+#:
+#: Entries are appended to blocks; an address is a block's number and a position in it. Orders never lose events, so entries are
+#: neither moved nor changed (except for the address of the next one), and there is nothing to compact.
+cdef enum:
+    CONTENT = 0b11_1111
+    HAS_UUID = 0b100_0000
+    AS_PACKED = 0b1000_0000
+    TIME_BYTES = 7
+    UUID_CHARACTERS = 36
+    UUID_BYTES = 16
+    #: Upper bounds of what an event takes besides its text, and an entry besides id and events.
+    COMPACT_BYTES = 64
+    ENTRY_BYTES = 32
+    NEXT_BYTES = 5
+    POSITION_BITS = 20
+    #: So many blocks are twice the size of the one before, so that a small ledger stays small.
+    FIRST_BLOCK_BYTES = 1 << 12
+    DOUBLED_BLOCKS = POSITION_BITS - 12
+    MOST_BLOCKS = 1 << 19
+    #: The index has segments that grow one by one, each in far less than a millisecond.
+    SEGMENT_BITS = 8
+    SEGMENTS = 1 << SEGMENT_BITS
+    TAG_BITS = 24
+    ADDRESS_BITS = 40
+
+cdef unsigned long long MOST_TIME_US = 1ULL << 8 * TIME_BYTES
+cdef unsigned long long POSITION = (1ULL << POSITION_BITS) - 1
+cdef unsigned long long ADDRESS = (1ULL << ADDRESS_BITS) - 1
+cdef unsigned long long TAG = (1ULL << TAG_BITS) - 1
+#: Bit in the address of an order's second entry: it replaces the first one.
+cdef unsigned long long INSTEAD = 1ULL << ADDRESS_BITS - 1
+
+cdef unsigned char[256] NIBBLE
+cdef unsigned char[16] DIGIT
+cdef int _code
+for _code in range(256):
+    NIBBLE[_code] = b"0123456789abcdef".find(bytes([_code])) & 0xFF
+for _code in range(16):
+    DIGIT[_code] = b"0123456789abcdef"[_code]
+
+
+@cython.final
+cdef class _Buffer:
+    """Memory that is filled from its beginning on."""
+
+    cdef bytearray kept
+    cdef Py_ssize_t size
+    cdef Py_ssize_t filled
+
+    def __cinit__(self, Py_ssize_t size):
+        self.kept = bytearray(size)
+        self.size = size
+
+    cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
+        """Sets a cursor to what is filled, from a position on."""
+        if not 0 <= at <= self.filled:
+            raise IndexError("beyond what is filled")
+        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + at
+        cursor.end = cursor.at + self.filled - at
+        return 0
+
+    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
+        """Sets a cursor to free memory behind what is filled."""
+        if self.size - self.filled < size:
+            self.enlarge(size)
+        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + self.filled
+        cursor.end = cursor.at + size
+        return 0
+
+    cdef int enlarge(self, Py_ssize_t size) except -1:
+        self.size = 2 * (self.filled + size)
+        larger = bytearray(self.size)
+        larger[: self.filled] = self.kept[: self.filled]
+        self.kept = larger
+        return 0
+
+    cdef inline int fill(self, const Cursor* cursor) except -1:
+        """Counts what a cursor was used to write."""
+        self.filled = cursor.at - <unsigned char*> PyByteArray_AS_STRING(self.kept)
+        return 0
+
+
+@cython.final
+cdef class _Segment:
+    """A segment of the hash index, with open addressing: each slot has a tag, 24 bits of the id's hash, and the order's address.
+
+    A slot's place follows from its tag alone, so growing looks up no order.
+    """
+
+    cdef unsigned long long[::1] slots
+    cdef Py_ssize_t used
+
+    def __cinit__(self):
+        self.slots = array("Q", bytes(8 * 8))
+
+    cdef int add(self, unsigned long long slot) except -1:
+        cdef unsigned long long[::1] before = self.slots
+        cdef Py_ssize_t at, size = before.shape[0]
+        if 5 * self.used >= 4 * size:
+            # By a quarter: after doubling, half of it would be empty.
+            self.slots = array("Q", bytes(8 * (size + size // 4)))
+            for at in range(size):
+                if before[at]:
+                    self.put(before[at])
+        self.used += 1
+        return self.put(slot)
+
+    cdef int put(self, unsigned long long slot) except -1:
+        cdef Py_ssize_t at = self.first(slot >> ADDRESS_BITS)
+        while self.slots[at]:
+            at = self.after(at)
+        self.slots[at] = slot
+        return 0
+
+    cdef inline Py_ssize_t first(self, unsigned long long tag) noexcept:
+        """Where probing for a tag begins."""
+        return <Py_ssize_t> (tag * <unsigned long long> self.slots.shape[0] >> TAG_BITS)
+
+    cdef inline Py_ssize_t after(self, Py_ssize_t at) noexcept:
+        return at + 1 if at + 1 < self.slots.shape[0] else 0
+
+
+@cython.final
+cdef class Orders:
+    """Packed events by order, in a third of the memory of a `dict`; nothing can be deleted."""
+
+    cdef list blocks
+    cdef list segments
+    cdef Py_ssize_t length
+    #: Scratch memory: events encoded, and decoded.
+    cdef _Buffer compact
+    cdef _Buffer found
+
+    def __init__(self):
+        self.blocks = []
+        self.segments = [None] * SEGMENTS
+        self.compact = _Buffer(256)
+        self.found = _Buffer(256)
+
+    def __len__(self):
+        return self.length
+
+    def __contains__(self, order_id):
+        return self.find(order_id) != 0
+
+    def __getitem__(self, order_id):
+        cdef unsigned long long address = self.find(order_id)
+        if address == 0:
+            raise KeyError(order_id)
+        return self.events(address)
+
+    def get(self, order_id):
+        """The events of an order, `None` if there is no such order."""
+        cdef unsigned long long address = self.find(order_id)
+        return None if address == 0 else self.events(address)
+
+    def __setitem__(self, order_id, bytes events not None):
+        cdef unsigned long long address = self.find(order_id)
+        cdef bytes known
+        if address == 0:
+            self.add(order_id, events)
+            return
+        known = self.events(address)
+        if events.startswith(known):
+            if len(events) > len(known):
+                self.extend(address, events[len(known) :])
+        else:
+            self.set_next(address, self.put_entry(None, events) | INSTEAD)
+
+    def update(self, entries):
+        """Puts the events of several orders."""
+        for order_id, events in entries.items() if isinstance(entries, dict) else entries:
+            self[order_id] = events
+
+    def __iter__(self):
+        """The orders, by first appearance, without those that are added meanwhile."""
+        return _Walk(self, False)
+
+    def items(self):
+        """The same with their events."""
+        return _Walk(self, True)
+
+    def __sizeof__(self):
+        cdef Py_ssize_t size = 0
+        for each in self.blocks:
+            size += (<_Buffer> each).size
+        for each in self.segments:
+            if each is not None:
+                size += 8 * (<_Segment> each).slots.shape[0]
+        return size
+
+    # Index ----------------------------------------------------------------------------------------------------------
+
+    cdef unsigned long long find(self, object order_id) except? 0xFFFF_FFFF_FFFF_FFFF:
+        """The address of an order, 0 if there is no such order."""
+        cdef unsigned long long number = <unsigned long long> hash(order_id)
+        cdef unsigned long long tag = number >> SEGMENT_BITS & TAG, slot
+        cdef _Segment segment = self.segments[number & SEGMENTS - 1]
+        cdef Py_ssize_t size = 0, at
+        cdef const char* text
+        text = PyUnicode_AsUTF8AndSize(order_id, &size)
+        if segment is None:
+            return 0
+        at = segment.first(tag)
+        slot = segment.slots[at]
+        while slot:
+            if slot >> ADDRESS_BITS == tag and self.is_of(slot & ADDRESS, text, size):
+                return slot & ADDRESS
+            at = segment.after(at)
+            slot = segment.slots[at]
+        return 0
+
+    cdef bint is_of(self, unsigned long long address, const char* order_id, Py_ssize_t size) except -1:
+        """Whether an order has an id."""
+        cdef Cursor cursor
+        self.seek(address, &cursor)
+        take(&cursor, NEXT_BYTES)
+        if read_varint(&cursor) != <unsigned long long> size + 1:
+            return False
+        read_varint(&cursor)
+        return memcmp(take(&cursor, size), order_id, size) == 0
+
+    cdef int add(self, object order_id, bytes events) except -1:
+        """Puts a new order."""
+        cdef unsigned long long number = <unsigned long long> hash(order_id)
+        cdef _Segment segment = self.segments[number & SEGMENTS - 1]
+        if segment is None:
+            segment = self.segments[number & SEGMENTS - 1] = _Segment()
+        segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | self.put_entry(order_id, events))
+        self.length += 1
+        return 0
+
+    # Entries --------------------------------------------------------------------------------------------------------
+
+    cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1:
+        """Sets a cursor to what is at an address, and on to the end of its block."""
+        return (<_Buffer> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
+
+    cdef unsigned long long put_entry(self, object order_id, bytes events) except 0:
+        """Appends an entry with events, and with the id of a new order. Returns its address."""
+        cdef Py_ssize_t id_bytes = 0
+        cdef const char* text = NULL
+        cdef unsigned long long address
+        cdef Cursor cursor, compact
+        cdef _Buffer block
+        if order_id is not None:
+            text = PyUnicode_AsUTF8AndSize(order_id, &id_bytes)
+        self.compact.filled = 0
+        encode(self.compact, events)
+        self.compact.filled_from(0, &compact)
+        block = self.block_for(ENTRY_BYTES + id_bytes + self.compact.filled)
+        address = <unsigned long long> (len(self.blocks) - 1) << POSITION_BITS | <unsigned long long> block.filled
+        block.room_for(ENTRY_BYTES + id_bytes + self.compact.filled, &cursor)
+        memset(take(&cursor, NEXT_BYTES), 0, NEXT_BYTES)
+        write_varint(&cursor, 0 if order_id is None else id_bytes + 1)
+        write_varint(&cursor, self.compact.filled)
+        write(&cursor, text, id_bytes)
+        write(&cursor, compact.at, self.compact.filled)
+        block.fill(&cursor)
+        return address
+
+    cdef _Buffer block_for(self, Py_ssize_t size):
+        """The last block if it has room for so many bytes, or a new one."""
+        cdef Py_ssize_t number = len(self.blocks)
+        cdef _Buffer last
+        if number > 0:
+            last = self.blocks[number - 1]
+            if last.size - last.filled >= size:
+                return last
+        if number >= MOST_BLOCKS:
+            raise MemoryError("there is no room for more orders")
+        # One that is larger than the others has room for this entry alone, so every position fits into an address.
+        last = _Buffer(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS)))
+        # So that 0 is no address.
+        last.filled = 1
+        self.blocks.append(last)
+        return last
+
+    cdef int extend(self, unsigned long long address, bytes events) except -1:
+        """Appends events to an order."""
+        cdef unsigned long long entry = self.put_entry(None, events), following = self.next_of(address) & ~INSTEAD
+        while following:
+            address = following
+            following = self.next_of(address)
+        return self.set_next(address, entry)
+
+    cdef unsigned long long next_of(self, unsigned long long address) except? 0xFFFF_FFFF_FFFF_FFFF:
+        cdef Cursor cursor
+        self.seek(address, &cursor)
+        return read_fixed(&cursor, NEXT_BYTES)
+
+    cdef int set_next(self, unsigned long long address, unsigned long long following) except -1:
+        cdef Cursor cursor
+        self.seek(address, &cursor)
+        return write(&cursor, &following, NEXT_BYTES)
+
+    cdef bytes events(self, unsigned long long address):
+        """The events of an order, as they were packed."""
+        cdef Cursor cursor, events
+        cdef unsigned long long following, id_bytes, size
+        self.found.filled = 0
+        while address:
+            self.seek(address, &cursor)
+            following = read_fixed(&cursor, NEXT_BYTES)
+            id_bytes = read_varint(&cursor)
+            size = read_varint(&cursor)
+            if id_bytes:
+                take(&cursor, id_bytes - 1)
+            events.at = take(&cursor, size)
+            events.end = cursor.at
+            if not following & INSTEAD:
+                while events.at < events.end:
+                    decode_event(self.found, &events)
+            address = following & ~INSTEAD
+        self.found.filled_from(0, &cursor)
+        return (<const char*> cursor.at)[: self.found.filled]
+
+
+@cython.final
+cdef class _Walk:
+    """Iterates over the orders that are there when it begins."""
+
+    cdef Orders orders
+    cdef bint with_events
+    #: How many are left, and where the next entry is.
+    cdef Py_ssize_t left
+    cdef unsigned long long block
+    cdef Py_ssize_t at
+
+    def __cinit__(self, Orders orders, bint with_events):
+        self.orders, self.with_events = orders, with_events
+        self.left, self.at = orders.length, 1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Cursor cursor
+        cdef unsigned char* start
+        cdef unsigned long long address = 0, id_bytes, size
+        if self.left == 0:
+            raise StopIteration
+        order_id = None
+        while order_id is None:
+            (<_Buffer> self.orders.blocks[self.block]).filled_from(self.at, &cursor)
+            if cursor.at == cursor.end:
+                self.block += 1
+                self.at = 1
+                continue
+            address = self.block << POSITION_BITS | <unsigned long long> self.at
+            start = cursor.at
+            take(&cursor, NEXT_BYTES)
+            id_bytes = read_varint(&cursor)
+            size = read_varint(&cursor)
+            if id_bytes:
+                order_id = (<const char*> take(&cursor, id_bytes - 1))[: id_bytes - 1].decode("utf-8")
+            take(&cursor, size)
+            self.at += cursor.at - start
+        self.left -= 1
+        return (order_id, self.orders.events(address)) if self.with_events else order_id
+
+
+cdef int encode(_Buffer compact, bytes events) except -1:
+    """Encodes packed events."""
+    cdef Cursor cursor, room
+    whole_of(events, &cursor)
+    # Large numbers take a few bytes more as varints.
+    compact.room_for(2 * len(events) + COMPACT_BYTES, &room)
+    while cursor.at < cursor.end:
+        if not encode_event(&cursor, &room):
+            take(&room, 1)[0] = AS_PACKED
+            write(&room, cursor.at, cursor.end - cursor.at)
+            cursor.at = cursor.end
+    return compact.fill(&room)
+
+
+cdef bint encode_event(Cursor* cursor, Cursor* compact) except -1:
+    """Encodes the next event; returns whether it can be."""
+    cdef Head head
+    cdef unsigned char[UUID_BYTES] uuid
+    cdef Cursor rest = cursor[0]
+    cdef Py_ssize_t text_bytes
+    cdef unsigned char* text
+    if cursor.end - cursor.at < HEAD_BYTES:
+        return False
+    memcpy(&head, take(&rest, HEAD_BYTES), HEAD_BYTES)
+    text_bytes = head.text_bytes
+    if head.content > CONTENT or head.time_us >= MOST_TIME_US or text_bytes > rest.end - rest.at:
+        return False
+    text = take(&rest, text_bytes)
+    cursor[0] = rest
+    if head.id_end == UUID_CHARACTERS and text_bytes >= UUID_CHARACTERS and is_uuid(text, uuid):
+        take(compact, 1)[0] = head.content | HAS_UUID
+        text += UUID_CHARACTERS
+        text_bytes -= UUID_CHARACTERS
+    else:
+        take(compact, 1)[0] = head.content
+    take(compact, 1)[0] = head.origin
+    write_varint(compact, head.partition)
+    write_varint(compact, head.offset)
+    write(compact, &head.time_us, TIME_BYTES)
+    write_varint(compact, head.source)
+    write_varint(compact, head.dims)
+    write_varint(compact, text_bytes)
+    if text_bytes == head.text_bytes:
+        write_varint(compact, head.id_end)
+    write_varint(compact, head.extra)
+    if text_bytes != head.text_bytes:
+        write(compact, uuid, UUID_BYTES)
+    write(compact, text, text_bytes)
+    return True
+
+
+cdef int decode_event(_Buffer found, Cursor* cursor) except -1:
+    """Appends the next event as it was packed."""
+    cdef Head head
+    cdef Cursor room
+    cdef unsigned char content = take(cursor, 1)[0]
+    cdef unsigned char* uuid
+    cdef unsigned char* digits
+    cdef Py_ssize_t size, text_bytes, byte
+    if content & AS_PACKED:
+        size = cursor.end - cursor.at
+        found.room_for(size, &room)
+        write(&room, take(cursor, size), size)
+        return found.fill(&room)
+    head.content = content & CONTENT
+    head.origin = take(cursor, 1)[0]
+    head.partition = read_varint(cursor) & 0xFFFF
+    head.offset = read_varint(cursor)
+    head.time_us = read_fixed(cursor, TIME_BYTES)
+    head.source = read_varint(cursor) & 0xFFFF_FFFF
+    head.dims = read_varint(cursor) & 0xFFFF_FFFF
+    size = text_bytes = read_varint(cursor)
+    if content & HAS_UUID:
+        head.id_end = UUID_CHARACTERS
+        text_bytes += UUID_CHARACTERS
+    else:
+        head.id_end = read_varint(cursor) & 0xFFFF
+    head.text_bytes = text_bytes & 0xFFFF
+    head.extra = read_varint(cursor) & 0xFFFF
+    found.room_for(HEAD_BYTES + text_bytes, &room)
+    write(&room, &head, HEAD_BYTES)
+    if content & HAS_UUID:
+        uuid = take(cursor, UUID_BYTES)
+        digits = take(&room, UUID_CHARACTERS)
+        for byte in range(UUID_BYTES):
+            if byte == 4 or byte == 6 or byte == 8 or byte == 10:
+                digits[0] = c"-"
+                digits += 1
+            digits[0] = DIGIT[uuid[byte] >> 4]
+            digits[1] = DIGIT[uuid[byte] & 0xF]
+            digits += 2
+    write(&room, take(cursor, size), size)
+    return found.fill(&room)
+
+
+cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept:
+    """Whether 36 characters are a UUID in lower case; sets its 16 bytes."""
+    cdef Py_ssize_t byte
+    cdef unsigned char high, low
+    for byte in range(UUID_BYTES):
+        if byte == 4 or byte == 6 or byte == 8 or byte == 10:
+            if text[0] != c"-":
+                return False
+            text += 1
+        high, low = NIBBLE[text[0]], NIBBLE[text[1]]
+        if high > 0xF or low > 0xF:
+            return False
+        uuid[byte] = high << 4 | low
+        text += 2
+    return True
+
+
+# Cursors ------------------------------------------------------------------------------------------------------------
+
+
+cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL:
+    """The next bytes; the cursor moves behind them."""
+    cdef unsigned char* at = cursor.at
+    if not 0 <= size <= cursor.end - at:
+        raise IndexError("beyond the end")
+    cursor.at = at + size
+    return at
+
+
+cdef inline int whole_of(bytes these, Cursor* cursor) except -1:
+    cursor.at = <unsigned char*> PyBytes_AS_STRING(these)
+    cursor.end = cursor.at + len(these)
+    return 0
+
+
+cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
+    """Writes bytes; without any, the pointer may be NULL."""
+    if size != 0:
+        memcpy(take(cursor, size), these, size)
+    return 0
+
+
+cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) except? 0xFFFF_FFFF_FFFF_FFFF:
+    """Reads a number of at most 8 bytes."""
+    cdef unsigned long long number = 0
+    memcpy(&number, take(cursor, size), size)
+    return number
+
+
+cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_FFFF_FFFF:
+    """Reads a number of seven bits a byte."""
+    cdef unsigned long long number = 0
+    cdef unsigned char byte = 0x80
+    cdef int shift = 0
+    while byte & 0x80 and shift < 64:
+        byte = take(cursor, 1)[0]
+        number |= <unsigned long long> (byte & 0x7F) << shift
+        shift += 7
+    return number
+
+
+cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -1:
+    while number >= 0x80:
+        take(cursor, 1)[0] = number & 0xFF | 0x80
+        number >>= 7
+    take(cursor, 1)[0] = number & 0xFF
+    return 0
+
+
+# Storing ------------------------------------------------------------------------------------------------------------
+
+
 def store(
     facts,
-    dict orders,
+    Orders orders not None,
     dict touched,
     dict changed,
     vocabulary,
@@ -59,7 +625,8 @@ def store(
     """As `steps.store`."""
     cdef Py_ssize_t index = -1, duplicates = 0, backfilled = 0, new_bytes = 0, id_bytes = 0
     cdef dict codes = vocabulary.codes
-    cdef bytes packed
+    cdef unsigned long long address
+    cdef bytes packed, blob
     cdef object source = None
     cdef long long time_us, last_us = 0
     for fact in facts:
@@ -69,15 +636,17 @@ def store(
         if packed is None:
             packed = pack(fact, vocabulary)
             id_bytes = len(fact.id.encode())
-        # One look for both: whether there is such an order, and its place if there is none.
-        blob = orders.setdefault(order_id, packed)
-        if blob is packed:
+        address = orders.find(order_id)
+        if address == 0:
+            orders.add(order_id, packed)
             touched[order_id] = (None, fact)
             changed[order_id] = packed
             new_bytes += len(order_id)
         else:
+            earlier = touched.get(order_id)
+            blob = orders.events(address) if earlier is None else changed[order_id]
             # An order none of whose events has a text that begins with the id has no event of that id.
-            if len(<bytes> blob) >= below_limit_bytes or may_hold(blob, packed, id_bytes):
+            if len(blob) >= below_limit_bytes or may_hold(blob, packed, id_bytes):
                 refused_for = refusal(fact, blob, packed)
                 if refused_for is not None:
                     if refused_for[0]:
@@ -85,8 +654,8 @@ def store(
                     else:
                         duplicates += 1
                     continue
-            orders[order_id] = changed[order_id] = <bytes> blob + packed
-            earlier = touched.get(order_id)
+            orders.extend(address, packed)
+            changed[order_id] = blob + packed
             touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
         new_bytes += len(packed)
         if fact.backfill:
@@ -105,17 +674,24 @@ def store(
     return duplicates, backfilled, new_bytes
 
 
+def order_ids(Orders orders not None):
+    """As `steps.order_ids`."""
+    return iter(orders)
+
+
 cdef bint may_hold(bytes blob, bytes packed, Py_ssize_t id_bytes) except -1:
     """Whether the text of an event begins with the id of a packed one."""
-    cdef Py_ssize_t at = 0, byte
-    while at < len(blob):
-        if number_in(blob, at + TEXT_BYTES_AT, 2) >= id_bytes:
-            byte = 0
-            while byte < id_bytes and blob[at + HEAD_BYTES + byte] == packed[HEAD_BYTES + byte]:
-                byte += 1
-            if byte == id_bytes:
-                return True
-        at += HEAD_BYTES + number_in(blob, at + TEXT_BYTES_AT, 2)
+    cdef Head head
+    cdef Cursor cursor, wanted
+    cdef unsigned char* text
+    whole_of(blob, &cursor)
+    whole_of(packed, &wanted)
+    take(&wanted, HEAD_BYTES)
+    while cursor.at < cursor.end:
+        memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+        text = take(&cursor, head.text_bytes)
+        if head.text_bytes >= id_bytes and memcmp(text, wanted.at, min(id_bytes, wanted.end - wanted.at)) == 0:
+            return True
     return False
 
 
@@ -125,7 +701,12 @@ cdef bytes packed_event(fact, dict codes, Py_ssize_t* id_bytes):
     `id_bytes` is set to the size of its id.
     """
     cdef unsigned char[HEAD_BYTES + MOST_TEXT_BYTES] buffer
-    cdef Py_ssize_t size = HEAD_BYTES
+    cdef Cursor cursor
+    cdef Head head
+    cdef Py_ssize_t extra_bytes = 0, vin_bytes = 0
+    cdef const char* of_id
+    cdef const char* of_extra
+    cdef const char* of_vin = NULL
     source_code = codes.get(fact.source)
     dims_code = codes.get(fact.dims)
     if source_code is None or dims_code is None or fact.voids is not None:
@@ -134,50 +715,31 @@ cdef bytes packed_event(fact, dict codes, Py_ssize_t* id_bytes):
     cdef long long kind = fact.kind, topic = fact.topic, partition = fact.partition, offset = fact.offset
     if not 0 < kind <= KIND or not 0 <= topic < 256 or not 0 <= partition < 65536 or not 0 <= offset <= MOST_OFFSET:
         return None
-    size = with_text(buffer, size, identity)
-    id_bytes[0] = size - HEAD_BYTES
-    if size > 0:
-        size = with_text(buffer, size, extra)
-    cdef long long content = kind | topic >> TOPIC_BITS << OF_PRODUCTION_SHIFT
+    of_id = PyUnicode_AsUTF8AndSize(identity, id_bytes)
+    of_extra = PyUnicode_AsUTF8AndSize(extra, &extra_bytes)
+    head.content = kind | topic >> TOPIC_BITS << OF_PRODUCTION_SHIFT
     if vin:
         if len(vin) != VIN_CHARACTERS:
             return None
-        content |= HAS_VIN
-        if size > 0:
-            size = with_text(buffer, size, vin)
-    if size < 0:
+        head.content |= HAS_VIN
+        of_vin = PyUnicode_AsUTF8AndSize(vin, &vin_bytes)
+    if id_bytes[0] + extra_bytes + vin_bytes > MOST_TEXT_BYTES:
         return None
-    with_number(buffer, 0, 1, (topic & TOPIC) << 1 | (1 if fact.backfill else 0))
-    with_number(buffer, 1, 2, partition)
-    with_number(buffer, 3, 8, offset)
-    with_number(buffer, KIND_AT, 1, content)
-    with_number(buffer, TIME_AT, 8, fact.time_us)
-    with_number(buffer, 20, 4, source_code)
-    with_number(buffer, 24, 4, dims_code)
-    with_number(buffer, TEXT_BYTES_AT, 2, size - HEAD_BYTES)
-    with_number(buffer, 30, 2, len(identity))
-    with_number(buffer, 32, 2, len(extra))
-    return <bytes> buffer[:size]
-
-
-cdef Py_ssize_t with_text(unsigned char* buffer, Py_ssize_t at, object text) except -2:
-    """Copies a text in UTF-8. Returns the position behind it, -1 if there is no room for it."""
-    cdef Py_ssize_t size = 0
-    cdef const char* encoded = PyUnicode_AsUTF8AndSize(text, &size)
-    if encoded is NULL or not 0 <= at <= HEAD_BYTES + MOST_TEXT_BYTES - size:
-        return -1
-    memcpy(buffer + at, encoded, size)
-    return at + size
-
-
-cdef int with_number(unsigned char* buffer, Py_ssize_t at, Py_ssize_t size, long long number) except -1:
-    """Writes a number in the head, little endian."""
-    cdef Py_ssize_t byte
-    if at < 0 or at + size > HEAD_BYTES:
-        raise IndexError("outside the head")
-    for byte in range(size):
-        buffer[at + byte] = number >> 8 * byte & 0xFF
-    return 0
+    head.origin = (topic & TOPIC) << 1 | (1 if fact.backfill else 0)
+    head.partition = partition
+    head.offset = offset
+    head.time_us = <long long> fact.time_us
+    head.source = source_code
+    head.dims = dims_code
+    head.text_bytes = id_bytes[0] + extra_bytes + vin_bytes
+    head.id_end = len(identity)
+    head.extra = len(extra)
+    cursor.at, cursor.end = buffer, buffer + HEAD_BYTES + MOST_TEXT_BYTES
+    write(&cursor, &head, HEAD_BYTES)
+    write(&cursor, of_id, id_bytes[0])
+    write(&cursor, of_extra, extra_bytes)
+    write(&cursor, of_vin, vin_bytes)
+    return (<char*> buffer)[: cursor.at - buffer]
 
 
 # Ending a step ------------------------------------------------------------------------------------------------------
@@ -220,17 +782,13 @@ def part(list entries, dict known_violations, bint orders_known, list placed, li
 
 cdef bint is_sole_placed(bytes blob, long long before_us) except -1:
     """Whether an order's only event is that it was placed, before a time."""
-    if blob[KIND_AT] & KIND != PLACED:
+    cdef Head head
+    cdef Cursor cursor
+    whole_of(blob, &cursor)
+    memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+    if head.content & KIND != PLACED or head.text_bytes != cursor.end - cursor.at:
         return False
-    return HEAD_BYTES + number_in(blob, TEXT_BYTES_AT, 2) == len(blob) and number_in(blob, TIME_AT, 8) < before_us
-
-
-cdef long long number_in(bytes blob, Py_ssize_t at, Py_ssize_t size) except? -1:
-    cdef unsigned long long number = 0
-    cdef Py_ssize_t byte
-    for byte in range(size):
-        number |= <unsigned long long> blob[at + byte] << 8 * byte
-    return <long long> number
+    return <long long> head.time_us < before_us
 
 
 def add_own(list causes, long long shifted, dict quarters, dict codes, cell_of, code_of, new_sum):

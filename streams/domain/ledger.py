@@ -7,8 +7,6 @@ before the step. So units and violations that come and go within a step leave no
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
@@ -60,13 +58,16 @@ from streams.domain.steps import KNOWN, Refused
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
     from schemas.counts import CountKey
     from schemas.questions import Answer, Question, UnitKey
     from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import Touched
+    from streams.domain.steps import Orders, Touched
     from streams.domain.zone import BusinessZone
 
 
@@ -93,9 +94,6 @@ _GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED:
 
 #: What counts alike of orders with a single event: minute of UTC, group of metrics, code of the dimensions, whether it is history.
 _Plain = tuple[int, int, int, bool]
-
-#: Packed orders by id, as a mapping or as pairs.
-Chunk = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
 
 #: What makes an event's content, by the name a person knows it by.
 _CONTENT: Final = {
@@ -178,7 +176,7 @@ class Ledger:
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
-        self._orders: dict[str, bytes] = {}
+        self._orders: Orders = hotpath.way.Orders()
         # Touched order → its packed events before the step, then the facts that the step has brought.
         self._touched: dict[str, Touched] = {}
         #: Touched order → its packed events now: to look all of them up once more would cost as much as to store them.
@@ -201,9 +199,10 @@ class Ledger:
         """
         return self._orders[order_id]
 
-    def order_ids(self) -> list[str]:
-        """All orders, by first appearance."""
-        return list(self._orders)
+    def order_ids(self) -> Iterator[str]:
+        """All orders, by first appearance; facts may be applied meanwhile."""
+        ids: Iterator[str] = hotpath.way.order_ids(self._orders)
+        return ids
 
     def dims(self) -> list[Dims]:
         """All dimensions that its events have, by first appearance."""
@@ -602,12 +601,12 @@ class Ledger:
 
     # Restoring ------------------------------------------------------------------------------------------------------
 
-    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]) -> None:
+    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], orders: Mapping[str, bytes]) -> None:
         """Takes back what drains have given, and counts everything again.
 
         Args:
             vocabulary: Every entry that was drained, in any order.
-            chunks: Packed orders; a later chunk replaces an earlier one of the same order.
+            orders: Packed orders, each as the last drain that has touched it gave it.
 
         Raises:
             ValueError: The ledger is not empty, or the vocabulary has gaps.
@@ -615,15 +614,14 @@ class Ledger:
         if self._orders:
             raise ValueError("a ledger that has orders cannot be restored")
         self._vocabulary.restore(vocabulary)
-        for chunk in chunks:
-            self._orders.update(chunk)
+        self._orders.update(orders)
         words = self._vocabulary.words
         units = RestoredUnits(
             self._days, words, orders_known=self._orders_known, notes_hours=self._source_hours is not None
         )
-        order_ids, blobs = list(self._orders), list(self._orders.values())
-        for start in range(0, len(order_ids), _RESTORED_AT_ONCE):
-            some, packed = order_ids[start : start + _RESTORED_AT_ONCE], blobs[start : start + _RESTORED_AT_ONCE]
+        entries = iter(orders.items())
+        while taken := list(islice(entries, _RESTORED_AT_ONCE)):
+            some, packed = [order_id for order_id, _ in taken], [blob for _, blob in taken]
             self.state_bytes += sum(map(len, some)) + sum(map(len, packed))
             for place in units.take(some, packed):
                 violations = self._count_new_order(unpack(some[place], packed[place], words))

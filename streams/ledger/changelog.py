@@ -40,7 +40,7 @@ class Changelog:
 
     Args:
         blob: The current blob of an order, or of another entry by its id; empty if it is gone.
-        order_ids: The ids of all entries.
+        order_ids: The ids of all entries; entries may be added while they are iterated over.
         of: The prefix of its chunks' keys.
     """
 
@@ -147,7 +147,7 @@ class Changelog:
             if self._bytes <= 2 * state_bytes + _SWEEP_SLACK_BYTES:
                 return
             self._sweep_old = list(self._chunks)
-            self._sweep = iter(list(self._order_ids()))
+            self._sweep = iter(self._order_ids())
         piece: Entries = []
         size = 0
         for order_id in self._sweep:

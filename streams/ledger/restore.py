@@ -131,7 +131,7 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
         memory.announce(Announcement.parse(marker.announced))
     if blobs:
         # In a thread: millions of orders take seconds, and heartbeats must go on.
-        await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])
+        await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), blobs)
     if vehicles:
         await asyncio.to_thread(memory.ledger.restore_vehicles, vehicles.items())
     return marker

@@ -110,7 +110,7 @@ def _restore(ledger: Ledger) -> None:
     vocabulary = list(enumerate(ledger._vocabulary.words))
     restored = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
     start = time.process_time()
-    restored.restore(vocabulary, [chunk])
+    restored.restore(vocabulary, chunk)
     say(f"{time.process_time() - start:8.2f} s   restore of {len(chunk)} orders")
 
 

@@ -9,16 +9,22 @@ from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, K
 from streams.domain.delivered_vehicles import said_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from schemas.told import VehicleDelivery
     from streams.domain.delivered_vehicles import DeliveryKey
+    from streams.domain.ledger import LedgerChanges
 
 VIN = "LNBSU7A10R1000123"
 OTHER_VIN = "LNBSU7A10R1000999"
 SU7: Dims = ("SU7", "Max", "BJ1", "CN-11")
 YU7: Dims = ("YU7", "", "", "")
 WEB = "/sales/web"
+
+
+def orders_of(steps: Iterable[LedgerChanges]) -> dict[str, bytes]:
+    """What some steps have told of orders, as it is restored."""
+    return {order_id: blob for changes in steps for order_id, blob in changes.orders.items()}
 
 
 def us(text: str) -> int:

@@ -46,9 +46,9 @@ class Corrections(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.ledger = new_ledger()
-        #: What commits have written: words, and chunks of orders in their order.
+        #: What commits have written: words, and orders.
         self.words: list[Any] = []
-        self.chunks: list[dict[str, bytes]] = []
+        self.written: dict[str, bytes] = {}
         self.heard_counts: dict[CountKey, Any] = {}
         self.heard_violations: dict[str, Any] = {}
         self.accepted: list[Fact] = []
@@ -129,7 +129,7 @@ class Corrections(RuleBasedStateMachine):
         """A transaction ends: what it tells is written."""
         changes = self.ledger.drain()
         self.words += changes.vocabulary
-        self.chunks.append(changes.orders)
+        self.written.update(changes.orders)
         self.heard_counts.update(changes.counts)
         self.heard_violations.update(changes.violations)
         self.committed = len(self.accepted)
@@ -154,7 +154,7 @@ class Corrections(RuleBasedStateMachine):
 
     def restore(self) -> None:
         self.ledger = new_ledger()
-        self.ledger.restore(self.words, self.chunks)
+        self.ledger.restore(self.words, self.written)
 
     def check(self) -> None:
         counts, violations = recount(self.accepted)

@@ -15,7 +15,21 @@ from streams.domain.ledger import Ledger
 from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, VIN, WEB, delivered, placed, produced, reversal, scrapped, told, us, void
+from tests.domain.facts import (
+    OTHER_VIN,
+    SU7,
+    VIN,
+    WEB,
+    delivered,
+    orders_of,
+    placed,
+    produced,
+    reversal,
+    scrapped,
+    told,
+    us,
+    void,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,8 +146,7 @@ class Site:
         """A home opens from what its steps have given."""
         ledger = new_ledger(self._since_us)
         kept = self._kept[number]
-        orders = [changes.orders for changes in kept]
-        ledger.restore([entry for changes in kept for entry in changes.vocabulary], orders)
+        ledger.restore([entry for changes in kept for entry in changes.vocabulary], orders_of(kept))
         ledger.restore_vehicles([entry for changes in kept for entry in changes.vehicles.items()])
         assert ledger.violations() == self._ledgers[number].violations()
         assert ledger.vehicles.state_bytes == self._ledgers[number].vehicles.state_bytes

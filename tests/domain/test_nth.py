@@ -269,7 +269,7 @@ def _restored(events: Sequence[Fact]) -> Ledger:
     ledger, again = new_ledger(), new_ledger()
     ledger.apply(events)
     changes = ledger.drain()
-    again.restore(changes.vocabulary, [changes.orders])
+    again.restore(changes.vocabulary, changes.orders)
     return again
 
 

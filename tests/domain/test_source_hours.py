@@ -131,7 +131,7 @@ def test_a_ledger_notes_the_hours_of_what_it_takes_and_finds_them_again_when_it_
         told.update((of, bits(days)) for of, days in hours.drain().items() if days)
     assert as_sets(hours) == told == naive(taken)
     restored = Ledger(ZONE, Scopes([[]]), source_hours=restored_hours)
-    restored.restore(vocabulary, [orders])
+    restored.restore(vocabulary, orders)
     assert as_sets(restored_hours) == told
 
 

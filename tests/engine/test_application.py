@@ -209,7 +209,7 @@ async def test_after_a_restart_the_same_models_are_known_and_a_raised_limit_lets
     await rejecting(memory).apply(batch(0, placed(0, "SU7"), placed(1, "YU7"), placed(2, "X9")))
     changes = memory.ledger.drain()
     again = opened()
-    again.ledger.restore(changes.vocabulary, [changes.orders])
+    again.ledger.restore(changes.vocabulary, changes.orders)
     again.sources[Partition(ORDERS, 0)].next = 3
     ledger = rejecting(again)
     ledger.start(SkippedRecords())

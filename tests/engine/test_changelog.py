@@ -20,7 +20,7 @@ class Log:
         self.records: dict[bytes, bytes | None] = {}
         self.orders: dict[str, bytes] = {}
         self.written_bytes = 0
-        self.changelog = Changelog(self.orders.__getitem__, lambda: self.orders)
+        self.changelog = Changelog(self.orders.__getitem__, lambda: list(self.orders))
 
     @property
     def state_bytes(self) -> int:
@@ -35,7 +35,7 @@ class Log:
 
     def restored(self) -> tuple[dict[str, bytes], Changelog]:
         orders: dict[str, bytes] = {}
-        changelog = Changelog(orders.__getitem__, lambda: orders)
+        changelog = Changelog(orders.__getitem__, lambda: list(orders))
         for key, value in self.records.items():
             orders.update(changelog.restore(key, value))
         return orders, changelog

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.authority import MAX_RECORD_BYTES
 from streams.domain import hotpath, steps
 from streams.domain.ledger import Ledger
+from streams.domain.packing import Vocabulary, pack
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.kafka.records import FetchedRecord
@@ -164,6 +165,19 @@ def stored(way: Any, facts: list[Fact]) -> list[Any]:
     return seen
 
 
+def keep(way: Any, dice: random.Random, facts: list[Fact]) -> None:
+    """Puts packed events, some of them after accidents, to orders: these are what a dict is."""
+    orders, known, words = way.Orders(), dict[str, bytes](), Vocabulary()
+    for fact in facts:
+        packed = pack(fact, words)
+        if dice.randrange(3) == 0:
+            packed = grown(dice, packed, [packed])
+        order_id = dice.choice((fact.order_id, fact.id, fact.source))
+        orders[order_id] = known[order_id] = (known.get(order_id, b"") if dice.randrange(8) else b"") + packed
+        assert orders[order_id] == known[order_id]
+    assert list(orders.items()) == list(known.items())
+
+
 def main() -> None:
     """Tells each seed as it begins, and how many of its records were accepted."""
     scanner, compiled = loaded(sys.argv[1], "schemas._scanner"), loaded(sys.argv[1], "streams.domain._steps")
@@ -187,6 +201,7 @@ def main() -> None:
                     accepted.append(fact)
                     assert fact == by_authority(record, topic=topic), record
         assert stored(compiled, accepted) == stored(steps, accepted), seed
+        keep(compiled, dice, accepted)
         print(f"seed {seed}: {len(accepted)}", flush=True)
 
 

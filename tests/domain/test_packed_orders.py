@@ -1,0 +1,164 @@
+"""The compiled orders are to whoever asks them what a dict is, whatever bytes they are given."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.domain import hotpath
+from streams.domain.packing import Vocabulary, pack
+from tests.domain.facts import SU7, delivered, placed, us
+from tests.domain.test_steps import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.domain.steps import Orders
+
+pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
+
+WORDS: Final = Vocabulary()
+UUIDS: Final = [
+    "8f14e45f-ea3c-4d2b-9d0b-00000000002a",
+    "8F14E45F-ea3c-4d2b-9d0b-00000000002a",
+    "8f14e45f-ea3c-4d2b-9d0b-00000000002g",
+    "8f14e45f.ea3c-4d2b-9d0b-00000000002a",
+    "红" + "0" * 35,
+]
+
+
+class OfOneHash(str):
+    """An id that is in the same place of every index as all others."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return -2
+
+
+packed: Final = st.builds(
+    lambda fact, identity, time_us: pack(_with(fact, identity, time_us), WORDS),
+    facts,
+    st.sampled_from(["", *UUIDS]),
+    st.sampled_from([0, 0, -1, 2**56 - 1, 2**56]),
+)
+#: Events, parts of events, and what is none at all.
+blobs: Final = st.one_of(
+    st.lists(packed, max_size=3).map(b"".join),
+    st.tuples(packed, st.integers(0, 80)).map(lambda cut: cut[0][: -cut[1] or None]),
+    st.binary(max_size=120),
+)
+order_ids: Final = st.one_of(
+    st.sampled_from(["SO-1", "SO-2", "订单", "", "x" * 300]), st.integers(0, 40).map(OfOneHash)
+)
+
+
+def _with(fact: Any, identity: str, time_us: int) -> Any:
+    if identity:
+        fact.id = identity
+    if time_us:
+        fact.time_us = time_us
+    return fact
+
+
+def compiled() -> Orders:
+    orders: Orders = hotpath._steps.Orders()
+    return orders
+
+
+@settings(max_examples=max(300, settings().max_examples))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["put", "add", "add", "get", "walk"]), order_ids, blobs),
+        max_size=40,
+    )
+)
+def test_they_are_as_a_dict_after_each_of_any_steps(steps: list[tuple[str, str, bytes]]) -> None:
+    orders, known = compiled(), dict[str, bytes]()
+    for what, order_id, blob in steps:
+        match what:
+            case "put":
+                orders[order_id] = known[order_id] = blob
+            case "add":
+                orders[order_id] = known[order_id] = known.get(order_id, b"") + blob
+            case "walk":
+                assert list(orders.items()) == list(known.items())
+                assert list(orders) == list(known)
+        assert orders.get(order_id) == known.get(order_id)
+        assert (order_id in orders, len(orders)) == (order_id in known, len(known))
+    again = compiled()
+    again.update(known)
+    again.update(list(known.items()))
+    assert list(again.items()) == list(orders.items()) == list(known.items())
+    assert all(again[order_id] == orders[order_id] == blob for order_id, blob in known.items())
+
+
+def lives(first: int, orders: int) -> dict[str, tuple[bytes, bytes]]:
+    """Orders with the events that they were placed and delivered, with ids as they usually are."""
+    made = {}
+    for number in range(first, first + orders):
+        identity = (str(uuid.UUID(int=number << 64 | kind)) for kind in (1, 2))
+        order, at = f"SO-{number:09d}", us("2024-10-07T10:00:00") + number
+        events = placed(at, next(identity), order=order), delivered(at + 10**12, next(identity), order=order, dims=SU7)
+        for event in events:
+            event.offset = number
+        made[order] = pack(events[0], WORDS), pack(events[1], WORDS)
+    return made
+
+
+def test_many_orders_with_their_ids_take_130_bytes_each_and_are_all_found() -> None:
+    orders, known = compiled(), lives(0, 30_000)
+    for order_id, (first, _) in known.items():
+        orders[order_id] = first
+    for order_id, (first, second) in known.items():
+        orders[order_id] = first + second
+    assert list(orders.items()) == [(order_id, b"".join(events)) for order_id, events in known.items()]
+    assert all(orders.get(f"{order_id}x") is None for order_id in known)
+    # The last block is not yet full.
+    assert (sys.getsizeof(orders) - 2**20) / len(orders) < 130
+
+
+def test_orders_that_come_while_others_are_gone_through_are_left_out() -> None:
+    orders = compiled()
+    orders.update((f"SO-{number}", b"first") for number in range(100))
+    seen = []
+    for number, order_id in enumerate(hotpath._steps.order_ids(orders)):
+        orders.update((f"SO-{number}-{other}", b"x" * 40) for other in range(20))
+        orders[order_id] += b"second"
+        seen.append(order_id)
+    assert seen == [f"SO-{number}" for number in range(100)]
+    assert len(orders) == 100 + 100 * 20
+
+
+@pytest.mark.parametrize("odd", [["no text"], "\ud800", 7, None], ids=repr)
+def test_an_id_that_is_no_text_raises(odd: Any) -> None:
+    orders = compiled()
+    with pytest.raises((TypeError, UnicodeError)):
+        orders[odd] = b""
+    assert (len(orders), list(orders)) == (0, [])
+    with pytest.raises(KeyError):
+        orders["SO-1"]
+
+
+@pytest.mark.parametrize("odd", [None, "text", bytearray(b"x")], ids=repr)
+def test_events_that_are_no_bytes_raise(odd: Any) -> None:
+    with pytest.raises(TypeError):
+        compiled()["SO-1"] = odd
+
+
+def whole(sizes: Sequence[int]) -> bytes:
+    return b"".join(bytes([size % 251]) * size for size in sizes)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 2**20 - 1, 2**20, 3 * 2**20])
+def test_an_order_larger_than_a_block_is_kept_as_any_other(size: int) -> None:
+    orders = compiled()
+    orders["before"], orders["SO-1"], orders["after"] = b"1", whole([size]), b"2"
+    orders["SO-1"] += whole([size, 7])
+    expected = {"before": b"1", "SO-1": whole([size, size, 7]), "after": b"2"}
+    assert dict(orders.items()) == expected
