@@ -1,4 +1,4 @@
-from streams.domain.steps import Orders as Orders
+from streams.domain.steps import PackedOrders as PackedOrders
 from streams.domain.steps import add_own as add_own
 from streams.domain.steps import latest as latest
 from streams.domain.steps import order_ids as order_ids

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import Orders, Touched
+    from streams.domain.steps import PackedOrders, Touched
     from streams.domain.zone import BusinessZone
 
 
@@ -176,7 +176,7 @@ class Ledger:
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
-        self._orders: Orders = hotpath.way.Orders()
+        self._orders: PackedOrders = hotpath.way.PackedOrders()
         # Touched order → its packed events before the step, then the facts that the step has brought.
         self._touched: dict[str, Touched] = {}
         #: Touched order → its packed events now: to look all of them up once more would cost as much as to store them.

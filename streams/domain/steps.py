@@ -22,7 +22,7 @@ KNOWN: Final[Refused] = ("", "")
 Touched = tuple[bytes | None, *tuple[Fact, ...]]
 
 #: Packed events by order. Compiled, it is a class that takes a third of the memory and deletes nothing.
-Orders = dict[str, bytes]
+PackedOrders = dict[str, bytes]
 
 _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
 _time = attrgetter("time_us")
@@ -30,7 +30,7 @@ _time = attrgetter("time_us")
 
 def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compiled one reads no attributes
     facts: Sequence[Fact],
-    orders: Orders,
+    orders: PackedOrders,
     touched: dict[str, Touched],
     changed: dict[str, bytes],
     vocabulary: Vocabulary,
@@ -85,7 +85,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
     return duplicates, backfilled, new_bytes
 
 
-def order_ids(orders: Orders) -> Iterator[str]:
+def order_ids(orders: PackedOrders) -> Iterator[str]:
     """The orders, by first appearance; those that are stored while they are iterated over are not among them."""
     return iter(list(orders))
 

@@ -18,7 +18,7 @@ from tests.domain.test_steps import facts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.domain.steps import Orders
+    from streams.domain.steps import PackedOrders
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
 
@@ -66,8 +66,8 @@ def _with(fact: Any, identity: str, time_us: int) -> Any:
     return fact
 
 
-def compiled() -> Orders:
-    orders: Orders = hotpath._steps.Orders()
+def compiled() -> PackedOrders:
+    orders: PackedOrders = hotpath._steps.PackedOrders()
     return orders
 
 

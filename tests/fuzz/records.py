@@ -167,7 +167,7 @@ def stored(way: Any, facts: list[Fact]) -> list[Any]:
 
 def keep(way: Any, dice: random.Random, facts: list[Fact]) -> None:
     """Puts packed events, some of them after accidents, to orders: these are what a dict is."""
-    orders, known, words = way.Orders(), dict[str, bytes](), Vocabulary()
+    orders, known, words = way.PackedOrders(), dict[str, bytes](), Vocabulary()
     for fact in facts:
         packed = pack(fact, words)
         if dice.randrange(3) == 0:
