@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from schemas import hotpath
 from schemas.codec import decode_batch
@@ -14,11 +15,34 @@ from streams.kafka.forwarding import unwrap
 from streams.ledger.quarantine import SkippedRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from schemas.authority import SourceRecord
     from streams.context import SourceTopics
     from streams.kafka.records import LogRecord
+
+
+class Picked(Sequence["SourceRecord"]):
+    """Some of the records of a batch. Those that are still bytes become objects only when they are asked for.
+
+    Args:
+        records: The batch.
+        places: Which of them, in order.
+    """
+
+    def __init__(self, records: Sequence[SourceRecord], places: Sequence[int]) -> None:
+        self._records = records
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> SourceRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Picked: ...
+    def __getitem__(self, index: int | slice) -> SourceRecord | Picked:
+        if isinstance(index, slice):
+            return Picked(self._records, self._places[index])
+        return self._records[self._places[index]]
 
 
 class Run(NamedTuple):
@@ -133,16 +157,16 @@ class Intake:
         taken: Taken,
     ) -> None:
         facts: list[Fact] = []
-        kept: list[SourceRecord] = []
-        for record, outcome, home in zip(records, outcomes, home_of, strict=True):
+        kept: list[int] = []
+        for place, (outcome, home) in enumerate(zip(outcomes, home_of, strict=True)):
             if isinstance(outcome, Rejection):
-                taken.rejected.append(Rejected(topic, record, outcome.reason, outcome.message))
+                taken.rejected.append(Rejected(topic, records[place], outcome.reason, outcome.message))
             elif home == self._number:
                 facts.append(outcome)
-                kept.append(record)
+                kept.append(place)
             else:
-                taken.away.append(Away(topic, record, home))
-        taken.runs.append(Run(topic, facts, kept))
+                taken.away.append(Away(topic, records[place], home))
+        taken.runs.append(Run(topic, facts, Picked(records, kept)))
 
     def _skip(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
         """The records that are not in quarantine; those that are become dead letters of their home without being decoded."""
