@@ -1,4 +1,4 @@
-"""Alerts: what stands of them, and their next revisions. They are raised and ended, and never retracted."""
+"""Alerts: which stand, and their next revisions. They are raised and ended, never retracted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class _Alert(NamedTuple):
 
 
 class AlertBook:
-    """The last event of every alert. Restore what is published, in its order, before the first new event.
+    """The last event of every alert. Restore the published events, in order, before the first new one.
 
     Attributes:
-        source: Of the events, a URI reference.
+        source: The CloudEvents source of the alerts, a URI reference.
     """
 
     def __init__(self) -> None:
@@ -31,28 +31,28 @@ class AlertBook:
         self._alerts: dict[str, _Alert] = {}
 
     def restore(self, event: MilestoneEvent) -> None:
-        """Takes over a published event."""
+        """Restores a published event."""
         self._alerts[event.subject] = _Alert(event.data.revision, event.stands, event.data)
 
     def _standing(self, milestone_id: str) -> MilestoneData | None:
-        """What an alert says, if it stands."""
+        """The data of an alert, if it stands."""
         alert = self._alerts.get(milestone_id)
         return alert.data if alert is not None and alert.stands else None
 
     def _all_standing(self) -> list[MilestoneData]:
-        """What the alerts that stand say."""
+        """The data of all alerts that stand."""
         return [alert.data for alert in self._alerts.values() if alert.stands]
 
     def _event(
         self, event_type: MilestoneType, data: MilestoneData, detected_at: str, ended: AlertEnd | None = None
     ) -> MilestoneEvent:
-        """The next event of an alert, taken over at once.
+        """The next event of an alert, which is in the book at once.
 
         Args:
             event_type: Raised or ended.
-            data: What it says; its revision is made here.
+            data: Its data; the revision is set here.
             detected_at: RFC 3339.
-            ended: Why, where it ends.
+            ended: Why it ends, if it does.
         """
         alert = self._alerts.get(data.milestone_id)
         revision = alert.revision + 1 if alert is not None else 1

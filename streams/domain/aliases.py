@@ -1,4 +1,4 @@
-"""Names that mean another one: `su7` is counted as `SU7`, always or for units that are dated from a day on."""
+"""Aliases: `su7` is counted as `SU7`, always or for units dated on or after a day."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Alias(NamedTuple):
-    """What a name of a dimension is counted as, from a business date on."""
+    """The value that another value of a dimension is counted as, from a business date on."""
 
     dimension: str
     name: str
@@ -25,8 +25,8 @@ class Aliases:
     """All aliases of an installation.
 
     Attributes:
-        text: The same for the same aliases; readable.
-        first_days: The first day of each era: days of one era have the same aliases.
+        text: All aliases in one readable text; equal for equal aliases.
+        first_days: The first day of each era; all days of an era have the same aliases.
     """
 
     def __init__(self, aliases: Iterable[Alias] = ()) -> None:
@@ -43,7 +43,7 @@ class Aliases:
         return bool(self._by_name)
 
     def era(self, on: date) -> int:
-        """The place of a day's era in `first_days`."""
+        """The index of a day's era in `first_days`."""
         return bisect_right(self.first_days, on) - 1
 
     def applied(self, dims: Dims, on: date) -> Dims:

@@ -1,4 +1,4 @@
-"""Scopes compared with each other in one period: the share of `all`, and which one has most."""
+"""Scopes compared with each other in one period: their share of `all`, and which one has the most units."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Leaders(NamedTuple):
-    """Of the scopes of one template in one period that name no `other`: how many units the first and the second have.
+    """The two scopes of one template with the most units in one period; those that name `other` are left out.
 
     Attributes:
-        first: The scope with the most; None where two have as many, or none any.
-        units: Its units, or theirs.
-        second: The scope with the most of the others; None where there is none.
+        first: The scope with the most units; None if two tie, or none has any.
+        units: Its units, or those of the tied scopes.
+        second: The scope with the most units of the others; None if there is none.
         second_units: Its units.
         is_over: Whether the period is.
     """
@@ -35,18 +35,18 @@ class Leaders(NamedTuple):
 
 
 class AmongScopes:
-    """Who has most, worked out once a step: counts do not change within one.
+    """Which scope leads, worked out once a step: counts do not change within one.
 
     Args:
         windows: All rows.
-        calendar: Which period comes before and after another.
+        calendar: Says which period comes before and after another.
     """
 
     def __init__(self, windows: Windows, calendar: Calendar) -> None:
         self._windows = windows
         self._calendar = calendar
         self._found: dict[tuple[str, tuple[str, ...], str], Leaders] = {}
-        #: Metrics and ids of the periods of which a row has been over.
+        #: Metric and id of each period that is over in some row.
         self._over: set[tuple[str, str]] = set()
 
     def begin_step(self) -> None:
@@ -54,7 +54,7 @@ class AmongScopes:
         self._found.clear()
 
     def note(self, row: Row) -> None:
-        """Takes a row that is judged."""
+        """Notes a row that is being judged."""
         if row.is_over:
             self._over.add((row.metric, row.period.id))
 
@@ -75,7 +75,7 @@ class AmongScopes:
         return found
 
     def led_before(self, row: Row) -> str | None:
-        """What was the first in the period before, an empty text where two were; None where that cannot be told."""
+        """The first scope of the previous period, an empty string if two tied; None if that is unknown."""
         before = self._calendar.before(row.period)
         if before is None:
             return None
@@ -83,7 +83,7 @@ class AmongScopes:
         return (leaders.first or "") if leaders.is_over and leaders.units else None
 
     def touched(self, rules: Sequence[Rule]) -> Iterator[RowKey]:
-        """Rows that the changes since the last step may decide although nothing has changed in them.
+        """Rows whose judgement may change because of other rows that changed since the last step.
 
         Args:
             rules: Those that compare scopes.
@@ -104,7 +104,7 @@ class AmongScopes:
                         yield from (RowKey(rule.metric, of, period_id) for of in self._scopes(rule, period_id))
 
     def _scopes(self, rule: Rule, period_id: str) -> list[str]:
-        """The scopes of a rule that have a row of a period which is over."""
+        """The scopes of a rule that have a row for a period that is over."""
         scopes = self._windows.scopes_over(rule.metric, period_id)
         return [scope for scope in scopes if template_of(scope) == rule.template]
 

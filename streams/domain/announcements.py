@@ -1,10 +1,10 @@
-"""Campaigns as events: which are announced, whatever the order in which their events arrive, and how that is told.
+"""Campaigns as events: which are announced, whatever the order in which their events arrive, and how that is passed on.
 
-Of a campaign the event with the greatest (time, id, source) decides, from when it is read on: the counts do not depend on when
-a campaign is announced, so there is nothing to wait for. Campaigns of the settings are start values, as targets are.
+The event of a campaign with the greatest (time, id, source) decides, as soon as it is read: the counts do not depend on when
+a campaign is announced, so there is nothing to wait for. Campaigns of the settings are initial values, like targets.
 
-One partition of the totals judges the events. What they come to travels as a line of text, the announcement: to the ledger
-partitions, which count by it and say so in their markers, and from these to all partitions of the totals.
+One totals partition judges the events. Their result travels as a line of text, the announcement: to the ledger partitions,
+which count by it and say so in their markers, and from these to all totals partitions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schemas.events import CampaignEvent
     from streams.domain.disposition import Disposition
 
-#: Of more that are announced, those that begin last are counted: what is announced travels with every transaction.
+#: If more are announced, those that begin last are counted: the announcement travels with every transaction.
 MOST_ANNOUNCED: Final = 100
 _WITHDRAWN: Final = "@-"
 _BETWEEN: Final = "; "
@@ -38,8 +38,8 @@ class CampaignChange(NamedTuple):
         id: The event's own; unique within its source and campaign.
         source: The CloudEvents source.
         name: Which campaign.
-        campaign: What is counted from then on; None when it is withdrawn.
-        text: Label or reason; tells two events apart and goes no further.
+        campaign: The campaign as it is counted from then on; None when it is withdrawn.
+        text: Label or reason; only distinguishes events and is not used otherwise.
     """
 
     time_us: int
@@ -51,7 +51,7 @@ class CampaignChange(NamedTuple):
 
     @property
     def order(self) -> tuple[int, str, str]:
-        """The greatest decides."""
+        """The key to order changes by; the greatest decides."""
         return self.time_us, self.id, self.source
 
 
@@ -60,7 +60,7 @@ def campaign_change_of(event: CampaignEvent, of_service: Sequence[tuple[str, ...
 
     Args:
         event: As read.
-        of_service: The sets of dimensions whose scopes are counted, each in the order of scope ids; others are passed over.
+        of_service: The sets of dimensions whose scopes are counted, each in the order of scope ids; others are ignored.
     """
     name = event.data.campaign
     if not isinstance(event, CampaignSet):
@@ -75,12 +75,12 @@ def campaign_change_of(event: CampaignEvent, of_service: Sequence[tuple[str, ...
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What the events of campaigns come to, and its number: a later one has a greater one.
+    """The result of all campaign events, with a number that grows with every change.
 
     Attributes:
-        number: 0 where nothing has been announced.
-        decided: Campaigns that are counted besides those of the settings or in their place; None in place of one that is
-            withdrawn. By name, in its order.
+        number: 0 if nothing has been announced.
+        decided: (name, campaign) of those counted besides those of the settings or in their place, sorted by name; None
+            instead of a campaign that is withdrawn.
     """
 
     number: int = 0
@@ -88,17 +88,17 @@ class Announcement:
 
     @property
     def text(self) -> str:
-        """All of it in one line; "" of nothing announced."""
+        """All of it in one line; "" if nothing is announced."""
         if not self.number:
             return ""
         return f"{self.number} {_BETWEEN.join(_text_of(name, campaign) for name, campaign in self.decided)}"
 
     @classmethod
     def parse(cls, text: str) -> Announcement:
-        """The announcement of a text.
+        """Parses such a text.
 
         Raises:
-            ValueError: It is none.
+            ValueError: It is no announcement.
         """
         if not text:
             return cls()
@@ -106,7 +106,7 @@ class Announcement:
         return cls(int(number), tuple(_named(each) for each in listed.split(_BETWEEN) if each))
 
     def beside(self, of_settings: Iterable[Campaign]) -> Campaigns:
-        """The campaigns that are counted where the settings have these."""
+        """The campaigns that are counted, given those of the settings."""
         found: dict[str, Campaign | None] = {campaign.name: campaign for campaign in of_settings}
         found.update(self.decided)
         return Campaigns(campaign for campaign in found.values() if campaign is not None and campaign.templates)
@@ -126,7 +126,7 @@ class CampaignBook:
         self._decided: tuple[tuple[str, Campaign | None], ...] | None = None
 
     def take(self, change: CampaignChange) -> Disposition:
-        """Takes one event; of several contents under one identity the first that is taken counts."""
+        """Takes one event; if one identity comes with several contents, the first counts."""
         known = self._seen.setdefault((change.name, change.source, change.id), change)
         if known is not change:
             return DUPLICATE if known == change else ID_CONFLICT
@@ -138,13 +138,13 @@ class CampaignBook:
 
     @property
     def decided(self) -> tuple[tuple[str, Campaign | None], ...]:
-        """What the events come to, as an announcement has it; the same object as long as nothing has changed."""
+        """The result of the events, as in an announcement; the same object as long as nothing has changed."""
         if self._decided is None:
             last = {name: change.campaign for name, change in self._last.items()}
             counted = [campaign for campaign in last.values() if campaign is not None]
             counted.sort(key=lambda campaign: (campaign.start_us, campaign.name))
             kept = {campaign.name for campaign in counted[-MOST_ANNOUNCED:]}
-            # One that is left out is as good as withdrawn; that matters where the settings have one of that name.
+            # One that is left out counts as withdrawn, which matters if the settings have one of that name.
             self._decided = tuple(
                 (name, campaign if name in kept else None)
                 for name, campaign in sorted(last.items())

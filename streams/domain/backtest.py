@@ -1,10 +1,10 @@
-"""What the forecast would have said in the past, next to two plain lines, and how far each was off.
+"""What the forecast would have said in the past, next to two naive baselines, and how far each was off.
 
 Every row knows the days before its date and nothing else. The day counts are those known today: corrections and events
 that came later than the row's date are in them.
 
-The plain lines: *same pace* goes on with the mean of the period's days so far (on its first day there is none: then as
-the next), *last 28 days* with the mean of the last 28 days.
+The baselines: *same pace* continues with the mean of the period's days so far (on its first day, which has none, like the
+other), *last 28 days* with the mean of the last 28 days.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class DailyForecast:
     """The forecast of a period at the start of a day.
 
     Attributes:
-        as_of: That day; only earlier days are known.
+        as_of: The day; only earlier days are known.
         period: Id of the period.
         count: Units of the period by then.
         total: Projected units at the end of the period.
-        date: Projected date of reaching the value; all null where no value is asked about.
+        date: Projected date of reaching the value; all null if no value was asked about.
         same_pace: Units at the end by the period's pace so far.
         recent_pace: Units at the end by the pace of the last 28 days.
         actual: What the period counted in the end.
@@ -51,7 +51,7 @@ class DailyForecast:
     actual: int
 
     def errors(self) -> tuple[float, float, float]:
-        """Errors of the model, the same pace and the recent pace, in parts of the actual total."""
+        """Errors of the model, the same pace and the recent pace, as fractions of the actual total."""
         projected = self.total.p50 if self.total.p50 is not None else self.count
         model, same, recent = (
             (total - self.actual) / self.actual for total in (projected, self.same_pace, self.recent_pace)
@@ -61,12 +61,12 @@ class DailyForecast:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Mean absolute errors of the model and the plain lines, in parts of the actual total, and how often ranges held.
+    """Mean absolute errors of the model and the baselines, as fractions of the actual total, and how often ranges held.
 
     Attributes:
-        model: Of the model.
-        same_pace: Of the period's pace so far.
-        recent_pace: Of the pace of the last 28 days.
+        model: Error of the model.
+        same_pace: Error of the period's pace so far.
+        recent_pace: Error of the pace of the last 28 days.
         ranges: How many rows had a range.
         held: In how many of them the actual total lay within it.
     """
@@ -79,14 +79,14 @@ class Score:
 
 
 class Past:
-    """A series of daily counts that one can go back in.
+    """A series of daily counts in which one can go back in time.
 
     Args:
         counts: Units by date; absent dates count 0.
         day_types: Types of dates.
 
     Raises:
-        ValueError: There is no unit at all.
+        ValueError: There are no units at all.
     """
 
     def __init__(self, counts: Mapping[date, int], day_types: DayTypes) -> None:
@@ -125,18 +125,18 @@ class Past:
         )
 
     def actual(self, period: Period) -> int:
-        """What a period counts by all that is known."""
+        """What a period counts by everything that is known."""
         return sum(count for day, count in self._counts.items() if period.start <= day <= period.end)
 
     def date_reaching(self, period: Period, value: int) -> date | None:
-        """The date on which a period's count came to a value; None where it never did."""
+        """The date on which a period's count reached a value; None if it never did."""
         return self.known_on(self.last + _DAY).date_reaching(period, value)
 
     def first_expected_by(self, period: Period, value: int, by: date) -> tuple[date | None, date | None]:
-        """When the middle projection of reaching a value first lay on a date or earlier, and since when it stayed there.
+        """When the middle projection of reaching a value first was on or before a date, and since when it stayed so.
 
-        Each is the date of the first such morning forecast; None if there was none. Mornings end with the one after the
-        value was reached, or the period.
+        Each is the date of the first such morning forecast; None if there was none. The last morning is the one after the
+        value was reached, or after the period.
         """
         first = since = None
         for as_of in self._mornings(period):
@@ -153,7 +153,7 @@ class Past:
         return first, since
 
     def dates(self, period: Period, days_of_month: Iterable[int]) -> Iterator[date]:
-        """The dates of a period on these days of the month, for which something is known and to be compared with."""
+        """The dates of a period on these days of the month that have both something known and something to compare with."""
         chosen = set(days_of_month)
         return (day for day in self._mornings(period) if day.day in chosen)
 

@@ -1,8 +1,8 @@
-"""Opening balances: units from before the events that are counted here, as events say them for a metric and scope.
+"""Opening balances: units from before the events that are counted here, given by events for a metric and scope.
 
-They are part of `total` and of no other window. Of one metric and scope the event with the greatest (time, id, source) among
-those whose time has come decides, so a later one corrects an earlier one, and 0 takes it back. A balance is that of its scope
-alone: scopes overlap, so that of a model cannot be added to that of all models.
+They are part of `total` and of no other window. For a metric and scope, the event with the greatest (time, id, source) among
+those whose time has come decides, so a later one corrects an earlier one, and 0 takes it back. A balance belongs to its scope
+alone: scopes overlap, so a model's cannot be added to that of all models.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class BalanceChange(NamedTuple):
     """One event of an opening balance.
 
     Attributes:
-        time_us: From when on, microseconds since 1970.
+        time_us: When it takes effect, microseconds since 1970.
         id: The event's own; unique within its source, metric and scope.
         source: The CloudEvents source.
         metric: One of the metrics.
@@ -56,11 +56,11 @@ class BalanceBook:
         self._in_force: dict[tuple[Metric, str], int] = {}
 
     def take(self, change: BalanceChange) -> Disposition:
-        """Takes one event; of several contents under one identity the first that is taken counts."""
+        """Takes one event; if one identity comes with several contents, the first counts."""
         return self._changes.take((change.metric, change.scope), change)
 
     def in_force(self, now_us: int) -> Mapping[tuple[Metric, str], int]:
-        """Metric and scope → units at an instant, where there are any; the same object as long as nothing has changed."""
+        """Metric and scope → units at an instant, if there are any; the same object as long as nothing has changed."""
         latest = self._changes.in_force(now_us)
         if latest is not self._latest:
             self._latest = latest

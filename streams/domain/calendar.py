@@ -1,7 +1,7 @@
-"""Business calendar: civil dates grouped to the periods that are counted, named holidays among them.
+"""Business calendar: civil dates grouped into the periods that are counted, named holidays included.
 
-Dates are civil dates of the business time zone. Which dates a holiday has is data (one file per country and year,
-with version, source and grade); this module only judges it.
+Dates are civil dates of the business time zone. The dates of a holiday are data (one file per country and year,
+with version, source and grade); this module only applies it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from streams.domain.campaigns import Campaign
 
-#: The calendar of China, and none at all, as the setting `holiday_calendar` calls them.
+#: Values of the setting `holiday_calendar`: the calendar of China, or none.
 CHINA: Final = "CN"
 NO_CALENDAR: Final = "none"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,14 +43,14 @@ _YEAR = re.compile(r"[0-9]{4}")
 _YEARS = range(1999, 2102)
 #: Kinds of window that are counted by default.
 DEFAULT_WINDOWS: Final = ("day", "month", "year", "holiday")
-#: Kinds of window there are.
+#: All kinds of window.
 WINDOWS: Final = (*PERIOD_OF, "holiday")
-#: A date whose periods show how ids are written.
+#: A date whose period ids serve as examples.
 _EXAMPLE = date(2024, 10, 7)
 
 
 class Grade(StrEnum):
-    """How far a holiday calendar can be relied on."""
+    """How reliable a holiday calendar is."""
 
     OFFICIAL = "official"
     PROVISIONAL = "provisional"
@@ -70,10 +70,10 @@ class Holiday:
 class HolidayYear:
     """One calendar file: the holidays of one year.
 
-    A holiday that crosses a year end is in the file of the year it belongs to, whatever year its first day is in.
+    A holiday that crosses the end of a year is in the file of the year it belongs to, whatever year its first day is in.
 
     Raises:
-        ValueError: The file contradicts itself; the line names its version and the holiday.
+        ValueError: The file contradicts itself; the message names its version and the holiday.
     """
 
     country: str
@@ -100,7 +100,7 @@ class HolidayYear:
 
     @property
     def label(self) -> str:
-        """The version as shown on holiday rows; marks provisional ones."""
+        """The version as shown on holiday rows; provisional ones are marked."""
         return self.version if self.grade is Grade.OFFICIAL else f"{self.version} {self.grade}"
 
 
@@ -109,14 +109,14 @@ class Calendar:
     """The periods that are counted.
 
     Args:
-        years: What is known of holidays, at most one entry a year.
+        years: The known holiday calendars, at most one a year.
         holidays: Names of the holidays to count, such as `national-day`.
         timezone: IANA name of the business time zone.
-        windows: Kinds of window that are counted, of `WINDOWS`; days always are.
+        windows: Kinds of window that are counted, from `WINDOWS`; days always are.
         reckoning: When weeks and years begin.
-        rolling: Days of each rolling window → the sets of dimensions, in their order, whose scopes it is kept for.
+        rolling: Length of each rolling window in days → the sets of dimensions, in order, whose scopes have it.
         day_starts: Local hour at which a business day begins.
-        campaigns: Named windows between two instants; what rules name is looked for among these.
+        campaigns: Named windows between two instants; a campaign that a rule names must be among these.
 
     Raises:
         ValueError: A year is given twice, or no year has a holiday of a configured name.
@@ -156,7 +156,7 @@ class Calendar:
         self.count_campaigns(self.campaigns)
 
     def count_campaigns(self, campaigns: Iterable[Campaign]) -> None:
-        """Counts these campaigns in place of those given at the beginning: events may announce others."""
+        """Counts these campaigns instead of those given to the constructor: events may announce others."""
         self._campaigns.clear()
         self._campaign_periods.clear()
         for campaign in campaigns:
@@ -184,7 +184,7 @@ class Calendar:
             day += timedelta(days=1)
 
     def periods_of(self, day: date) -> tuple[Period, ...]:
-        """The periods of a date that are counted, from its day to its year, then each holiday that contains it."""
+        """The counted periods of a date, from its day to its year, then each holiday that contains it."""
         found = self._cache.get(day)
         if found is None:
             ordinary = [made(day, self.reckoning) for kind, made in PERIOD_OF.items() if self.counts(kind)]
@@ -193,15 +193,15 @@ class Calendar:
 
     @staticmethod
     def rolling_of(day: date, days: int) -> tuple[Period, ...]:
-        """The periods of a rolling window that a date is in, the earliest first: they end with it and with the dates after it."""
+        """The periods of a rolling window that contain a date, earliest first: they end on it and on the dates after it."""
         return tuple(rolling_period(day + timedelta(days=number), days) for number in range(days))
 
     def rolling_for(self, template: tuple[str, ...]) -> tuple[int, ...]:
-        """The days of the rolling windows that scopes of these dimensions have."""
+        """The lengths, in days, of the rolling windows that scopes of these dimensions have."""
         return tuple(days for days, templates in self.rolling.items() if template in templates)
 
     def campaigns_at(self, time_us: int) -> tuple[Period, ...]:
-        """The campaigns that an instant is in."""
+        """The campaigns that are on at an instant."""
         return tuple(
             self._campaign_periods[campaign.period_id]
             for campaign in self._campaigns.values()
@@ -209,14 +209,14 @@ class Calendar:
         )
 
     def has(self, period: Period, template: tuple[str, ...]) -> bool:
-        """Whether scopes of these dimensions have a period: all have, but of campaigns."""
+        """Whether scopes of these dimensions have a period; only campaigns differ by dimensions."""
         if period.kind != CAMPAIGN:
             return True
         campaign = self._campaigns.get(period.id)
         return campaign is not None and template in campaign.templates
 
     def begins_at_us(self, period: Period) -> int:
-        """First instant at which a period has a row: of a rolling window the beginning of its last date; 0 for any other."""
+        """First instant at which a period has a row: for a rolling window the start of its last date; otherwise 0."""
         if period.kind != ROLLING:
             return 0
         before = period.end - timedelta(days=1)
@@ -230,7 +230,7 @@ class Calendar:
 
     @property
     def forms(self) -> str:
-        """How the ids of periods that are counted are written, by an example of each."""
+        """How the ids of the counted periods are written, with an example of each."""
         ids = [made(_EXAMPLE, self.reckoning).id for kind, made in PERIOD_OF.items() if self.counts(kind)]
         ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
         ids += [rolling_period(_EXAMPLE, days).id for days in self.rolling]
@@ -277,15 +277,15 @@ class Calendar:
         raise ValueError(f"{period_id!r}: {self._known[int(year)].version} has no {name} in {year}")
 
     def before(self, period: Period) -> Period | None:
-        """The period that comes before one in its window; of a holiday that of the year before, None where it is not known."""
+        """The previous period of its window, for a holiday that of the year before; None if it is unknown."""
         return self._beside(period, -1)
 
     def after(self, period: Period) -> Period | None:
-        """The period that comes after one in its window; None as above."""
+        """The next period of its window; None as above."""
         return self._beside(period, 1)
 
     def year_before(self, period: Period) -> Period | None:
-        """The same period of the year before; None where it has none, as of 29 February or a week 53."""
+        """The same period of the year before; None if there is none, as for 29 February or a week 53."""
         return self._years_later(period, -1)
 
     def year_after(self, period: Period) -> Period | None:
@@ -320,7 +320,7 @@ class Calendar:
         return year in self._known
 
     def warnings(self, days: Iterable[date]) -> tuple[str, ...]:
-        """One line for each year whose holidays these dates would need and no calendar gives, in order of years."""
+        """One line for each year whose holidays these dates need and no calendar has, in order of years."""
         if not self.holidays:
             return ()
         needed = {day.year for day in days}
@@ -331,8 +331,8 @@ class Calendar:
     def ends_at_us(self, period: Period) -> int:
         """First instant after a period in the business time zone, in microseconds since 1970.
 
-        Where the hour at which days begin comes twice on the following date (clocks set back across it) it is the later one:
-        between them the old date returns.
+        If the hour at which days begin comes twice on the following date (the clocks are set back across it), it is the later
+        one: between the two the old date returns.
         """
         if period.instants is not None:
             return period.instants.end_us

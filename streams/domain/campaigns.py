@@ -1,7 +1,7 @@
-"""Campaigns: named windows between two instants, not dates, counted by the minute.
+"""Campaigns: named windows between two instants rather than dates, counted by the minute.
 
-A campaign begins and ends at full minutes, so the minute of UTC that an event is in decides in which campaigns it counts. What
-a ledger partition counts of one is told by its hours, the first from its start on, each with 60 minutes: as a day with 24 hours.
+A campaign begins and ends at full minutes, so the UTC minute of an event decides in which campaigns it counts. A ledger
+partition publishes its counts of a campaign by hours, counted from its start, each with 60 minutes: like a day with 24 hours.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from streams.domain.zone import QUARTER_HOUR_US
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-#: Kind of the periods that are campaigns.
+#: The kind of campaigns' periods.
 CAMPAIGN: Final = "campaign"
 MINUTE_US: Final = 60_000_000
-#: Minutes of each of its hours.
+#: Minutes in each hour of a campaign.
 MINUTES: Final = 60
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_NAME: Final = 64
@@ -35,11 +35,11 @@ class Campaign:
     Args:
         name: Lower-case words joined by hyphens, such as `yu7-launch`.
         start_us: Its first instant, microseconds since 1970, a full minute.
-        end_us: The first instant after it, likewise.
+        end_us: The first instant after it, also a full minute.
         templates: Sets of dimensions, in the order of scope ids, whose scopes it is counted for.
 
     Raises:
-        ValueError: It is none; one line says why.
+        ValueError: These make no campaign; one line says why.
     """
 
     name: str
@@ -63,26 +63,26 @@ class Campaign:
 
     @property
     def period_id(self) -> str:
-        """Id of its period."""
+        """The id of its period."""
         return f"{CAMPAIGN}:{self.name}"
 
     @property
     def minutes(self) -> int:
-        """How many it has."""
+        """How many minutes it has."""
         return (self.end_us - self.start_us) // MINUTE_US
 
     @property
     def text(self) -> str:
-        """All that counts depend on, in one line."""
+        """Everything that its counts depend on, in one line."""
         scopes = "|".join(",".join(template) or "all" for template in sorted(self.templates))
         return f"{self.name}@{self.start_us // MINUTE_US}+{self.minutes} {scopes}"
 
     @classmethod
     def parse(cls, text: str) -> Campaign:
-        """The campaign of a text as above.
+        """Parses the text of a campaign.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is no campaign.
         """
         name, _, rest = text.partition("@")
         span, _, scopes = rest.partition(" ")
@@ -96,7 +96,7 @@ class Campaign:
         return template_of(scope) in self.templates
 
     def minute_of(self, time_us: int) -> int | None:
-        """The minute of an instant, from 0; None outside."""
+        """The number of the minute that an instant is in, from 0; None outside the campaign."""
         return (time_us - self.start_us) // MINUTE_US if self.start_us <= time_us < self.end_us else None
 
 
@@ -123,21 +123,21 @@ class Campaigns:
 
     @classmethod
     def parse(cls, text: str) -> Campaigns:
-        """The campaigns of a text as below.
+        """Parses the text of campaigns.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is no list of campaigns.
         """
         return cls(map(Campaign.parse, filter(None, text.split("; "))))
 
     @cached_property
     def text(self) -> str:
-        """All that counts depend on; "" without campaigns."""
+        """Everything that counts depend on; "" without campaigns."""
         return "; ".join(sorted(campaign.text for campaign in self))
 
     @cached_property
     def quarters(self) -> Mapping[int, tuple[Campaign, ...]]:
-        """Quarter-hour of UTC, as in `streams.domain.zone` → the campaigns that have a minute of it."""
+        """UTC quarter-hour, as in `streams.domain.zone` → the campaigns that have a minute in it."""
         found: dict[int, tuple[Campaign, ...]] = {}
         for campaign in self:
             for quarter in range(campaign.start_us // QUARTER_HOUR_US, -(-campaign.end_us // QUARTER_HOUR_US)):
@@ -149,7 +149,7 @@ class Campaigns:
         return self._by_name.get(name)
 
     def at(self, minute: int) -> list[tuple[Campaign, int]]:
-        """The campaigns that a minute of UTC since 1970 is in, each with the number of that minute in it."""
+        """The campaigns that a UTC minute since 1970 is in, each with the minute's number within the campaign."""
         return [
             (campaign, number)
             for campaign in self.quarters.get(minute // _QUARTER_MINUTES, ())
@@ -165,5 +165,5 @@ class Campaigns:
         return found
 
     def last_end_us(self, now_us: int) -> int:
-        """The greatest end of a campaign that is over by an instant; 0 where none is."""
+        """The latest end of the campaigns that are over by an instant; 0 if none is."""
         return max((campaign.end_us for campaign in self if campaign.end_us <= now_us), default=0)

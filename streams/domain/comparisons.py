@@ -1,4 +1,4 @@
-"""Periods compared with earlier ones: which one each is compared with, and what has to be judged again after a change."""
+"""Periods compared with earlier ones: which one each is compared with, and which must be judged again after a change."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 class Comparisons:
     """The periods of one rule, window and scope.
 
-    A period is compared with another one only where there is something before that: the first one with units may be a part of
-    its own period, the others are whole.
+    A period is compared with another only if there are units before that one: the first period with units may be counted only
+    in part, all later ones are whole.
 
     Args:
-        calendar: Which period is the one before another, or of the year before.
-        than: What each is compared with.
+        calendar: Says which period is the previous one, or that of the year before.
+        than: Which of the two each is compared with.
     """
 
     def __init__(self, calendar: Calendar, than: Than) -> None:
         is_yearly = than == "last-year"
         self._find_base: Callable[[Period], Period | None] = calendar.year_before if is_yearly else calendar.before
         self._find_dependent: Callable[[Period], Period | None] = calendar.year_after if is_yearly else calendar.after
-        #: Of the periods that have been asked about: the one that each is compared with, and the one that is with it.
+        #: For the periods looked up so far: the one that each is compared with, and the one that is compared with it.
         self._bases: dict[str, Period | None] = {}
         self._dependents: dict[str, Period | None] = {}
         self._known: dict[str, Period] = {}
@@ -37,11 +37,11 @@ class Comparisons:
         #: The first period that had units before this step.
         self._first_before: Ordering | None = None
         self._stale: dict[str, Period] = {}
-        #: How many units a period takes, None where there is nothing to compare it with; kept until that may have changed.
+        #: Units that a period needs, None if there is nothing to compare it with; kept until that may have changed.
         self.wanted: dict[str, int | None] = {}
 
     def put(self, row: Row) -> None:
-        """Takes a period that may have changed, or is new."""
+        """Notes a period that may have changed, or is new."""
         if row.period.id not in self._known and row.published_count > 0:
             self._first_before = min(self._first_before or row.ordering, row.ordering)
         self._known[row.period.id] = row.period
@@ -54,7 +54,7 @@ class Comparisons:
         self._stale[row.period.id] = row.period
 
     def stale(self) -> list[Period]:
-        """The periods to judge, in the order of time."""
+        """The periods to judge, in order of time."""
         if (self._with_units[0] if self._with_units else None) != self._first_before:
             self._stale.update(self._known)
             self.wanted.clear()
@@ -66,12 +66,12 @@ class Comparisons:
         return sorted(self._stale.values(), key=lambda period: (period.start, period.end))
 
     def end(self) -> None:
-        """All of them are judged: what is known now is what was before from here on."""
+        """All of them are judged: from here on, the present state is the earlier one."""
         self._stale.clear()
         self._first_before = self._with_units[0] if self._with_units else None
 
     def base(self, period: Period) -> Period | None:
-        """What a period is compared with, where there is such a period."""
+        """The period that one is compared with, if there is one."""
         if period.id not in self._bases:
             self._bases[period.id] = self._find_base(period)
         return self._bases[period.id]
@@ -82,6 +82,6 @@ class Comparisons:
         return self._dependents[period.id]
 
     def has_history(self, base: Row, *, before: bool = False) -> bool:
-        """Whether something came before a period that others are compared with; or did so before this step."""
+        """Whether there are units before a period that others are compared with, or were before this step."""
         first = self._first_before if before else self._with_units[0] if self._with_units else None
         return first is not None and first < base.ordering

@@ -1,4 +1,4 @@
-"""Control totals: what other systems count themselves in a window, and how far that is from ours."""
+"""Control totals: what other systems count in a window, and how far that is from our count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Control(NamedTuple):
         source: The system, as the event names it.
         id: The event's own; unique within its source.
         row: (metric, scope, period) of the window.
-        total: Units that the system counts.
+        total: Units by that system's count.
         as_of_us: When it counted them, microseconds since 1970.
         label: For people.
     """
@@ -56,7 +56,7 @@ class Controls:
         self._current: dict[RowKey, dict[str, Control]] = {}
 
     def take(self, control: Control) -> Disposition:
-        """Takes one total; of several contents under one (source, id) the first that is taken counts."""
+        """Takes one total; if a (source, id) comes with several contents, the first counts."""
         known = self._seen.setdefault((control.source, control.id), control)
         if known is not control:
             return DUPLICATE if known == control else ID_CONFLICT
@@ -81,9 +81,9 @@ def compare(controls: Sequence[Control], count: int, published: Mapping[str, Row
 
     Args:
         controls: The current totals of the window.
-        count: Ours.
-        published: Source → the last published comparison, which has the start of a difference.
-        now: The instant of the new version of the row.
+        count: Our count.
+        published: Source → the last published comparison, which says when a difference began.
+        now: The time of the new version of the row.
     """
     compared = []
     for control in controls:

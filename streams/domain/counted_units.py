@@ -1,7 +1,7 @@
-"""Units in their order, most of which are known by their times alone until they are asked for.
+"""Units in order, most of them known only by their times until they are asked for.
 
-A busy minute has a hundred thousand units, of which a question about the N-th is told 256: to make texts of all, and to sort these,
-takes ten times as long as to sort numbers.
+A busy minute has a hundred thousand units, of which a question about the N-th is answered with 256: making strings of all of
+them and sorting these takes ten times as long as sorting numbers.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class CountedUnits:
-    """Add units, then ask; what is added later is in the next answers.
+    """Add units, then ask; units added later are in the next answers.
 
     Args:
-        id_of: The id of the event of a unit, given the packed event; its order's only one.
-        unit_of: The unit, given the order's id, too.
+        id_of: The id of a unit's event, given the packed event, which is its order's only one.
+        unit_of: The unit, given the order's id as well.
     """
 
     def __init__(self, id_of: Callable[[bytes], str], unit_of: Callable[[str, bytes], UnitKey]) -> None:
         self._id_of, self._unit_of = id_of, unit_of
         self._units: list[UnitKey] = []
-        #: Orders with the places of those that have a unit, and how many there are before them.
+        #: Orders with the indices of those that have a unit; `_starts`: the number of units before each entry.
         self._orders: list[tuple[Sequence[str], Sequence[bytes], Numbers]] = []
         self._starts: list[int] = [0]
         self._times: list[Numbers] = []
-        #: The sorted times, and of each which unit it is: first those that were given whole, then those by their orders.
+        #: The sorted times, and the number of the unit of each: first those added one by one, then those added by orders.
         self._sorted: tuple[Numbers, Numbers] | None = None
         self._ties: dict[int, list[int]] = {}
 
@@ -54,13 +54,13 @@ class CountedUnits:
         return len(self._units) + self._starts[-1]
 
     def __getitem__(self, place: int) -> UnitKey:
-        """The unit at a place of the order."""
+        """The unit at an index of the order."""
         times, numbers = self._in_order()
         first, end = self._alike(int(times[place]))
         return self._unit(int(numbers[place]) if end - first == 1 else self._sorted_ties(first, end)[place - first])
 
     def up_to(self, unit: UnitKey) -> int:
-        """How many units are not after one."""
+        """How many units are not after this one."""
         first, end = self._alike(unit[0])
         if first == end:
             return first
@@ -76,12 +76,12 @@ class CountedUnits:
         return self._sorted
 
     def _alike(self, time_us: int) -> tuple[int, int]:
-        """From which place to before which one the units of an instant are."""
+        """The range of indices of the units of an instant: the first, and the one after the last."""
         times, _ = self._in_order()
         return int(np.searchsorted(times, time_us, "left")), int(np.searchsorted(times, time_us, "right"))
 
     def _sorted_ties(self, first: int, end: int) -> list[int]:
-        """The numbers of units of the same instant, in their order."""
+        """The numbers of units of the same instant, in order."""
         found = self._ties.get(first)
         if found is None:
             numbers = self._in_order()[1][first:end].tolist()
@@ -99,7 +99,7 @@ class CountedUnits:
         return self._units[number] if number < len(self._units) else self._unit_of(*self._order(number))
 
     def _order(self, number: int) -> tuple[str, bytes]:
-        """The id and the packed event of the order of a unit that was not given whole."""
+        """The id and the packed event of the order of a unit that was added by its order."""
         at = number - len(self._units)
         part = bisect_right(self._starts, at) - 1
         order_ids, blobs, places = self._orders[part]

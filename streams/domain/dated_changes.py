@@ -1,6 +1,6 @@
-"""Settings that events change from a time on: which change is in force at an instant, whatever the order of arrival.
+"""Settings that events change as of a time: which change is in force at an instant, whatever the order of arrival.
 
-Of what has one key, the change with the greatest (time, id, source) among those whose time has come decides.
+Of the changes of one key, the one with the greatest (time, id, source) among those whose time has come decides.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class DatedChanges(Generic[K, C]):
         self._seen: dict[tuple[K, str, str], C] = {}
         self._changes: dict[K, list[C]] = {}
         self._in_force: dict[K, C] = {}
-        #: The answer holds from the first of these instants until before the second.
+        #: The answer is valid from the first of these instants up to, but not including, the second.
         self._holds = (1, 0)
 
     def take(self, key: K, change: C) -> Disposition:
-        """Takes one event; of several contents under one identity the first that is taken counts."""
+        """Takes one event; if one identity comes with several contents, the first counts."""
         known = self._seen.setdefault((key, change.source, change.id), change)
         if known is not change:
             return DUPLICATE if known == change else ID_CONFLICT
@@ -54,7 +54,7 @@ class DatedChanges(Generic[K, C]):
         return APPLIED
 
     def in_force(self, now_us: int) -> dict[K, C]:
-        """The change of each key that is in force at an instant; the same object as long as none has come since."""
+        """The change of each key that is in force at an instant; the same object as long as nothing has changed."""
         since_us, until_us = self._holds
         if not since_us <= now_us < until_us:
             self._judge(now_us)

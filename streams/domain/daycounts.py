@@ -1,8 +1,8 @@
 """Counts per metric, scope and business date, and per minute of campaigns, of one partition, and the changes of one step.
 
-Units are first added up per cell (a local hour), per set of scopes and per group of metrics that always move together;
-only when the step ends are these few sums spread over days, scopes and metrics. During campaigns the cells are minutes. Which orders have units in a cell is kept
-too, for those who ask which unit was the N-th.
+Units are first summed per cell (a local hour), per set of scopes and per group of metrics that always change together;
+only at the end of the step are these few sums spread over days, scopes and metrics. During campaigns the cells are minutes.
+The orders with units in a cell are kept too, for questions about the N-th unit.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from streams.domain.campaigns import Campaign
     from streams.domain.scopes import Scopes
 
-#: Groups of metrics: each metric alone, in the order of `METRICS`, and what a newly placed order adds to.
+#: Groups of metrics: each metric alone, in the order of `METRICS`, and the two that a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
 GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
 PLACED_GROUP: Final = len(METRICS)
 GROUPS_BITS: Final = 3
 
-# The key of a sum within a cell: code of the scopes, group of metrics, whether units leave, whether they are backfill.
+# The key of a sum within a cell: code of the scopes, group of metrics, whether units are removed, whether they are backfill.
 _BACKFILL: Final = 0b1
 _LEAVING: Final = 0b10
 _GROUP_SHIFT: Final = 2
 _SCOPES_SHIFT: Final = 5
 _GROUP: Final = (1 << (_SCOPES_SHIFT - _GROUP_SHIFT)) - 1
 
-#: Sums that are spread, and days that are copied, between two pauses: five to ten milliseconds.
+#: Sums to spread, and days to copy, between two pauses: five to ten milliseconds.
 _PAUSE_SUMS: Final = 500
 _PAUSE_DAYS: Final = 2000
 
@@ -48,7 +48,7 @@ _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
 
 
 class _Sum:
-    """Units of one key of one cell in one step: the causes of those added, and how many left, as a negative number."""
+    """Units of one key of one cell in one step: the causes of those added, and the number removed, negative."""
 
     __slots__ = ("causes", "count")
 
@@ -57,7 +57,7 @@ class _Sum:
         self.count = 0
 
     def total(self) -> tuple[int, Fact | None]:
-        """Number of units, and the latest one added."""
+        """The number of units, and the latest one added."""
         causes = self.causes
         latest: Fact | None = None
         if causes:
@@ -77,14 +77,14 @@ class _DaySum:
         self.latest: Fact | None = None
 
     def add(self, hour: int, count: int, latest: Fact | None) -> None:
-        """Adds those of a cell."""
+        """Adds the units of a cell."""
         self.by_hour[hour] = self.by_hour.get(hour, 0) + count
         if latest is not None and _is_later(latest, self.latest):
             self.latest = latest
 
 
 class _Day:
-    """The absolute counts of one metric, scope and date, or hour of a campaign."""
+    """The absolute counts of one metric and scope on one date, or in one hour of a campaign."""
 
     __slots__ = ("backfilled", "by_hour", "count", "has_left", "latest", "newest")
 
@@ -93,12 +93,12 @@ class _Day:
         self.backfilled = 0
         self.by_hour = [0] * parts
         self.latest: LatestUnit | None = None
-        #: The latest of all units, as long as none of them has left; then it is not known any more, until none is there.
+        #: The latest of all units, as long as none has been removed; after that it is unknown until the day is empty.
         self.newest: LatestUnit | None = None
         self.has_left = False
 
     def add(self, parts: Mapping[int, int], flags: int) -> None:
-        """Adds units to hours, or minutes; the flags are those of a key."""
+        """Adds units to hours, or minutes; the flags are those in a key."""
         by_hour, count = self.by_hour, 0
         for part, units in parts.items():
             by_hour[part] += units
@@ -110,7 +110,7 @@ class _Day:
             self.has_left = True
 
     def end_step(self, latest: Fact | None) -> None:
-        """Takes the latest unit that a step has added, None where it has added none."""
+        """Takes the latest unit that a step has added, None if it has added none."""
         if latest is not None:
             self.latest = _latest_unit(latest)
         if not self.count:
@@ -121,7 +121,7 @@ class _Day:
             self.newest = self.latest
 
     def published(self) -> DayCount:
-        """A copy that later steps leave alone."""
+        """A copy that later steps do not change."""
         is_newest = self.latest is not None and self.latest is self.newest
         return DayCount(self.count, self.backfilled, self.by_hour.copy(), self.latest, is_newest)
 
@@ -130,7 +130,7 @@ _Cell = dict[int, _Sum]
 
 
 class DayCounts:
-    """The day counts of a partition and the step that is being added up."""
+    """The day counts of a partition and the sums of the current step."""
 
     def __init__(self, zone: BusinessZone, scopes: Scopes, campaigns: Campaigns | None = None) -> None:
         self._zone = zone
@@ -138,41 +138,41 @@ class DayCounts:
         self._campaigns = campaigns or Campaigns()
         self._campaign_quarters = self._campaigns.quarters
         self._scopes_codes: dict[Dims, int] = {}
-        # Scopes of each era of the aliases; nearly always there is one.
+        # Scopes for each era of the aliases; there is nearly always just one.
         self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
         self._scopes_by_code: list[tuple[tuple[str, ...], ...]] = []
         self._days: dict[DayKey, _Day] = {}
         self._campaign_hours: dict[CampaignKey, _Day] = {}
         self._first_day = date.max
-        #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of texts takes four times
-        #: the memory.
+        #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of strings takes four
+        #: times the memory.
         self._orders: dict[int, bytearray] = {}
-        #: The same of minutes of campaigns, so that one that is asked about is not looked for in a busy hour.
+        #: The same by minutes of campaigns, so that a question about a minute does not search a whole busy hour.
         self._orders_of_minutes: dict[int, bytearray] = {}
-        #: Days to which much was added at once, with the latest unit added.
+        #: Days that got units by `add_counted`, with the latest unit added.
         self._counted: dict[DayKey, Fact | None] = {}
         self._cells: dict[int, _Cell] = {}
         self._quarters: dict[int, _Cell] = {}
-        #: In quarter-hours of campaigns each minute of UTC is a cell.
+        #: In quarter-hours of campaigns each UTC minute is a cell.
         self._minutes: dict[int, _Cell] = {}
-        #: While all units of some times are counted anew: the campaigns that are new or other ones, the quarter-hours that had no
-        #: minutes before, and hours of campaigns with their latest unit.
+        #: While the units of some times are being recounted: the campaigns that are new or changed, the quarter-hours that had
+        #: no minutes before, and hours of campaigns with their latest unit.
         self._recounted = Campaigns()
         self._new_quarters: AbstractSet[int] = frozenset()
         self._touched_hours: dict[CampaignKey, Fact | None] = {}
 
     def add(self, group: int, dims: Dims, cause: Fact) -> None:
-        """One more unit in each metric of a group.
+        """Adds one unit to each metric of a group.
 
         Args:
             group: Index in `GROUPS`.
             dims: Dimensions of the unit.
-            cause: The event that adds it and gives its date.
+            cause: The event that adds it and determines its date.
         """
         self._sum(group, dims, cause.time_us, cause.backfill).causes.append(cause)
 
     def add_own(self, group: int, causes: list[Fact]) -> None:
-        """Like `add` for each of many events, with the dimensions of the event itself."""
+        """Calls `add` for each of many events, with the event's own dimensions."""
         hotpath.way.add_own(
             causes,
             group << _GROUP_SHIFT,
@@ -184,15 +184,15 @@ class DayCounts:
         )
 
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
-        """One unit less, which an earlier step has added."""
+        """Removes one unit that an earlier step has added."""
         self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).count -= 1
 
     def end_step(self) -> dict[CountKey, DayCount]:
-        """Adds the step to the counts. Returns what it touched, ordered by metric, scope and date, hours of campaigns last."""
+        """Adds the step to the counts. Returns the touched ones by metric, scope and date, hours of campaigns last."""
         return whole(self.ending_step())
 
     def ending_step(self) -> Generator[None, None, dict[CountKey, DayCount]]:
-        """The same with pauses, between which nothing may be added."""
+        """The same with pauses, during which nothing may be added."""
         touched, of_campaigns = yield from self._spreading()
         made: dict[CountKey, DayCount] = {}
         for day_key in (yield from _in_order(touched)):
@@ -208,7 +208,7 @@ class DayCounts:
         return made
 
     def end_restoring(self) -> None:
-        """Adds what was restored to the counts: it is no news."""
+        """Adds what was restored to the counts without reporting it as a change."""
         touched, of_campaigns = whole(self._spreading())
         for day_key, latest in touched.items():
             self._days[day_key].end_step(latest)
@@ -216,10 +216,10 @@ class DayCounts:
             self._campaign_hours[campaign_key].end_step(latest)
 
     def _spreading(self) -> Generator[None, None, tuple[dict[DayKey, Fact | None], dict[CampaignKey, Fact | None]]]:
-        """Adds the step to its days and hours of campaigns. Returns these, with the latest unit that each has got."""
+        """Adds the step to its days and hours of campaigns. Returns these, with the latest unit added to each."""
         touched, self._counted = self._counted, {}
         of_campaigns: dict[CampaignKey, Fact | None] = {}
-        # Of a day with many hours, each metric and scope is looked for once.
+        # For a day with many hours, each metric and scope is looked up once.
         days: dict[int, dict[int, _DaySum]] = {}
         spread = 0
         cells = ((number, None, cell) for number, cell in self._cells.items())
@@ -249,7 +249,7 @@ class DayCounts:
         return touched, of_campaigns
 
     def _note_cell(self, cell: _Cell, number: int, minute: int | None) -> None:
-        """Notes the orders that have got units in a cell."""
+        """Notes the orders that got units in a cell."""
         added: dict[int, list[str]] = {}
         for key, change in cell.items():
             if not key & _LEAVING:
@@ -272,18 +272,18 @@ class DayCounts:
         return self._scopes.aliases.era(day)
 
     def cell_of_quarter(self, quarter: int) -> int | None:
-        """As the zone's."""
+        """As in `BusinessZone`."""
         return self._zone.cell_of_quarter(quarter)
 
     # Other campaigns ------------------------------------------------------------------------------------------------
 
     def count_by(self, campaigns: Campaigns) -> list[tuple[int, int]]:
-        """Counts by other campaigns from now on, between two steps.
+        """Switches to other campaigns, between two steps.
 
-        Give the units of these times to `recount`, then end with `end_recounting`.
+        Pass all units of the returned times to `recount`, then call `end_recounting`.
 
         Returns:
-            Times, as the first and the first one after it: microseconds since 1970.
+            Spans of time, each as its first instant and the first one after it, microseconds since 1970.
         """
         before, quarters_before = self._campaigns, self._campaign_quarters
         self._campaigns, self._campaign_quarters = campaigns, campaigns.quarters
@@ -303,7 +303,7 @@ class DayCounts:
         ]
 
     def orders_between(self, times: Iterable[tuple[int, int]]) -> Iterator[str]:
-        """Ids of the orders that have, or had, units at these times, and of others of the same hours; each once."""
+        """Ids of the orders that have, or had, units in the hours of these times; each once."""
         found: set[str] = set()
         quarters = {
             quarter for first, end in times for quarter in range(first // QUARTER_HOUR_US, end // QUARTER_HOUR_US)
@@ -315,13 +315,13 @@ class DayCounts:
                     yield order_id
 
     def recount(self, group: int, dims: Dims, order_ids: list[str], latest: Iterable[Fact]) -> None:
-        """Counts units, which are counted already, in the campaigns that are new or other ones.
+        """Counts units, which are already in the days, in the campaigns that are new or changed.
 
         Args:
             group: Index in `GROUPS`.
             dims: Dimensions of the units.
-            order_ids: The order of each. All are in one minute, and all are history or none is.
-            latest: The causes of those with the latest time.
+            order_ids: The order of each unit. All units are in one minute, and either all or none are backfill.
+            latest: The causes of the units with the latest time.
         """
         cause = max(latest, key=_rank)
         minute, cell = cause.time_us // MINUTE_US, self._zone.cell_of(cause.time_us)
@@ -332,7 +332,7 @@ class DayCounts:
         self._spread_over_campaigns(self._recounted, minute, cell, totals, self._touched_hours)
 
     def end_recounting(self) -> dict[CountKey, DayCount]:
-        """The hours of campaigns that are counted anew, those that no longer are at zero."""
+        """The recounted hours of campaigns; those that are no longer counted are at zero."""
         touched, self._touched_hours = self._touched_hours, {}
         made: dict[CountKey, DayCount] = {}
         for key in sorted(touched, key=_order_of_campaigns):
@@ -343,19 +343,19 @@ class DayCounts:
 
     @property
     def campaign_quarters(self) -> Collection[int]:
-        """The quarter-hours of UTC in which units are counted by the minute: these are not to be added at once."""
+        """The UTC quarter-hours in which units are counted by the minute: these must not go through `add_counted`."""
         return self._campaign_quarters.keys()
 
     def code_of(self, dims: Dims) -> int:
-        """The code of the scopes of some dimensions."""
+        """The code of the set of scopes of some dimensions."""
         return self._scopes_code(dims) >> _SCOPES_SHIFT
 
     def scopes_of_code(self, code: int, era: int) -> tuple[str, ...]:
-        """The scopes of a code in an era."""
+        """The scopes that a code stands for in an era."""
         return self._scopes_by_code[code][era]
 
     def add_counted(self, key: DayKey, by_hour: list[int], backfilled: int, latest: Iterable[Fact]) -> None:
-        """Adds units to a day; `latest` are those of them with the latest time. The next step reports it."""
+        """Adds units to a day; `latest` are those with the latest time. The next step reports the day."""
         total = self._day(key)
         total.count += sum(by_hour)
         total.backfilled += backfilled
@@ -363,7 +363,7 @@ class DayCounts:
         self._counted[key] = max((*latest, *filter(None, (self._counted.get(key),))), key=_rank)
 
     def note_orders(self, place: int, ids: list[str]) -> None:
-        """Notes orders that have units at a place: a cell and a group, shifted."""
+        """Notes orders that have units at a place: cell and group, shifted."""
         _note(self._orders, place, ids)
 
     def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
@@ -376,7 +376,7 @@ class DayCounts:
         )
 
     def orders_in_minute(self, metric: Metric, minute: int) -> list[str]:
-        """Ids of the orders that have, or had, units of a metric in a minute of UTC of a campaign, each once."""
+        """Ids of the orders that have, or had, units of a metric in a UTC minute of a campaign, each once."""
         return _each_once(
             self._orders_of_minutes.get(minute << GROUPS_BITS | group)
             for group, metrics in enumerate(GROUPS)
@@ -384,7 +384,7 @@ class DayCounts:
         )
 
     def units_before(self, metric: Metric, scope: str, first_day: date, cell: int) -> int:
-        """Units of a metric and scope from a date on and before a cell, as of the last step."""
+        """Units of a metric and scope from a date up to, but not including, a cell, as of the last step."""
         end, total = day_of_cell(cell), 0
         for number in range(max(first_day, self._first_day).toordinal(), end.toordinal()):
             counted = self._days.get((metric, scope, date.fromordinal(number)))
@@ -424,7 +424,7 @@ class DayCounts:
         return {scope for of, scope, _ in self._days if of == metric}
 
     def all(self) -> dict[CountKey, DayCount]:
-        """Every day, and hour of a campaign, that ever had a count, those that came back to zero too."""
+        """Every day and campaign hour that ever had a count, including those back at zero."""
         days: dict[CountKey, DayCount] = {key: self._days[key].published() for key in sorted(self._days, key=_order)}
         hours = self._campaign_hours
         return {**days, **{key: hours[key].published() for key in sorted(hours, key=_order_of_campaigns)}}
@@ -454,14 +454,14 @@ class DayCounts:
         totals: Mapping[int, tuple[int, Fact | None]],
         touched: dict[CampaignKey, Fact | None],
     ) -> None:
-        """Adds the units of a minute of UTC, which is in a cell, to the hours of some campaigns.
+        """Adds the units of a UTC minute to the hours of some campaigns.
 
         Args:
             campaigns: Which ones.
             minute: Since 1970.
-            cell: For the scopes, as these may be others on another day.
-            totals: Key → how many, and the latest one added.
-            touched: These hours, with the latest unit that each has got.
+            cell: Of the minute; determines the scopes, which may differ from day to day.
+            totals: Key → number of units, and the latest one added.
+            touched: Receives these hours, with the latest unit added to each.
         """
         day = day_of_cell(cell)
         for campaign, number in campaigns.at(minute):
@@ -501,7 +501,7 @@ class DayCounts:
     def _cell(self, time_us: int) -> _Cell:
         quarter = time_us // QUARTER_HOUR_US
         if quarter in self._campaign_quarters:
-            # Of zones as they are from 2000 on, the clocks change at full minutes.
+            # From 2000 on, the clocks of all zones change at full minutes.
             return self._minutes.setdefault(time_us // MINUTE_US, {})
         number = self._zone.cell_of_quarter(quarter)
         if number is None:
@@ -510,7 +510,7 @@ class DayCounts:
         return cell
 
     def _scopes_code(self, dims: Dims) -> int:
-        """The code of the scopes of these dimensions, shifted to its place in a key."""
+        """The code of the set of scopes of these dimensions, shifted to its place in a key."""
         scopes = self._scopes.scopes_by_era(dims)
         if scopes not in self._scopes_sets:
             self._scopes_sets[scopes] = len(self._scopes_by_code)
@@ -529,7 +529,7 @@ def _add_up(totals: Mapping[int, tuple[int, Fact | None]], hour: int, sums: dict
 
 
 def _each_once(noted: Iterable[bytearray | None]) -> list[str]:
-    """The ids of orders that are noted in some places, each once."""
+    """The ids of the orders noted in some places, each once."""
     ids: list[str] = []
     for each in noted:
         if each is not None:
@@ -541,13 +541,13 @@ def _note(orders: dict[int, bytearray], place: int, ids: list[str]) -> None:
     noted = orders.get(place)
     if noted is None:
         noted = orders[place] = bytearray()
-    # No id of an order has a line's end in it.
+    # No order id contains a line feed.
     noted += "\n".join(ids).encode()
     noted += b"\n"
 
 
 def _is_later(fact: Fact, other: Fact | None) -> bool:
-    """By (time, id); what follows only makes the choice the same in every run."""
+    """Compares by (time, id); the rest only makes the choice the same in every run."""
     if other is None or fact.time_us != other.time_us:
         return other is None or fact.time_us > other.time_us
     return bool(_rank(fact) > _rank(other))
@@ -558,7 +558,7 @@ def _latest_unit(fact: Fact) -> LatestUnit:
 
 
 def _in_order(touched: Iterable[DayKey]) -> Generator[None, None, list[DayKey]]:
-    """Days in the order of `_order`, scope by scope: to sort a hundred thousand at once takes a fifth of a second."""
+    """Days in the order of `_order`, scope by scope: sorting a hundred thousand at once takes a fifth of a second."""
     by_metric: dict[Metric, dict[str, list[DayKey]]] = {metric: {} for metric in METRICS}
     for place, day_key in enumerate(touched, 1):
         by_metric[day_key[0]].setdefault(day_key[1], []).append(day_key)

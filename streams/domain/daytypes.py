@@ -1,4 +1,4 @@
-"""Which sort of day a date is for a forecast: one of the seven weekdays, a holiday, or a working weekend day."""
+"""The type of a date for forecasts: one of the seven weekdays, a holiday, or a working weekend day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MONDAY_OF_ALL = date.min.toordinal()  # 1 January of the year 1 was a Monday
 
 
 class DayTypes:
-    """Day types by date; where no calendar is known, dates are ordinary.
+    """Day types by date; if no calendar is known, dates are ordinary.
 
     Args:
         years: Holiday calendars; all their holidays matter here, not only those that are counted as windows.

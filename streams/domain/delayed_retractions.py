@@ -1,6 +1,6 @@
 """Retractions that are held back: a count that recovers within a rule's `retract_after_s` is never published.
 
-Rows and milestones do not say since when each has been waiting, so that is stored separately.
+Neither rows nor milestones say since when a retraction has been waiting, so that is stored separately.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class HeldBack:
         self._changed: dict[str, int | None] = {}
 
     def restore(self, milestone_id: str, since_us: int) -> None:
-        """Takes over since when a retraction waits, microseconds since 1970, before the first step."""
+        """Restores since when a retraction has been waiting, microseconds since 1970, before the first step."""
         self._since_us[milestone_id] = since_us
 
     def __contains__(self, milestone_id: str) -> bool:
@@ -41,7 +41,7 @@ class HeldBack:
 
         Args:
             milestone_id: Which milestone.
-            row: The window that it stands for, judged again when the time has come.
+            row: The window that it stands for, to be judged again when the time is up.
             now_us: The clock, microseconds since 1970.
             after_s: How long the count has to stay below, seconds.
         """
@@ -56,13 +56,13 @@ class HeldBack:
         return True
 
     def end(self, milestone_id: str) -> None:
-        """The wait is over: it has healed, or the retraction is published."""
+        """Ends the wait: the count has recovered, or the retraction is published."""
         if self._since_us.pop(milestone_id, None) is not None:
             self._waiting.pop(milestone_id, None)
             self._changed[milestone_id] = None
 
     def rows(self) -> set[RowKey]:
-        """The windows of all that wait."""
+        """The windows of all waiting retractions."""
         return {one.row for one in self._waiting.values()}
 
     def due(self, now_us: int) -> list[RowKey]:
@@ -73,11 +73,11 @@ class HeldBack:
         return [one.row for one in self._waiting.values() if one.due_us <= now_us]
 
     def drain(self) -> dict[str, int | None]:
-        """What has changed since the last call: milestone id → since when it waits, or None if it no longer does."""
+        """Changes since the last call: milestone id → since when it has been waiting, or None if it no longer is."""
         changed, self._changed = self._changed, {}
         return changed
 
     def end_step(self) -> None:
-        """What was taken over and not met again in the first step belongs to rules that are gone."""
+        """Drops what was restored and not met in the first step: it belongs to rules that are gone."""
         for milestone_id in self._since_us.keys() - self._waiting.keys():
             self.end(milestone_id)

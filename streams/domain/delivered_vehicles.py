@@ -1,4 +1,4 @@
-"""The vehicles whose home is one partition: which deliveries of each stand, as the homes of their orders have told."""
+"""The vehicles whose home is one partition: their deliveries that stand, as the homes of their orders have reported them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DeliveredVehicles:
     """VIN → its deliveries that stand, packed: nearly always one.
 
     Attributes:
-        touched: Those that have changed since the last drain, with the time of their first delivery; -1 where they have none.
-        state_bytes: Size of all that is packed, with the VINs.
+        touched: VINs changed since the last drain → the time of their first delivery, -1 if they have none.
+        state_bytes: Size of all packed deliveries, with the VINs.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class DeliveredVehicles:
         return len(self._packed)
 
     def vins(self) -> list[str]:
-        """All that have a delivery."""
+        """All vehicles that have a delivery."""
         return list(self._packed)
 
     def blob(self, vin: str) -> bytes:
@@ -48,7 +48,7 @@ class DeliveredVehicles:
         return [] if packed is None else unpack(packed)
 
     def take(self, deliveries: Iterable[VehicleDelivery]) -> None:
-        """Takes what was told, in its order; of one vehicle and order the last counts."""
+        """Takes what was reported, in order; the last report of a vehicle and order counts."""
         packed = self._packed
         for each in deliveries:
             vin = each.vin
@@ -69,13 +69,13 @@ class DeliveredVehicles:
             self.touched[vin] = first_us
 
     def drain(self) -> dict[str, bytes]:
-        """The vehicles that have changed since the last drain, as `blob`."""
+        """VIN → deliveries, packed as in `blob`, of the vehicles that have changed since the last drain."""
         touched = {vin: self.blob(vin) for vin in self.touched}
         self.touched.clear()
         return touched
 
     def restore(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Takes back what drains have given; of one vehicle the last counts."""
+        """Restores what drains have returned; the last entry of a vehicle counts."""
         for vin, packed in entries:
             self._put(vin, packed)
 
@@ -89,7 +89,7 @@ class DeliveredVehicles:
 
 
 def said_of(key: DeliveryKey, delivery: Fact | None) -> VehicleDelivery:
-    """What is told of a vehicle and an order: the delivery that stands, or that none does."""
+    """What is reported of a vehicle and an order: the delivery that stands, or that none does."""
     vin, order_id = key
     if delivery is None:
         return VehicleDelivery(vin, order_id)

@@ -1,11 +1,11 @@
-"""Early warnings: alerts about what the forecasts of targets say.
+"""Early warnings: alerts about the forecasts of targets.
 
 Two things are watched: whether the projected total is below the target (`forecast_behind`), and by how many days the projected
-date has moved (`forecast_moved`). An alert is judged by the forecasts that are published, each in the transaction of its forecast,
-so it says what was expected then. It ends when that is no longer so, and is never retracted.
+date has moved (`forecast_moved`). Alerts are judged by each forecast that is published, in the same transaction, so an alert says
+what was expected then. It ends when that is no longer so, and is never retracted.
 
-What is met for the first time is no news: by a new rule, a new target, or after the memory was lost, the forecast that stands is where
-comparing begins. History being loaded moves that beginning, and raises nothing.
+A first forecast raises nothing: for a new rule, a new target, or after the memory was lost, the forecast at that time is the baseline
+of comparisons. Backfill moves that baseline and raises nothing.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 _DAY: Final = timedelta(days=1)
 _KINDS: Final[tuple[MilestoneKind, ...]] = ("forecast_behind", "forecast_moved")
-#: States in which a target is history.
+#: States in which a target is decided.
 _DECIDED: Final = ("reached", "missed")
 
 
 class TargetPlace(NamedTuple):
-    """Which target, whatever its value: what the key of its forecast says."""
+    """Identifies a target whatever its value, as the key of its forecast does."""
 
     metric: str
     scope: str
@@ -49,12 +49,12 @@ class TargetPlace(NamedTuple):
 
     @classmethod
     def of(cls, what: Target | Forecast) -> TargetPlace:
-        """Of a target, or of its forecast."""
+        """The place of a target, or of its forecast."""
         return cls(what.metric, what.scope, what.period, what.target_id)
 
     @classmethod
     def parse(cls, text: str) -> TargetPlace | None:
-        """What `str` made; None for anything else."""
+        """Parses what `str` returned; None for anything else."""
         parts = text.split("/", 3)
         return cls(*parts) if len(parts) == len(cls._fields) else None
 
@@ -63,11 +63,11 @@ class TargetPlace(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """What comes of a forecast, in its transaction.
+    """What a forecast leads to, in its own transaction.
 
     Attributes:
         events: Alerts raised and ended.
-        expected: What must be remembered of its target instead of what was; None where nothing has changed.
+        expected: What must be remembered of its target from now on; None if nothing has changed.
     """
 
     events: list[MilestoneEvent]
@@ -75,20 +75,20 @@ class Warned(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """When a target is expected to be reached: where that is not in sight, the first date after the forecast's horizon."""
+    """When a target is expected to be reached: if that is not in sight, the first date after the forecast's horizon."""
 
     on: date
     is_in_sight: bool
 
     @classmethod
     def of(cls, day: str | None, made: Forecast) -> Projected:
-        """By the date that a forecast or an alert gives; None, where it was not in sight, is compared as of a forecast."""
+        """From the date in a forecast or an alert; None (not in sight) becomes the day after the forecast's horizon."""
         if day is None:
             return cls(date.fromisoformat(made.horizon) + _DAY, is_in_sight=False)
         return cls(date.fromisoformat(day), is_in_sight=True)
 
     def days_to(self, other: Projected) -> int:
-        """By how many days the two differ: two that are not in sight do not."""
+        """By how many days the two differ; two that are not in sight do not."""
         return abs((self.on - other.on).days) if self.is_in_sight or other.is_in_sight else 0
 
 
@@ -96,11 +96,11 @@ class _Case(NamedTuple):
     """What one forecast is judged by.
 
     Attributes:
-        target: In force.
+        target: The target, which is in force.
         was: What is remembered of it.
-        before: The forecast that was published before, where it says what was expected.
-        made: The one to judge.
-        is_news: Whether it differs by more than history being loaded.
+        before: The previously published forecast, if it says what was expected.
+        made: The forecast to judge.
+        is_news: Whether something other than backfill has changed it.
     """
 
     target: Target
@@ -114,7 +114,7 @@ class EarlyWarnings(AlertBook):
     """The alerts about forecasts. Restore first, then `begin` with the targets in force, and `judge` each published forecast.
 
     Args:
-        rules: Those that watch no forecasts are passed over.
+        rules: Those that watch no forecasts are ignored.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -125,14 +125,14 @@ class EarlyWarnings(AlertBook):
         self._told_on: dict[TargetPlace, str] = {}
 
     def restore(self, event: MilestoneEvent) -> None:
-        """Takes over a published alert about a forecast."""
+        """Restores a published alert about a forecast."""
         super().restore(event)
         data = event.data
         if data.forecast is not None:
             self._told_on[_place_of(data)] = data.forecast.business_date
 
     def restore_expected(self, place: TargetPlace, expected: LastExpected) -> None:
-        """Takes over what is remembered of a target."""
+        """Restores what is remembered of a target."""
         self._expected[place] = expected
 
     def begin(
@@ -142,7 +142,7 @@ class EarlyWarnings(AlertBook):
 
         Args:
             targets: Those in force, with their windows.
-            detected_at: Of the events.
+            detected_at: `detected_at` of the events.
         """
         for data in self._all_standing():
             found = targets.get(_place_of(data))
@@ -170,13 +170,13 @@ class EarlyWarnings(AlertBook):
         return bool(self._rules) and any(self.rule_of(kind, target, period) for kind in _KINDS)
 
     def judge(self, target: Target, period: Period, before: Forecast | None, made: Forecast, backfilled: int) -> Warned:
-        """What comes of a forecast that is published now.
+        """What a forecast that is published now leads to.
 
         Args:
-            target: In force.
+            target: The target, which is in force.
             period: Its window.
-            before: The forecast that it replaces; None where there is none.
-            made: It.
+            before: The forecast that is replaced; None if there is none.
+            made: The new forecast.
             backfilled: Units of its metric and scope that were loaded as history.
         """
         place = TargetPlace.of(target)
@@ -208,13 +208,13 @@ class EarlyWarnings(AlertBook):
         return Warned(events, now if now != known else None)
 
     def _decide(self, target: Target, made: Forecast) -> list[MilestoneEvent]:
-        """The target is reached, or its period over: what stands of it ends."""
+        """Ends the alerts of a target that is reached, or whose period is over."""
         ended: AlertEnd = "reached" if made.state == "reached" else "over"
         standing = map(self._standing, (forecast_behind_id(target), forecast_moved_id(target)))
         return [self._event(ALERT_ENDED, _at(data, made), made.as_of, ended) for data in standing if data is not None]
 
     def _judge_behind(self, rule: Rule, case: _Case, events: list[MilestoneEvent]) -> bool | None:
-        """Whether the target is expected to be missed, as far as that is known to readers or to begin with."""
+        """Whether the target is expected to be missed, as far as readers know; before any event, the baseline."""
         target, made = case.target, case.made
         stands = self._standing(forecast_behind_id(target)) is not None
         known = stands or case.was.is_behind
@@ -265,7 +265,7 @@ class EarlyWarnings(AlertBook):
         return found
 
     def _is_told(self, made: Forecast) -> bool:
-        """Whether readers were told something about the target on the same business date."""
+        """Whether an event about the target was published on the same business date."""
         return self._told_on.get(TargetPlace.of(made)) == made.business_date
 
 
@@ -274,7 +274,7 @@ def _is_projected(made: Forecast) -> bool:
 
 
 def _is_behind(rule: Rule, made: Forecast, *, was_behind: bool) -> bool:
-    """Whether a target is expected to be missed: by more than the rule's share to begin with, by any unit to go on."""
+    """Whether a target is expected to be missed: by more than the rule's share at first, then by any unit at all."""
     missing = made.value - (made.projected_total.p50 or 0)
     return missing > (0 if was_behind else Fraction(str(rule.forecast_behind)) * made.value)
 
@@ -286,7 +286,7 @@ def _place_of(data: MilestoneData) -> TargetPlace:
 def _data(
     rule: Rule, kind: MilestoneKind, milestone_id: str, made: Forecast, former: Projected | None = None
 ) -> MilestoneData:
-    """Of an event about a forecast."""
+    """The data of an event about a forecast."""
     data = MilestoneData(
         milestone_id=milestone_id,
         revision=1,
@@ -311,7 +311,7 @@ def _data(
 
 
 def _at(data: MilestoneData, made: Forecast, former_date: str | None = None) -> MilestoneData:
-    """The same by another forecast."""
+    """The same data with the numbers of another forecast."""
     told = AlertForecast(
         as_of=made.as_of,
         business_date=made.business_date,

@@ -1,4 +1,4 @@
-"""The earliest period that passes a rule's number: what `for the first time` is decided by."""
+"""The earliest period that passes a rule's number, which decides on milestones `for the first time`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class FirstPassing:
-    """The periods of one rule and scope that pass now, in the order of time."""
+    """The periods of one rule and scope that pass now, in order of time."""
 
     def __init__(self, rule: Rule, scope: str) -> None:
         self.rule = rule
         self.scope = scope
-        #: Whether any period had passed before a step: a milestone that has never been published is then no news.
+        #: Whether any period had passed before a step: then a milestone that was never published is no news.
         self.passed_before = False
         self._passing: list[Ordering] = []
 
@@ -27,7 +27,7 @@ class FirstPassing:
         return self._passing[0][-1] if self._passing else None
 
     def put(self, row: Row, *, passes: bool) -> None:
-        """Takes a row of the rule's window that may have changed, and whether it counts as passing."""
+        """Notes a row of the rule's window that may have changed, and whether it counts as passing."""
         self.passed_before = self.passed_before or self.rule.passed_by(row.published_count)
         index = bisect_left(self._passing, row.ordering)
         held = index < len(self._passing) and self._passing[index] == row.ordering

@@ -1,9 +1,9 @@
 """The forecast of one target: what its window will count, and when it reaches the value.
 
-What stands counted is kept, and the model of `streams.domain.pace` gives the days to come. Of today, what has come so far
-counts as it is, and the part of the day that usually comes after this hour is projected; the estimates themselves rest
-on complete days. The range is that of `streams.domain.forecast_range`: `p10` and `p90` held the truth between them in 8 of 10
-cases of the series' own past. All in units (whole ones in results) and civil dates of the business time zone.
+Days that are counted are taken as they are, and the model of `streams.domain.pace` gives the days to come. For today, the units
+so far count as they are, and the part of the day that usually comes after this hour is projected; the estimates themselves
+rest on complete days. The range is that of `streams.domain.forecast_range`: `p10` and `p90` had the truth between them in 8 of
+10 cases of the series' own past. All in units (whole ones in results) and civil dates of the business time zone.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from streams.domain.periods import Period
     from streams.domain.rules import Target
 
-#: Complete days that a forecast looks back on: a year, and a holiday that has moved within it.
+#: Complete days that a forecast looks back on: a year, plus room for a holiday that has moved.
 HISTORY_DAYS: Final = 400
-#: Days after the end of a period on which the date of reaching a target is still looked for, at most.
+#: At most this many days after the end of a period, the date of reaching a target is still looked for.
 BEYOND_DAYS: Final = 92
 #: Days, today included, for which a window without an end is projected.
 OPEN_DAYS: Final = 366
-#: Complete days from which on a history is called good.
+#: Complete days from which a history is called good.
 GOOD_DAYS: Final = 56
 
 _DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class DailyHistory:
-    """The complete days of one metric and scope, in a row, the last of them yesterday.
+    """The complete days of one metric and scope, without gaps, the last of them yesterday.
 
     Attributes:
         start: Date of the first of `counts`.
@@ -59,7 +59,7 @@ class DailyHistory:
 
     @cached_property
     def model(self) -> PaceModel | None:
-        """The model of the recent days from their first unit on; None without any."""
+        """The model of the recent days, from their first unit on; None without units."""
         recent = self.counts[-HISTORY_DAYS:]
         first = next((number for number, count in enumerate(recent) if count), None)
         if first is None:
@@ -68,7 +68,7 @@ class DailyHistory:
 
     @cached_property
     def spreads(self) -> Spreads | None:
-        """How far the model was off in its past; None without any."""
+        """How far the model was off in its past; None without a model."""
         return Spreads(self.model) if self.model is not None else None
 
     @property
@@ -84,8 +84,8 @@ class Known:
     Attributes:
         history: Complete days.
         today: Units of the business date so far.
-        share: Which part of a day's units has usually come by this time of day, 0 to 1.
-        balance: Units of all time that were there before the days.
+        share: The part of a day's units that has usually come by this time of day, 0 to 1.
+        balance: Units of all time from before the days.
     """
 
     history: DailyHistory
@@ -103,7 +103,7 @@ class Known:
         return self._before(period) + sum(self._within(period))
 
     def date_reaching(self, period: Period, value: int) -> date | None:
-        """The date on which a period's count came to a value, by the counts as they are now; None if it was there before."""
+        """The date on which a period's count reached a value, by the present counts; None if it did so before these days."""
         first = max(period.start, self.history.start)
         if value <= self._before(period):
             return None
@@ -120,7 +120,7 @@ class Known:
 
 
 def usual_share(by_hour: Sequence[int], time_of_day: time) -> float:
-    """Which part of a day's units has come by a time of day: within an hour evenly, and through the day where none did.
+    """The part of a day's units that has come by a time of day; evenly within an hour, and over the day if there were none.
 
     Args:
         by_hour: Units of recent days by local hour, 24 sums.
@@ -140,10 +140,10 @@ class Projection:
     Attributes:
         first: The first of these dates: today, or the first of a period to come.
         middle: Units by date, never falling.
-        low: The same at the lower end of the range, as far as there is one, at least to the period's end; None where there is none.
+        low: The same at the lower end of the range, for as long as there is one, at least to the period's end; None without a range.
         high: The same at the upper end.
         days_ahead: From today to the period's end, both included.
-        spread: What the range is made of.
+        spread: What the range is based on.
     """
 
     first: date
@@ -170,7 +170,7 @@ class Projection:
 
 
 def project(known: Known, period: Period) -> Projection | None:
-    """Projects a period that is not over; None where there is no history to start from.
+    """Projects a period that is not over; None if there is no history to start from.
 
     The dates continue past the end of the period, as if its window did.
     """
@@ -190,8 +190,8 @@ def project(known: Known, period: Period) -> Projection | None:
     first = today + before * _DAY
     if spread is None:
         return Projection(first, middle, None, None, days_ahead, None)
-    # Each date has the range for its distance, and later dates never less than earlier ones, so that the ranges of nested
-    # periods agree. Dates after the period's end can be too far for a range.
+    # Each date has the range for its distance, and neither of its ends is below that of an earlier date, so that the ranges of nested
+    # periods agree. Dates after the period's end can be too far away for a range.
     halves = [
         each.units(total, number)
         for number, total in enumerate(sums, before + 1)
@@ -212,8 +212,9 @@ def project(known: Known, period: Period) -> Projection | None:
 def horizon(period: Period) -> date:
     """The last date on which reaching a target is looked for.
 
-    As long again after the period as it lasts, at most `BEYOND_DAYS`; of one day, which cannot be reached tomorrow, itself; and
-    of `projected_part`, whose end is only that of the projection.
+    As long after the period as it lasts, at most `BEYOND_DAYS`; for a day, whose target cannot be reached tomorrow, the day
+    itself; for the result of `projected_part`, its end, which is only that
+    of the projection.
     """
     if period.kind == TOTAL:
         return period.end
@@ -222,7 +223,7 @@ def horizon(period: Period) -> date:
 
 
 def projected_part(period: Period, today: date) -> Period:
-    """The period up to where it is projected: all of it, but a year from today of the one that has no end."""
+    """The period up to where it is projected: all of it, or a year from today if it has no end."""
     return replace(period, end=today + (OPEN_DAYS - 1) * _DAY) if period.kind == TOTAL else period
 
 
@@ -280,7 +281,7 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         state=_state(plan, reached=left <= 0, over=over),
         quality=_quality(known, projection, over=over),
         reached_on=reached_on.isoformat() if reached_on is not None else None,
-        # Of one day there is no pace a day: what is left is left today.
+        # One day has no pace per day: what is left is left today.
         pace_needed=round(left / plan.remaining_days, 1)
         if left > 0 < plan.remaining_days and not plan.is_one_day and period.kind != TOTAL
         else None,

@@ -1,18 +1,19 @@
 """How far a pace was off in its own past: the range of a forecast.
 
-The model is asked again at up to `MOST_ERRORS` points of the last year for the units of the `measured_days` after each (rolling
-origin; Tashman 2000, Int. J. Forecasting 16), from what was before that point only. The range is plus and minus the 80 %
-quantile of the absolute errors relative to what was forecast, or to the mean of that and of what came, where more came: a launch
-from almost nothing says little of how far a running series is off. Two corrections:
+At up to `MOST_ERRORS` points of the last year, the model forecasts the units of the `measured_days` after the point (rolling
+origin; Tashman 2000, Int. J. Forecasting 16) from what was before it only. The range is plus and minus the 80 % quantile of
+the absolute errors relative to the forecast, or to the mean of forecast and actual if the actual was higher: a launch from
+almost nothing says little about how far a running series is off. Two corrections:
 
 - An error counts half as much as one that came `HALF_LIFE_DAYS` later: a series has calm and restless times (weighted conformal
   prediction; Barber et al. 2023, Ann. Stat. 51).
-- Errors over a month that begin a few days apart are one experience rather than many: as many are independent as
-  `measured_days` fit into the past. For them the quantile is raised as split conformal prediction does for few errors (Lei et
-  al. 2018, J. Am. Stat. Assoc. 113), by the part `CORRECTION` of it, which series of other trades have shown to be enough.
+- Errors over months that begin a few days apart are one experience rather than many: only as many are independent as
+  `measured_days` fit into the past. For that number the quantile is raised as split conformal prediction does for few errors
+  (Lei et al. 2018, J. Am. Stat. Assoc. 113), by the fraction `CORRECTION` of it, which series of other trades have shown to be
+  enough.
 
-Where no past is long enough for as many days ahead as are asked for, errors are measured over fewer days and stretched with
-the square root of time, as errors of a level that wanders grow.
+If the past is too short for the days ahead that are asked for, errors are measured over fewer days and stretched with the
+square root of time, as errors of a level in a random walk grow.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
     from streams.domain.pace import PaceModel
 
 COVERAGE: Final = 0.8
-#: Days that a point in the past needs before it.
+#: Days of history that a point in the past needs.
 LEAST_DAYS: Final = 14
 LEAST_ERRORS: Final = 10
 MOST_ERRORS: Final = 60
 HALF_LIFE_DAYS: Final = 120
 CORRECTION: Final = 0.65
 _WEEK: Final = 7
-#: Nothing is stretched from less than a week, in which all weekdays are.
+#: Errors are stretched from at least a week, which has all weekdays.
 _LEAST_MEASURED_DAYS = 7
 _LONGEST_MEASURED_DAYS = 84
-#: Days after which a model has settled; how long a past is of which all is needed.
+#: Days after which a model has settled; length of a past that is too short to leave any of them out.
 _SETTLED_DAYS = 70
 _SHORT_DAYS = 32
-#: Sums of weights in another order may be a little less.
+#: Sums of weights in another order may be slightly smaller.
 _ALL_BUT_ROUNDING = 1 - 1e-9
 
 
@@ -49,9 +50,9 @@ class Spread:
     """The range around a forecast, relative to it.
 
     Attributes:
-        relative: Half the width of the range, in parts of the forecast, over `measured_days` days.
+        relative: Half the width of the range, as a fraction of the forecast, over `measured_days` days.
         measured_days: Days ahead over which errors were measured.
-        errors: How many there were.
+        errors: How many errors there were.
     """
 
     relative: float
@@ -65,7 +66,7 @@ class Spread:
 
 
 class Spreads:
-    """The spreads of one model by days ahead, each worked out once.
+    """The spreads of one model by days ahead, each computed once.
 
     Args:
         model: Whose past it is.
@@ -79,7 +80,7 @@ class Spreads:
     def at(self, days_ahead: int) -> Spread | None:
         """The spread for a forecast of this many days, at least one; None if too little is known."""
         length = len(self._model.counts)
-        # As many errors as days that each spans, or they would all tell of the same few weeks.
+        # At least as many errors as days that each spans, or they would all be about the same few weeks.
         measured = min(days_ahead, (length - LEAST_DAYS + 1) // 2, length - LEAST_DAYS - LEAST_ERRORS + 1)
         measured = min(measured, _LONGEST_MEASURED_DAYS)
         if measured < min(days_ahead, _LEAST_MEASURED_DAYS):
@@ -112,15 +113,15 @@ class Spreads:
 
     @cached_property
     def _weights(self) -> list[float]:
-        """How much the error of each point counts, in parts of what one at the end of the past would."""
+        """The weight of the error of each point, relative to one at the end of the past."""
         length = len(self._model.counts)
         return [0.5 ** ((length - origin) / HALF_LIFE_DAYS) for origin in range(length)]
 
     @cached_property
     def _origins(self) -> list[int]:
-        """The points of the past, the latest first: evenly apart, and on each weekday.
+        """The points of the past, latest first: evenly spaced, and on every weekday.
 
-        A model that has hardly begun errs more than one with a history: of a long past the first weeks are left out.
+        A model with little history errs more than one with a long one: the first weeks of a long past are left out.
         """
         length = len(self._model.counts)
         first = max(LEAST_DAYS, min(_SETTLED_DAYS, (length - _SHORT_DAYS) // 2))
@@ -129,10 +130,10 @@ class Spreads:
         return list(range(length - step, first - 1, -step))
 
     def _forecast(self, origin: int) -> list[float]:
-        """What would have been forecast at a point of the past for 1, 2, 3, ... days."""
+        """What would have been forecast at a point in the past for 1, 2, 3, ... days."""
         found = self._forecasts.get(origin)
         if found is None:
-            # Only days that have come are compared with.
+            # Only days that have come can be compared.
             types = self._model.types[origin : origin + _LONGEST_MEASURED_DAYS]
             found = self._forecasts[origin] = list(accumulate(self._model.at(origin).expected(types)))
         return found

@@ -1,4 +1,4 @@
-"""Which way the hot path takes, decoding and counting: compiled, or in Python; see `schemas.hotpath`."""
+"""Which implementation the hot path (decoding and counting) uses, compiled or Python; see `schemas.hotpath`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _steps, _why = hotpath.extension("streams.domain._steps")
 
-#: Empty where it is compiled.
+#: Empty if it is compiled.
 WHY_PYTHON: Final = hotpath.WHY_PYTHON or _why
 HOT_PATH: Final[HotPath] = "python" if WHY_PYTHON else "compiled"
 
@@ -21,10 +21,10 @@ way: Any = steps if WHY_PYTHON else _steps
 
 
 def take(chosen: HotPath) -> None:
-    """Takes a way from now on, in this process: for tests that run both.
+    """Switches this process to an implementation: for tests that run both.
 
     Raises:
-        ValueError: Compiled is not to be had here.
+        ValueError: The compiled one is not available here.
     """
     global way
     if chosen == "python":

@@ -1,7 +1,7 @@
-"""Which days have rows: of some sets of scopes only the last ones, while their months and longer periods stay.
+"""Which days have rows: for some sets of scopes only the latest, while their months and longer periods stay.
 
-A set's first kept day only moves forward, by the latest business date that is known; where more days are to be kept than
-before, it moves back once, as a worker starts.
+A set's first kept day only moves forward, with the latest known business date; if more days are to be kept than before, it
+moves back once, when a worker starts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class KeptState(NamedTuple):
 
     Attributes:
         since: The first day that has rows.
-        days: How many days before the latest one the setting asked for then.
+        days: The number of days before the latest one that the setting asked for at the time.
     """
 
     since: date
@@ -32,7 +32,7 @@ class KeptSet:
 
     Attributes:
         since: Days before this one have no rows, or lose them with the current step.
-        known_until: Rows of days before this one that are new come back: they are no news.
+        known_until: New rows of days before this one are rows that come back, which are no news.
         remembered: What is remembered of it.
     """
 
@@ -45,7 +45,7 @@ class KeptSet:
 
     @property
     def state(self) -> KeptState | None:
-        """What is to be remembered now."""
+        """The state to remember now."""
         return None if self.days is None or self.since == date.min else KeptState(self.since, self.days)
 
 
@@ -53,7 +53,7 @@ class KeptDays:
     """The sets of scopes of an installation.
 
     Args:
-        days: Dimensions → how many days before the latest business date keep their rows; those of all others do for ever.
+        days: Dimensions → how many days before the latest business date keep their rows; all other sets keep theirs forever.
     """
 
     def __init__(self, days: Mapping[_Template, int] | None = None) -> None:
@@ -65,7 +65,7 @@ class KeptDays:
         return self._sets.get(template, self._all)
 
     def restore(self, template: _Template, state: KeptState) -> None:
-        """Takes over what is remembered, before anything is counted."""
+        """Restores what is remembered, before anything is counted."""
         kept = self._sets.setdefault(template, KeptSet())
         kept.remembered, kept.known_until = state, state.since
         if kept.days is not None:
@@ -73,18 +73,18 @@ class KeptDays:
 
     @property
     def comes_back(self) -> bool:
-        """Whether rows come back, which only the counts say."""
+        """Whether rows come back, whose values are only in the counts."""
         return any(kept.since < kept.known_until for kept in self._sets.values())
 
     def advance(self, latest: date) -> bool:
-        """Moves on to the latest business date. Returns whether days leave, or something else is to be remembered."""
+        """Moves on to the latest business date. Returns whether days leave, or something else must be remembered."""
         for kept in self._sets.values():
             if kept.days is not None:
                 kept.since = max(kept.since, _before(latest, kept.days))
         return any(kept.state != kept.remembered for kept in self._sets.values())
 
     def changed(self) -> Iterator[tuple[_Template, KeptState | None]]:
-        """What is to be remembered, as far as it is not; None is nothing any more."""
+        """The states to remember that differ from the remembered ones; None to forget one."""
         for template, kept in self._sets.items():
             if kept.state != kept.remembered:
                 kept.remembered = kept.state

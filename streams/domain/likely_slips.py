@@ -1,4 +1,4 @@
-"""Names that are likely slips: they differ from another one only in case, or in the width of their characters."""
+"""Names that are likely typos: they differ from another name only in case, or in the width of their characters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class LikelySlip(NamedTuple):
-    """A name that is likely meant as another one.
+    """A name that is probably meant to be another one.
 
     Attributes:
         dimension: model, variant, factory or region.
         name: As it is counted.
-        like: The commoner name that it resembles.
+        like: The more common name that it resembles.
         units: Counted under `name`.
         units_alike: Counted under `like`.
     """
@@ -31,18 +31,18 @@ class LikelySlip(NamedTuple):
 
     @property
     def alias(self) -> str:
-        """The line of the settings that unites the two, under the heading `[alias.DIMENSION]`."""
+        """The line of the settings that merges the two, under the heading `[alias.DIMENSION]`."""
         quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in (self.name, self.like)]
         return f'"{quoted[0]}" = "{quoted[1]}"'
 
 
 def longest(windows: Collection[str]) -> str:
-    """The kind of period that has the fewest rows, of those that are counted; days always are."""
+    """The kind of period with the fewest rows among those that are counted; days always are."""
     return next(kind for kind in ("year", "month", "day") if kind in {*windows, "day"})
 
 
 def alike(scopes: Iterable[str]) -> set[str]:
-    """The scopes with a name that resembles another one; to be counted, if there are any."""
+    """The scopes with a name that resembles another one; if there are any, look up their counts."""
     names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     several: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for scope in scopes:
@@ -54,11 +54,11 @@ def alike(scopes: Iterable[str]) -> set[str]:
 
 
 def likely_slips(units: Mapping[str, int], aliased: Collection[tuple[str, str]] = ()) -> list[LikelySlip]:
-    """The names that are likely slips, by dimension and name.
+    """The names that are likely typos, by dimension and name.
 
     Args:
-        units: Units of each scope; those of scopes with the same dimensions add up.
-        aliased: (dimension, name) of those that the settings know already.
+        units: Units of each scope; scopes with the same dimensions are added up.
+        aliased: (dimension, name) of those already in the settings.
     """
     sums: defaultdict[tuple[str, str], defaultdict[tuple[str, ...], int]] = defaultdict(lambda: defaultdict(int))
     for scope, count in units.items():

@@ -1,4 +1,4 @@
-"""How near an installation is to its limits: values of a dimension, scopes, rows; and what each set of scopes costs."""
+"""How close an installation is to its limits (values of a dimension, scopes, rows), and what each set of scopes costs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from schemas.rows import RowKey
 
-#: From this part of a limit on it is warned of.
+#: The fraction of a limit at which a warning is due.
 WARN_AT: Final = 0.8
-#: Periods of a kind that an estimate looks at, spread over all.
+#: Periods of a kind that an estimate samples, spread over all.
 _SAMPLES: Final = 24
 
 
 class LimitUse(NamedTuple):
-    """How much of a limit is used; `what` is `rows`, `scopes` or a dimension, whose distinct values are counted."""
+    """How much of a limit is used; `what` is `rows`, `scopes`, or a dimension, for its distinct values."""
 
     what: str
     used: int
@@ -29,11 +29,11 @@ class LimitUse(NamedTuple):
 
     @property
     def is_near(self) -> bool:
-        """Whether it is to be warned of."""
+        """Whether a warning is due."""
         return self.used >= WARN_AT * self.limit
 
     def line(self) -> str:
-        """For a person."""
+        """One line for people."""
         what = self.what if self.what in {"rows", "scopes"} else f"values of {self.what}"
         far = (
             "are beyond the limit of" if self.used > self.limit else f"are {self.used / self.limit:.0%} of the limit of"
@@ -45,10 +45,10 @@ def limit_uses(limits: Mapping[str, int], values: Mapping[str, int], scopes: int
     """How much of each limit is used.
 
     Args:
-        limits: Of `values` of one dimension, `scopes`, `rows`.
-        values: Dimension → how many distinct values it has.
-        scopes: How many there are.
-        rows: How many there are.
+        limits: The limits by name: `values` (of one dimension), `scopes`, `rows`.
+        values: Dimension → number of its distinct values.
+        scopes: Number of scopes.
+        rows: Number of rows.
     """
     return [
         *(LimitUse(name, used, limits["values"]) for name, used in values.items()),
@@ -59,7 +59,7 @@ def limit_uses(limits: Mapping[str, int], values: Mapping[str, int], scopes: int
 
 @dataclass
 class SetCost:
-    """What a set of scopes costs: rows and bytes (keys and values as published) in all, and of the last day with a row."""
+    """What a set of scopes costs: rows and bytes (keys and values as published), in total and for the last day with a row."""
 
     scopes: int = 0
     rows: int = 0
@@ -70,10 +70,10 @@ class SetCost:
 
 @dataclass
 class ScopeCosts:
-    """Adds up rows; each key once.
+    """Sums up rows; add each key once.
 
     Attributes:
-        last_day: The id of the last day with a row; empty without any.
+        last_day: The id of the last day with a row; empty if there is none.
     """
 
     last_day: str = ""
@@ -83,13 +83,13 @@ class ScopeCosts:
     _days: defaultdict[tuple[tuple[str, ...], str], list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0])
     )
-    #: Dimension → (metric, period) → counts by value, of the sets of one dimension.
+    #: Dimension → (metric, period) → counts by value, for the sets of one dimension.
     _counts: defaultdict[str, defaultdict[tuple[str, str], list[int]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
 
     def add(self, key: RowKey, size_bytes: int, count: int) -> None:
-        """A row: its key, the bytes of key and value, and its count."""
+        """Adds a row: its key, the bytes of key and value, and its count."""
         dimensions = template_of(key.scope)
         self._scopes[dimensions].add(key.scope)
         for name, value in named_values(key.scope):
@@ -105,7 +105,7 @@ class ScopeCosts:
             self._counts[dimensions[0]][key.metric, key.period].append(count)
 
     def sets(self) -> dict[tuple[str, ...], SetCost]:
-        """The cost of each set, `all` and those with the fewest dimensions first."""
+        """The cost of each set: `all` first, then those with the fewest dimensions."""
         return {
             dimensions: SetCost(
                 len(self._scopes[dimensions]),
@@ -128,7 +128,7 @@ class ScopeCosts:
         return sum(place[0] for place in self._all.values())
 
     def leaving(self, keep_days: int) -> dict[tuple[str, ...], tuple[int, int]]:
-        """Rows and bytes of each set that are of days more than so many before the last one, and of no other windows."""
+        """Rows and bytes of each set that belong to days more than `keep_days` before the last one; other windows stay."""
         found: dict[tuple[str, ...], tuple[int, int]] = {}
         if self.last_day:
             since = date.fromisoformat(self.last_day.partition(":")[2]) - timedelta(days=keep_days)
@@ -139,17 +139,17 @@ class ScopeCosts:
         return found
 
     def missing(self, dimensions: Sequence[str]) -> list[str]:
-        """The dimensions that no set counts alone: nothing is known of how their units are spread."""
+        """The dimensions that no set counts alone, so that the distribution of their units is unknown."""
         return [name for name in dimensions if not self._counts.get(name)]
 
     def estimate(self, dimensions: tuple[str, ...]) -> SetCost:
-        """What a set that is not counted yet would cost, if its dimensions had nothing to do with each other.
+        """What a set that is not counted yet would cost if its dimensions were independent of each other.
 
-        Units of a period are thrown on the pairs of values; a pair that is hit has a row. Dimensions that go together,
-        such as models sold in some regions only, make fewer rows.
+        The units of a period are thrown at the pairs of values; a pair that is hit has a row. Dependent dimensions,
+        such as models sold in some regions only, have fewer rows.
 
         Args:
-            dimensions: Two or more that are each counted alone; see `missing`.
+            dimensions: Two or more, each also counted alone; see `missing`.
         """
         spreads = [self._counts[name] for name in dimensions]
         by_kind: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -177,12 +177,12 @@ class ScopeCosts:
 
 
 def _hits(spreads: Iterable[Sequence[int]]) -> float:
-    """How many combinations are hit on average; each spread has the counts by value of one dimension."""
+    """The expected number of combinations that are hit; each spread has the counts by value of one dimension."""
     shares, units = Counter({1.0: 1}), 0
     for counts in spreads:
         total = sum(counts)
         units = max(units, total)
-        # Values that are alike are looked at once.
+        # Values with equal counts are handled together.
         alike = Counter(count / total for count in counts)
         wider: Counter[float] = Counter()
         for share, times in shares.items():

@@ -1,8 +1,8 @@
-"""The book of milestones: what stands, its revision, and the event that says so.
+"""The book of milestones: which stand, their revisions, and the events that say so.
 
-A milestone is known by its id. Whether it stands is a function of the counts; the book turns a change of that into the
-next revision: raised or recorded, retracted, reinstated. Which unit passed the number only the ledger partitions know: an
-event says its position, and is completed when they have been asked.
+A milestone is identified by its id. Whether it stands is a function of the counts; the book turns a change of that into the
+next revision: raised or recorded, retracted, reinstated. Only the ledger partitions know which unit passed the number: an
+event has that unit's position, and is completed once they have been asked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.domain.windows import Row
     from streams.domain.zone import BusinessZone
 
-#: Of installations that began when there was no other.
+#: The source of installations that date from when there was no other.
 EARLIEST_SOURCE = "/milestones"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS_IN_ORDER: Final[tuple[tuple[MilestoneKind, ...], ...]] = (
@@ -47,7 +47,7 @@ class Standing(NamedTuple):
 
     Args:
         revision: Number of its last event.
-        period: The period it stands for, or None while it is retracted.
+        period: The period that it stands for, or None while it is retracted.
     """
 
     revision: int
@@ -56,7 +56,7 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a milestone is about, apart from its window. `position` says which unit of the window passes its number, from 1."""
+    """What a milestone is about, apart from its window. `position` is that of the unit that passes its number, from 1."""
 
     milestone_id: str
     kind: MilestoneKind
@@ -74,10 +74,10 @@ class Claim:
 
 
 class MilestoneBook:
-    """Standing of every milestone, and the events of the running step.
+    """The standing of every milestone, and the events of the current step.
 
     Attributes:
-        source: Of the events, a URI reference.
+        source: The CloudEvents source of the events, a URI reference.
 
     Args:
         timezone: IANA name of the business time zone.
@@ -87,39 +87,39 @@ class MilestoneBook:
         self.source = EARLIEST_SOURCE
         self._timezone = timezone
         self._standing: dict[str, Standing] = {}
-        #: Beginning of the ids of a period's streaks → the lengths that stand.
+        #: Prefix of the ids of a period's streaks → the lengths that stand.
         self._streaks: dict[str, set[int]] = {}
         self._events: list[MilestoneEvent] = []
         self._detected_at = ""
-        #: Events that a former writer had decided on and not published; and those that are settled now.
+        #: Events that a previous writer had decided on and not published, and the ids of those that are settled now.
         self._decided: dict[str, MilestoneEvent] = {}
         self._settled: list[str] = []
 
     def restore(self, event: MilestoneEvent) -> None:
-        """Takes over a published event; of one milestone the last counts."""
+        """Restores a published event; the last one of a milestone counts."""
         data = event.data
         stands = event.type != RETRACTED
         self._set(data.milestone_id, data.streak, Standing(data.revision, data.period if stands else None))
 
     def restore_decided(self, event: MilestoneEvent) -> None:
-        """Takes over an event that was about to be published when the writer was replaced.
+        """Restores an event that was about to be published when the writer was replaced.
 
-        Rows that it rests on may have been published since: what it was decided by cannot be seen any more.
+        Rows that it rests on may have been published since, so the change that decided it can no longer be seen.
         """
         self._decided[event.id] = event
 
     def settled(self) -> list[str]:
-        """Ids of the events among them that have been published since the last call."""
+        """Ids of those events that have been published since the last call."""
         found, self._settled = self._settled, []
         return found
 
     def forget_decided(self) -> list[str]:
-        """Gives up those that are left: what they were about has changed since. Returns their ids."""
+        """Drops the ones that are left, as their windows have changed since. Returns their ids."""
         found, self._decided = list(self._decided), {}
         return found
 
     def get(self, milestone_id: str) -> Standing | None:
-        """The state of a milestone; None before its first event."""
+        """The standing of a milestone; None before its first event."""
         return self._standing.get(milestone_id)
 
     def stands(self, milestone_id: str) -> bool:
@@ -128,7 +128,7 @@ class MilestoneBook:
         return standing is not None and standing.period is not None
 
     def streaks(self, streaks_id: str) -> list[int]:
-        """The lengths that stand of a period's streaks, in order."""
+        """The lengths of a period's streaks that stand, in order."""
         return sorted(self._streaks.get(streaks_id, ()))
 
     def _set(self, milestone_id: str, streak: int | None, standing: Standing) -> None:
@@ -139,17 +139,17 @@ class MilestoneBook:
             lengths.update({streak} if standing.period is not None else ())
 
     def begin_step(self, now_us: int) -> None:
-        """Sets the time that the events of this step are detected at, microseconds since 1970."""
+        """Sets the detection time of this step's events, microseconds since 1970."""
         self._detected_at = utc_text(now_us)
 
     def pass_(self, claim: Claim, row: Row, *, news: bool, first: bool = False) -> None:
-        """A milestone stands for a window that it does not stand for yet.
+        """Makes a milestone stand for a window that it does not stand for yet.
 
         Args:
             claim: The milestone.
             row: The window that passed.
-            news: Raise it; otherwise it is put on record. Whatever stood before is reinstated in either case.
-            first: The window is the first one ever to pass.
+            news: Whether to raise it rather than to record it. One that has been published before is reinstated in either case.
+            first: Whether the window is the first one ever to pass.
         """
         standing = self._standing.get(claim.milestone_id)
         first_type: MilestoneType = _RAISED if news else _RECORDED
@@ -157,11 +157,11 @@ class MilestoneBook:
         self._append(event_type, claim, row, first=first)
 
     def retract(self, claim: Claim, row: Row, *, first: bool = False) -> None:
-        """A milestone no longer stands."""
+        """Retracts a milestone."""
         self._append(RETRACTED, claim, row, first=first)
 
     def end_step(self) -> list[MilestoneEvent]:
-        """The events of this step in the order to publish."""
+        """The events of this step in the order in which to publish them."""
         events, self._events = self._events, []
         return in_order(events)
 
@@ -171,14 +171,14 @@ class MilestoneBook:
         period = None if event_type == RETRACTED else row.period.id
         self._set(claim.milestone_id, claim.streak, Standing(revision, period))
         event_id = f"{claim.milestone_id}@{revision}"
-        # What was there before the first event has no unit here.
+        # Units of the opening balance are not known here.
         position = None if event_type == RETRACTED or claim.position <= row.balance else claim.position
         achieved_at, cause, balance = None, None, row.balance
         decided = self._decided.pop(event_id, None)
         if decided is not None:
             self._settled.append(event_id)
             if decided.data.period == row.period.id and (decided.type == RETRACTED) == (event_type == RETRACTED):
-                # One that an earlier version has decided has its unit and no position.
+                # An event decided by an earlier version has its unit and no position.
                 event_type, position = decided.type, decided.data.position
                 achieved_at, cause = decided.data.achieved_at, decided.data.cause
                 balance = decided.data.balance
@@ -225,11 +225,11 @@ class MilestoneBook:
 
 
 class Completion:
-    """Completes events with the units that their positions mean.
+    """Completes events with the units at their positions.
 
     Args:
-        zone: The business time zone; the offset of `achieved_at`, and whose business date `achieved_on` is.
-        topics: Number → name of the source topics that causes point into.
+        zone: The business time zone, for the offset of `achieved_at` and the business date `achieved_on`.
+        topics: Number → name of the source topics that contain the causes.
     """
 
     def __init__(self, zone: BusinessZone, topics: Mapping[int, str]) -> None:
@@ -237,7 +237,7 @@ class Completion:
         self._topics = topics
 
     def with_unit(self, event: MilestoneEvent, unit: UnitKey | None) -> MilestoneEvent:
-        """The event with the unit that passed its number; None where there is no such unit, so it has no position either."""
+        """The event with the unit that passed its number; without a unit (None), it has no position either."""
         if unit is None:
             return event.model_copy(update={"data": event.data.model_copy(update={"position": None})})
         time_us, event_id, source, topic, partition, offset = unit
@@ -256,10 +256,10 @@ class Completion:
 
 
 def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:
-    """Events that are published together in their order.
+    """Sorts events that are published together.
 
-    Thresholds come before multiples, firsts, streaks, comparisons with other periods and scopes, targets with their shares, records just passed, and records,
-    smaller numbers before greater, then by id and revision.
+    Thresholds come before multiples, firsts, streaks, comparisons with other periods and scopes, targets with their shares,
+    records just passed, and records; smaller numbers come before greater ones; then by id and revision.
     """
     return sorted(events, key=_publishing_order)
 

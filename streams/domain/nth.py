@@ -1,8 +1,8 @@
-"""The N-th unit of a window, found among ledger partitions none of which knows the units of the others.
+"""Finds the N-th unit of a window among ledger partitions, none of which knows the units of the others.
 
-The hour that it is in follows from the counts. Of the units of that hour each partition lists all, or if they are many some with
-their ranks; then the unit lies between two of those that are listed, and only what is between them is asked about next, with
-some more on both sides, since units come meanwhile. A hundred thousand units in an hour take three rounds.
+Its hour follows from the counts. Each partition lists the units of that hour, or if there are many, some of them with their
+ranks. The unit then lies between two of the listed ones, and the next question is only about that part, with some margin on
+both sides, since units arrive meanwhile. A hundred thousand units in an hour take three rounds.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from schemas.questions import Question, UnitKey
 
 
-#: Units on each side that are asked about too, while there are too many to be listed next; then so many that all are.
+#: Margin on each side, in units, while there are too many to be listed next; after that, one that lets all be listed.
 _FAR_MARGIN: Final = 350
-#: Units that are told between two pauses: all of the same second may have to be sorted for one of them.
+#: Units to list between two pauses: all of the same second may have to be sorted for one of them.
 _PAUSE_UNITS: Final = 16
 
 
 class Miss(Enum):
-    """Why answers do not lead to the unit: there is no longer such a unit in the cells, or between the bounds."""
+    """Why answers do not lead to the unit: it is no longer in the cells, or no longer between the bounds."""
 
     CELLS = "cells"
     BOUNDS = "bounds"
 
 
 class Between(NamedTuple):
-    """The unit is after one and up to another; None is no other bound than before."""
+    """The unit is after one unit and not after another; None leaves a bound as it was."""
 
     after: UnitKey | None
     upto: UnitKey | None
 
 
 class InOrder(Protocol):
-    """Units in their order."""
+    """Units in order."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, place: int, /) -> UnitKey: ...
     def up_to(self, unit: UnitKey, /) -> int:
-        """How many are not after one."""
+        """How many units are not after this one."""
 
 
 class _Sorted(list["UnitKey"]):
@@ -57,7 +57,7 @@ class _Sorted(list["UnitKey"]):
 
 
 def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answer:
-    """One partition's answer.
+    """A partition's answer.
 
     Args:
         question: What was asked.
@@ -68,7 +68,7 @@ def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answ
 
 
 def answering(question: Question, before: int, ordered: InOrder) -> Generator[None, None, Answer]:
-    """The same of units in their order, with pauses."""
+    """The same for units that are in order, with pauses."""
     first = ordered.up_to(question.after) if question.after is not None else 0
     end = ordered.up_to(question.upto) if question.upto is not None else len(ordered)
     within = max(0, end - first)
@@ -91,11 +91,11 @@ def answering(question: Question, before: int, ordered: InOrder) -> Generator[No
 
 
 def nth_unit(number: int, answers: Sequence[Answer]) -> UnitKey | Between | Miss:
-    """The N-th unit of the window; or between which units it is; or why the answers do not tell.
+    """The N-th unit of the window; or the two units that it lies between; or why the answers do not lead to it.
 
     Args:
         number: Which unit, from 1.
-        answers: One of each partition, to the same question.
+        answers: One from each partition, to the same question.
     """
     rank = number - sum(answer.before for answer in answers)
     if not 1 <= rank <= sum(answer.inside for answer in answers):
@@ -106,14 +106,14 @@ def nth_unit(number: int, answers: Sequence[Answer]) -> UnitKey | Between | Miss
     listed = sorted(unit for answer in answers for unit in answer.units)
     if len(listed) == sum(answer.within for answer in answers):
         return listed[rank - 1]
-    # Until the next answers units come and go: with those around it, it is still between the bounds then.
+    # Units come and go until the next answers: with a margin around it, it will still be between the bounds.
     is_far = sum(answer.within for answer in answers) > 16 * MOST_UNITS
     found = _between(rank, _FAR_MARGIN if is_far else 2 * MOST_UNITS // 5, listed, answers)
     return found if found != Between(None, None) else _between(rank, 0, listed, answers)
 
 
 def _between(rank: int, margin: int, listed: Sequence[UnitKey], answers: Sequence[Answer]) -> Between:
-    """Between which listed units the one of a rank is, with as many others as the margin on each side."""
+    """The listed units around the one with a rank, at least `margin` units away on each side."""
     after: UnitKey | None = None
     for unit in listed:
         least, most = _rank_of(unit, answers)
@@ -125,7 +125,7 @@ def _between(rank: int, margin: int, listed: Sequence[UnitKey], answers: Sequenc
 
 
 def _rank_of(unit: UnitKey, answers: Sequence[Answer]) -> tuple[int, int]:
-    """How many units, at least and at most, there are up to one."""
+    """The least and the greatest possible number of units up to this one."""
     least = most = 0
     for answer in answers:
         place = bisect_right(answer.units, unit)

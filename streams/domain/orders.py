@@ -1,6 +1,6 @@
-"""Judges all events of one order, or of the production of one vehicle, together: what counts, and what is contradictory.
+"""Judges all events of one order, or of the production of one vehicle, together: what counts, and what contradicts.
 
-The judgement is a function of the set of events. Voided events count as never sent; the rest is walked in the order
+The judgement is a function of the set of events. Voided events count as never sent; the rest is processed in the order
 of (time, id, source), whatever the order of arrival was.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ORDERS_PLACED, ORDERS, CANCELLATIONS, DELIVERIES, REVERSALS, PRODUCED_METRIC, SCRAPPED_METRIC = METRICS
 
-# Plain ints: comparing with an enum's member costs an attribute look-up each time.
+# Plain ints: comparing with an enum member costs an attribute lookup each time.
 PLACED = int(Kind.PLACED)
 CANCELLED = int(Kind.CANCELLED)
 DELIVERED = int(Kind.DELIVERED)
@@ -31,13 +31,13 @@ _in_time = attrgetter("time_us", "id", "source")
 
 
 class Unit(NamedTuple):
-    """One that counts.
+    """A unit that counts.
 
     Attributes:
         metric: One of `METRICS`.
-        dims: Dimensions of the event that counts: of a cancellation those of the order, of a reversal those of the
-            delivery it reverses, of a scrapped vehicle those it was produced with.
-        cause: The event of the unit, which gives its date and whether it is backfill.
+        dims: Its dimensions: for a cancellation those of the order, for a reversal those of the delivery that it
+            reverses, for a scrapped vehicle those that it was produced with, otherwise those of the event.
+        cause: The event of the unit, which determines its date and whether it is backfill.
     """
 
     metric: Metric
@@ -60,12 +60,12 @@ class OrderViolation(NamedTuple):
 
     @property
     def order_id(self) -> str:
-        """Nothing: it is the order that this is found of."""
+        """Empty: the violation belongs to the order whose events were judged."""
         return ""
 
 
 class VehicleViolation(NamedTuple):
-    """A delivery that contradicts the production of its vehicle, and is found with that.
+    """A delivery that contradicts the production of its vehicle; found when the production is judged.
 
     Attributes:
         kind: What is wrong.
@@ -80,12 +80,12 @@ class VehicleViolation(NamedTuple):
     order_id: str
 
 
-#: In the order of (time, id, source) of the offending events; those of deliveries of a vehicle come last.
+#: In the order of (time, id, source) of the offending events; those of a vehicle's deliveries come last.
 OrderViolations = tuple[OrderViolation | VehicleViolation, ...]
 
 
 class Judgement(NamedTuple):
-    """What one order's events come to."""
+    """The result of judging one order's events."""
 
     units: list[Unit]
     violations: OrderViolations
@@ -96,23 +96,23 @@ def judge(facts: Sequence[Fact], *, orders_known: bool = True) -> Judgement:
 
     Args:
         facts: In any order, each (source, id) once.
-        orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
+        orders_known: Whether orders are published; if not, a delivery without an order is no contradiction.
     """
     return _lived(facts, orders_known=orders_known).judgement()
 
 
 def produced_within(facts: Sequence[Fact]) -> list[tuple[int, int]]:
-    """From when to when a production of a vehicle stood: event times, microseconds since 1970, in order and both inclusive.
+    """When a production of the vehicle stood: spans of event times, microseconds since 1970, in order, both ends inclusive.
 
     Args:
-        facts: Everything that is known under its VIN, in any order, each (source, id) once.
+        facts: All events known under its VIN, in any order, each (source, id) once.
     """
     return _lived(facts, orders_known=True).produced_within()
 
 
 def _lived(facts: Sequence[Fact], *, orders_known: bool) -> _Life:
     kinds = {(fact.source, fact.id): fact.kind for fact in facts}
-    # A void cannot be voided: a void that names one stands, and so does the one it names.
+    # A void cannot be voided: a void that names another is a violation, and the one it names stands.
     voided = {fact.voids for fact in facts if fact.voids is not None}
     life = _Life(orders_known=orders_known)
     for fact in sorted(facts, key=_in_time):
@@ -124,7 +124,7 @@ def _lived(facts: Sequence[Fact], *, orders_known: bool) -> _Life:
 
 
 class _Life:
-    """The life of an order, event by event in the order of time."""
+    """The life of an order, event by event in order of time."""
 
     def __init__(self, *, orders_known: bool) -> None:
         self._orders_known = orders_known
@@ -137,24 +137,24 @@ class _Life:
         self._violations: list[OrderViolation] = []
 
     def step(self, fact: Fact) -> None:
-        """Takes an event that is no void and is not voided."""
+        """Processes an event that is neither a void nor voided."""
         violation = _STEPS[fact.kind](self, fact)
         if violation is not None:
             self._violate(violation, fact)
 
     def void(self, fact: Fact, target_kind: int | None) -> None:
-        """Takes a void; its effect is that the event it names was never taken."""
+        """Processes a void; its effect is that the event it names is never processed."""
         if target_kind is None:
             self._violate("void_of_unknown_event", fact)
         elif target_kind == VOIDED:
             self._violate("void_of_void", fact)
 
     def judgement(self) -> Judgement:
-        """What the life comes to."""
+        """The result."""
         return Judgement([*self._order_units(), *self._returned, *self._standing_units()], tuple(self._violations))
 
     def produced_within(self) -> list[tuple[int, int]]:
-        """As the function of this name."""
+        """See the function of this name."""
         return [*self._scrapped, *([(self._produced.time_us, _NEVER_US)] if self._produced is not None else [])]
 
     def _place(self, fact: Fact) -> str | None:

@@ -1,8 +1,8 @@
 """Scopes beyond the limits: they have no rows, and their units count together in the scope whose values are all `other`.
 
-Which scopes have rows is what the rows themselves say, so nothing else must be remembered: a scope that has any keeps them,
-and a further one is let in while the limits leave room. Day counts are absolute and arrive for every scope alone, so what was
-kept out is exact at every moment, and comes to rows once a limit is raised.
+The rows themselves say which scopes have rows, so nothing else must be remembered: a scope that has any keeps them, and another
+is let in while the limits leave room. Day counts are absolute and arrive for each scope separately, so what was kept out is
+exact at every moment, and gets rows once a limit is raised.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from schemas.counts import CampaignHour
     from schemas.facts import LatestUnit, Metric
 
-#: Metric, scope of the others, day or hour of a campaign, ledger partition.
+#: Metric, scope `other`, day or hour of a campaign, ledger partition.
 _Cell = tuple["Metric", str, "date | CampaignHour", int]
 
 
 def scope_of_others(scope: str) -> str:
-    """The scope with the same dimensions whose values are all `other`; `all` is its own."""
+    """The scope with the same dimensions whose values are all `other`; that of `all` is `all` itself."""
     return ",".join(f"{name}={OTHER}" if is_one else name for name, is_one, _ in _parts(scope))
 
 
 def counted_in(scope: str, with_rows: Collection[str]) -> str:
-    """The scope in whose rows a unit of a scope counts, where these have any."""
+    """The scope whose rows count the units of a scope, given the scopes that have rows."""
     return scope if scope in with_rows else scope_of_others(scope)
 
 
@@ -41,10 +41,10 @@ def _parts(scope: str) -> list[tuple[str, str, str]]:
 
 
 class ScopeBounds:
-    """Which scopes have rows. Tell it first which have any; then ask for every count that arrives.
+    """Which scopes have rows. First report those that have any with `let_in`; then ask for every count that arrives.
 
     Args:
-        limits: Of `values` of one dimension, `scopes`, `rows`.
+        limits: The limits by name: `values` (of one dimension), `scopes`, `rows`.
     """
 
     def __init__(self, limits: Mapping[str, int]) -> None:
@@ -53,24 +53,24 @@ class ScopeBounds:
         self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._number = 0
         self._least_rows = 0
-        #: Scope that is kept out → what it has counted: units, those loaded as history, and hours with their units.
+        #: Scope that is kept out → its counts: units, those loaded as history, and hours with their units.
         self._kept: defaultdict[str, dict[_Cell, bytes]] = defaultdict(dict)
-        #: The sum of these by cell, and what the scope of the others counts itself.
+        #: By cell, the sum of these; `_own`: what the scope `other` itself counts.
         self._sums: dict[_Cell, list[int]] = {}
         self._own: dict[_Cell, list[int]] = {}
 
     @property
     def keeps_out(self) -> bool:
-        """Whether units of other scopes count in those of the others."""
+        """Whether any scope is kept out, and counts under `other`."""
         return bool(self._kept)
 
     @property
     def kept_out(self) -> int:
-        """How many scopes have counts and no rows."""
+        """The number of scopes that have counts but no rows."""
         return len(self._kept)
 
     def let_in(self, scope: str) -> None:
-        """A scope has rows."""
+        """Notes that a scope has rows."""
         if scope in self._let_in:
             return
         self._let_in.add(scope)
@@ -79,7 +79,7 @@ class ScopeBounds:
             if is_one and value != OTHER:
                 self._values[name].add(value)
                 others = False
-        # Those of the others, of which there is one for each set of dimensions, take no room.
+        # The scopes `other`, one for each set of dimensions, take no room.
         self._number += not others
 
     def is_in(self, scope: str) -> bool:
@@ -87,12 +87,12 @@ class ScopeBounds:
         return scope in self._let_in
 
     def with_rows(self, template: tuple[str, ...]) -> list[str]:
-        """The scopes of some dimensions that have rows, sorted."""
+        """The scopes with some dimensions that have rows, sorted."""
         names = list(template)
         return sorted(scope for scope in self._let_in if [name for name, _, _ in _parts(scope)] == names)
 
     def note_rows(self, rows: int) -> None:
-        """There are so many rows at least, although they are still being read."""
+        """Notes that there are at least this many rows, while they are still being read."""
         self._least_rows = rows
 
     def has_room(self, scope: str, rows: int) -> bool:
@@ -100,7 +100,7 @@ class ScopeBounds:
 
         Args:
             scope: Its id.
-            rows: How many rows there are.
+            rows: The number of rows.
         """
         if scope in self._let_in:
             return True
@@ -135,11 +135,11 @@ class ScopeBounds:
             metric: Of the count.
             scope: The one that is kept out.
             day: Business date, or hour of a campaign.
-            count: Absolute.
-            before: What the partition counts in the scope of the others.
+            count: The absolute count.
+            before: Returns what the partition itself counts in the scope `other`.
 
         Returns:
-            The scope of the others, and what the partition counts in it now.
+            The scope `other`, and what the partition counts in it now.
         """
         others = scope_of_others(scope)
         self.let_in(others)
@@ -160,10 +160,10 @@ class ScopeBounds:
         return others, self._together(cell, count.latest)
 
     def release(self, scope: str) -> list[tuple[int, Metric, str, date | CampaignHour, DayCount]]:
-        """Lets a scope in that was kept out, whatever the limits say: something else has given it a row.
+        """Lets in a scope that was kept out, whatever the limits say: something else has given it a row.
 
         Returns:
-            Ledger partition, metric, scope, day and count of all that counts elsewhere now: in the scope, and in that of the others.
+            Ledger partition, metric, scope, day and count of everything that changes thereby: in the scope, and in `other`.
         """
         self.let_in(scope)
         moved: list[tuple[int, Metric, str, date | CampaignHour, DayCount]] = []
@@ -176,7 +176,7 @@ class ScopeBounds:
         return moved
 
     def add_kept(self, shard: int, metric: Metric, scope: str, day: date | CampaignHour, count: DayCount) -> DayCount:
-        """The count of a scope that has rows, with what was kept out and counts in it."""
+        """The count of a scope that has rows, including what was kept out and counts in it."""
         cell = (metric, scope, day, shard)
         if cell not in self._sums:
             return count

@@ -2,26 +2,25 @@
 
     expected(h) = max(0, level + slope * (lag + 1 + phi + ... + phi^h)) * weight(type of day)
 
-for the day that lies `h` days after the first one to come, where
+for the day that is `h` days after the first one to come, where
 
 - `level` = sum(r^k * units) / sum(r^k * weight) over the last `LEVEL_WEEKS` weeks counted back from the last complete
   day, the k-th of them k weeks old: exponential smoothing with r = 1/2 (Brown 1959; Hyndman, Athanasopoulos, Forecasting:
   Principles and Practice, 3rd ed., section 8.1). Whole weeks have every weekday once, so the level does not depend on the
-  day effects, and more units of late never lower it. `lag` is the mean age of those days: what a level like this lies
-  behind by when there is a trend.
+  day effects, and more recent units never lower it. `lag` is the mean age of those days, by which such a level lags behind
+  a trend.
 - `weight` of a weekday: the median, over the last `EFFECT_WEEKS` weeks, of its count as a ratio of the mean of the seven
   days around it (classical multiplicative decomposition, same book, section 3.4), shrunk towards 1 as if `PRIOR_DAYS`
-  days at 1 had been seen too, scaled to a mean of 1. A holiday's: the mean ratio of the holidays seen so far to the
-  ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, shrunk towards 1 likewise. A
-  weekend day that is worked counts as the mean of Monday to Friday. There is no month-end effect: the series that the
-  back-test has show none, so it could not earn its keep.
+  days at 1 had been seen too, scaled to a mean of 1. `weight` of a holiday: the mean ratio of the holidays seen so far to
+  the ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, likewise shrunk towards 1. A working weekend day has
+  the mean weight of Monday to Friday. There is no month-end effect: the series of the back-test show none, so it would not
+  earn its keep.
 - `slope`, units a day per day: Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels of
   the last `TREND_WEEKS` weeks, used only if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at
   the 5 % level, else 0. Half of it is used, as the theta method does (Hyndman, Billah 2003, Int. J. Forecasting 19), and
-  `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend goes on for weeks, not for
-  ever.
+  `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend lasts for weeks, not forever.
 
-Medians and signs keep a launch day, an outage or its catch-up from bending the day effects and the trend.
+Medians and signs keep a launch day, an outage or its catch-up from distorting the day effects and the trend.
 """
 
 from __future__ import annotations
@@ -68,8 +67,8 @@ class Pace:
     Attributes:
         level: Units of an average day.
         slope: Units a day per day; 0 where the data support no trend.
-        lag_days: How far the level is behind, in days.
-        weights: By day type, what a day of it has in units of an average day.
+        lag_days: How far the level lags behind, in days.
+        weights: By day type, its units as a multiple of an average day's.
     """
 
     level: float
@@ -79,11 +78,11 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Units of an average day at the point in time."""
+        """Units of an average day at this point in time."""
         return max(0.0, self.level + self.slope * self.lag_days)
 
     def expected(self, day_types: Sequence[int]) -> list[float]:
-        """Units of each day to come, given their types, the first of them being the day after the last complete one."""
+        """Units of each day to come, given their types; the first is the day after the last complete one."""
         level, step = self.level + self.slope * self.lag_days, self.slope
         weights = self.weights
         if not step:
@@ -101,7 +100,7 @@ class PaceModel:
 
     Args:
         start: Date of the first count.
-        counts: Units of complete days in a row.
+        counts: Units of consecutive complete days.
         day_types: Types of dates.
     """
 
@@ -109,9 +108,9 @@ class PaceModel:
         self.start = start
         self.counts = counts
         self.types = day_types.from_date(start, len(counts))
-        #: Units of so many first days.
+        #: Prefix sums: units of the first n days.
         self.sums = [0, *accumulate(counts)]
-        #: Holidays and weekend days that are worked, of so many first days.
+        #: Prefix sums: holidays and working weekend days among the first n days.
         self._special = [0, *accumulate(day_type >= WEEKDAYS for day_type in self.types)]
         self._ratios = self._weekday_ratios()
         self._holidays, self._holiday_sums = self._holiday_ratios()
@@ -122,7 +121,7 @@ class PaceModel:
         return self.sums[end] - self.sums[first]
 
     def at(self, days: int) -> Pace:
-        """The estimate from the given number of first days, at least one."""
+        """The estimate from the first `days` days, at least one."""
         found = self._known.get(days)
         if found is None:
             found = self._known[days] = self._estimate(days)
@@ -142,7 +141,7 @@ class PaceModel:
         return Pace(weighed_units / weighed_days, slope, weighed_ages / weighed_days, weights)
 
     def _weeks(self, days: int, weights: Sequence[float]) -> list[tuple[int, float, float]]:
-        """Units, weight and mean age in days of the weeks before a point, the latest first; a shorter one if none is whole."""
+        """Units, weight and mean age in days of the weeks before a point, latest first; a shorter one if none is whole."""
         found = []
         whole, special = sum(weights[:WEEKDAYS]), self._special
         for end in range(days, max(_WEEK - 1, days - LEVEL_WEEKS * _WEEK), -_WEEK):

@@ -1,4 +1,4 @@
-"""One order's events as one compact run of bytes: the form in memory and in the changelog alike.
+"""The events of one order as one compact byte string, in memory as in the changelog.
 
 An event is packed as
 
@@ -8,7 +8,7 @@ An event is packed as
                  text in UTF-8: id, extra; then the VIN, 17 characters, or what a void names: its source, preceded by
                  the length in three digits, and its id
 
-Source and dims are codes of the ledger's vocabulary. Two events are the same event with the same content exactly if
+Source and dims are codes of the ledger's vocabulary. Two events are the same event with the same content if and only if
 their content bytes are equal; the coordinates are not content.
 """
 
@@ -22,7 +22,7 @@ from schemas.facts import FIRST_OF_PRODUCTION, Dims, Fact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: What an event begins with: names, and the format of each in `struct`, little endian.
+#: The fields at the start of an event: names, and the `struct` format of each, little endian.
 LAYOUT: Final = (
     ("origin", "B"),
     ("partition", "H"),
@@ -37,20 +37,20 @@ LAYOUT: Final = (
 )
 _EVENT: Final = Struct("<" + "".join(code for _, code in LAYOUT))
 _COORDINATES_BYTES: Final = 11
-#: The content of an event up to the length of its text, without the codes.
+#: The fields of an event's content up to the length of its text, without the codes.
 _SOLE: Final = Struct("<Bq8xH")
-#: Places in what an event unpacks to.
+#: Indices in the unpacked fields of an event.
 _TIME: Final = 4
 _TEXT_BYTES: Final = 7
 
-#: In the origin.
+#: Flag in the origin.
 BACKFILL: Final = 0b1
 _TOPIC_SHIFT: Final = 1
-#: The topic's number as far as the coordinates have it; the bit above it says 'of production', and is in the content.
+#: Mask of the topic's number in the coordinates; the bit above it, 'of production', is in the content.
 _TOPIC: Final = FIRST_OF_PRODUCTION - 1
 _TOPIC_BITS: Final = _TOPIC.bit_length()
 
-#: In the content.
+#: Mask of the kind in the content.
 KIND: Final = 0b111
 _HAS_VIN: Final = 0b1000
 _HAS_VOIDS: Final = 0b1_0000
@@ -60,7 +60,7 @@ _OF_PRODUCTION_SHIFT: Final = _OF_PRODUCTION.bit_length() - 1
 _VIN_CHARACTERS: Final = 17
 _LENGTH_DIGITS: Final = 3
 
-#: No packed event is smaller.
+#: The size of the smallest packed event.
 MIN_EVENT_BYTES: Final = _EVENT.size + 1
 
 Word = str | Dims
@@ -70,14 +70,14 @@ Head = tuple[int, int, int, int, bool]
 
 
 class VocabularyEntry(NamedTuple):
-    """A word and its code: a source, or the four dimensions of a unit."""
+    """A word (a source, or the four dimensions of a unit) and its code."""
 
     code: int
     word: Word
 
 
 class Vocabulary:
-    """Sources and dims tuples ↔ small ints, by first appearance. Words are never dropped."""
+    """Sources and dims tuples ↔ small ints, in order of first appearance. Words are never dropped."""
 
     def __init__(self) -> None:
         self.codes: dict[Word, int] = {}
@@ -85,7 +85,7 @@ class Vocabulary:
         self._drained = 0
 
     def code(self, word: Word) -> int:
-        """The code of a word, a new one if it was never seen."""
+        """The code of a word; a new code if the word is new."""
         code = self.codes.get(word)
         if code is None:
             code = self.codes[word] = len(self.words)
@@ -93,12 +93,12 @@ class Vocabulary:
         return code
 
     def drain(self) -> list[VocabularyEntry]:
-        """The words added since the last drain, by code."""
+        """The words added since the last drain, in order of their codes."""
         first, self._drained = self._drained, len(self.words)
         return [VocabularyEntry(code, self.words[code]) for code in range(first, len(self.words))]
 
     def restore(self, entries: Iterable[tuple[int, str | Sequence[str]]]) -> None:
-        """Takes back what was drained, in any order; the same entry again changes nothing.
+        """Restores what was drained, in any order; repeated entries change nothing.
 
         Raises:
             ValueError: A code is missing, or two words have the same one.
@@ -115,11 +115,11 @@ class Vocabulary:
 
 
 def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
-    """Packs one event. Its order id is not in it: that is the key under which an order is kept.
+    """Packs one event, without its order id, which is the key under which the order is stored.
 
     Raises:
         ValueError: The VIN is neither absent nor 17 characters.
-        struct.error: A number or a text is beyond what the contract allows.
+        struct.error: A number or a text is larger than the contract allows.
     """
     codes = vocabulary.codes
     source, dims, vin = fact.source, fact.dims, fact.vin
@@ -162,7 +162,7 @@ def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
 
 
 def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
-    """The events of an order, as applied."""
+    """The events of an order, in the order in which they were applied."""
     facts: list[Fact] = []
     at, end = 0, len(blob)
     while at < end:
@@ -200,11 +200,11 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
 
 
 def holds(blob: bytes, packed: bytes) -> bool:
-    """Whether an order has this event already, with the same content."""
+    """Whether an order already has this event with the same content."""
     content = packed[_COORDINATES_BYTES:]
     found = blob.find(content)
     while found >= 0:
-        # Found bytes could straddle two events; only at the start of one are they an event.
+        # The bytes found could straddle two events; they are an event only at the start of one.
         if _is_start(blob, found - _COORDINATES_BYTES):
             return True
         found = blob.find(content, found + 1)
@@ -212,7 +212,7 @@ def holds(blob: bytes, packed: bytes) -> bool:
 
 
 def sole_event(blob: bytes) -> tuple[int, int]:
-    """Kind and time of an order's event if it has but one; else (0, 0). Far cheaper than unpacking."""
+    """Kind and time of an order's event if it has only one, else (0, 0). Far cheaper than unpacking."""
     content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)
     return (content & KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
 
@@ -230,7 +230,7 @@ def is_sole(blob: bytes, kind: int, before_us: int) -> bool:
 
 
 def heads(blob: bytes) -> list[Head]:
-    """What counts of each event, in the order of `unpack`, and far cheaper."""
+    """The fields of each event that matter for counting, in the order of `unpack`; far cheaper than that."""
     found = []
     at, end = 0, len(blob)
     while at < end:
@@ -241,7 +241,7 @@ def heads(blob: bytes) -> list[Head]:
 
 
 def has_event_between(blob: bytes, first_us: int, end_us: int) -> bool:
-    """Whether an event has its time from the first instant on and before the other, microseconds since 1970."""
+    """Whether an event's time is at or after the first instant and before the other, microseconds since 1970."""
     at, end, size, unpack_from = 0, len(blob), _EVENT.size, _EVENT.unpack_from
     while at < end:
         event = unpack_from(blob, at)
@@ -252,7 +252,7 @@ def has_event_between(blob: bytes, first_us: int, end_us: int) -> bool:
 
 
 def terms(blob: bytes) -> list[tuple[bytes, bytes, int]]:
-    """Id, VIN and time of each event, in the order of `unpack`; the VIN is empty where it has none."""
+    """Id, VIN and time of each event, in the order of `unpack`; the VIN is empty if it has none."""
     found = []
     at, end = 0, len(blob)
     while at < end:

@@ -1,4 +1,4 @@
-"""Long work in pieces: a generator that yields where its caller may do something else for a moment."""
+"""Long work in pieces: a generator that yields whenever its caller may do something else for a moment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Pause = TypeVar("Pause")
 
 
 def whole(pieces: Generator[None, None, Result]) -> Result:
-    """What all of it comes to, without pauses."""
+    """Runs all of it without pauses, and returns its result."""
     while True:
         try:
             next(pieces)
@@ -22,7 +22,7 @@ def whole(pieces: Generator[None, None, Result]) -> Result:
 
 
 def telling_pauses(pieces: Generator[None, None, Result], pause: Pause) -> Generator[Pause, None, Result]:
-    """The result of work in pieces, for a generator whose own pauses are another value."""
+    """Runs work in pieces within a generator whose own pauses have another value; returns the result."""
     while True:
         try:
             next(pieces)

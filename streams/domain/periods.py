@@ -1,7 +1,7 @@
-"""Periods: the runs of civil dates that are counted as one window, and how their ids are written.
+"""Periods: the runs of civil dates that are counted as one window, and the form of their ids.
 
-Weeks, quarters, halves and years depend on how an installation reckons: on which day its weeks and on which date its
-financial year begin. Holidays are periods too, but which dates they have is data (`streams.domain.calendar`).
+Weeks, quarters, halves and years depend on the reckoning of an installation: the day on which its weeks begin, and the date on
+which its financial year does. Holidays are periods too, but their dates are data (`streams.domain.calendar`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: The days on which a week may begin, as the setting `week_starts` calls them; by `date.weekday`.
+#: The days on which a week may begin, as named in the setting `week_starts`; indexed by `date.weekday`.
 WEEK_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 #: Kind and id of the period of all time, which has no end.
 TOTAL: Final = "total"
-#: Kind of the periods that end with each date, and begin so many days before.
+#: Kind of the periods that end on each date and have a fixed number of days.
 ROLLING: Final = "rolling"
-#: Days that a rolling window may have.
+#: Bounds on the days of a rolling window.
 LEAST_ROLLING: Final = 2
 MOST_ROLLING: Final = 92
 #: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
 FIRST_DATE: Final = date(1999, 12, 31)
 LAST_DATE: Final = date(2101, 1, 1)
-#: Months of a year, a half and a quarter.
+#: Months in a year, a half and a quarter.
 _MONTHS: Final[Mapping[str, int]] = {"year": 12, "half": 6, "quarter": 3}
 _ID = re.compile(r"(FY)?([0-9]{4})(?:-(Q[1-4]|H[12]|W[0-9]{2}))?")
 _ROLLING_ID = re.compile(r"([1-9][0-9]?)d:([0-9]{4}-[0-9]{2}-[0-9]{2})")
@@ -39,7 +39,7 @@ Ordering = tuple[date, int, date, str]
 
 
 class Instants(NamedTuple):
-    """The first instant of a campaign and the first one after it: microseconds since 1970, and as text in business time."""
+    """The first instant of a campaign and the first one after it, as microseconds since 1970 and as text in business time."""
 
     start_us: int
     end_us: int
@@ -56,8 +56,8 @@ class Period:
         kind: `day`, `week`, `month`, `quarter`, `half`, `year`, `total`, `holiday`, `rolling` or `campaign`.
         start: First date.
         end: Last date, inclusive.
-        calendar: Version of the holiday calendar that gives the dates; None for all but holidays.
-        instants: Of a campaign: between which instants it is; its dates are those of its first and its last one.
+        calendar: Version of the holiday calendar that the dates are from; None except for holidays.
+        instants: The instants that a campaign is between; `start` and `end` are the dates of its first and last instant.
     """
 
     id: str
@@ -69,33 +69,33 @@ class Period:
 
     @property
     def ordering(self) -> Ordering:
-        """Periods of one window in the order of time."""
+        """Sort key: periods of one window in order of time."""
         return self.start, self.instants.start_us if self.instants is not None else 0, self.end, self.id
 
     @property
     def definition(self) -> str | None:
-        """What else than its dates a period depends on: the version of a calendar, or two instants."""
+        """What a period depends on besides its dates: the version of a calendar, or two instants."""
         return f"{self.instants.starts_at}/{self.instants.ends_at}" if self.instants is not None else self.calendar
 
     @property
     def window(self) -> str:
-        """What rules call periods of this sort: the kind, for a holiday with its name."""
+        """The name of this window in rules: the kind, for a holiday with its name."""
         return window_of(self.id)
 
 
 def window_of(period_id: str) -> str:
-    """The window that a period is of: `month` of `month:2024-10`, `holiday:national-day` of `holiday:national-day:2024`."""
+    """The window of a period: `month` for `month:2024-10`, `holiday:national-day` for `holiday:national-day:2024`."""
     return period_id.rpartition(":")[0] or period_id
 
 
 @dataclass(frozen=True, slots=True)
 class Reckoning:
-    """How an installation reckons.
+    """When weeks and years begin in an installation.
 
     Args:
         week_starts: First day of a week, 0 for Monday to 6 for Sunday.
-        year_starts: Month and day (1 to 28) on which a year begins. A year that begins on another date than 1 January is
-            a financial year, named for the calendar year in which it ends.
+        year_starts: Month and day (1 to 28) on which a year begins. A year that does not begin on 1 January is a
+            financial year, named after the calendar year in which it ends.
     """
 
     week_starts: int = 0
@@ -107,7 +107,7 @@ class Reckoning:
         return self.year_starts != (1, 1)
 
     def year_of(self, day: date) -> date:
-        """First date of the year that contains a date."""
+        """The first date of the year that contains a date."""
         month, first = self.year_starts
         start = date(day.year, month, first)
         return start if start <= day else date(day.year - 1, month, first)
@@ -126,7 +126,7 @@ def day_period(day: date, _: Reckoning = CIVIL) -> Period:
 
 
 def week_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
-    """The week of a date; it belongs to the year that its fourth day is in, as in ISO 8601 with Mondays."""
+    """The week of a date; it belongs to the year of its fourth day, which gives ISO 8601 weeks for Mondays."""
     start = day - (day.weekday() - reckoning.week_starts) % 7 * _DAY
     middle = start + 3 * _DAY
     number = (middle.timetuple().tm_yday - 1) // 7 + 1
@@ -156,16 +156,16 @@ def year_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
 
 
 def total_period(_: date, __: Reckoning = CIVIL) -> Period:
-    """All dates that an event can have."""
+    """The period of all dates that an event can have."""
     return Period(TOTAL, TOTAL, FIRST_DATE, LAST_DATE)
 
 
 def rolling_period(end: date, days: int) -> Period:
-    """The so many days that end with a date."""
+    """The rolling window of `days` days that ends on a date."""
     return Period(f"{ROLLING}:{days}d:{end.isoformat()}", ROLLING, end - (days - 1) * _DAY, end)
 
 
-#: The kinds of period that follow from dates alone, from the shortest to the longest: what each has of a date.
+#: The kinds of period that follow from dates alone, from the shortest to the longest → the function that finds a date's.
 PERIOD_OF: Final[Mapping[str, Callable[[date, Reckoning], Period]]] = {
     "day": day_period,
     "week": week_period,
@@ -178,7 +178,7 @@ PERIOD_OF: Final[Mapping[str, Callable[[date, Reckoning], Period]]] = {
 
 
 def parse_period(period_id: str, reckoning: Reckoning = CIVIL) -> Period | None:
-    """The period of an id that is no holiday's; None where none has it.
+    """The period with an id, other than a holiday; None if there is none.
 
     Raises:
         ValueError: There is no such date.
@@ -198,7 +198,7 @@ def parse_period(period_id: str, reckoning: Reckoning = CIVIL) -> Period | None:
 
 
 def _dates_in(kind: str, rest: str, reckoning: Reckoning) -> Iterator[date]:
-    """Dates one of which is in the period, if there is such a period."""
+    """Dates of which at least one is in the period, if there is such a period."""
     if kind == TOTAL:
         yield FIRST_DATE
     elif kind == "day":
@@ -217,7 +217,7 @@ def _dates_in(kind: str, rest: str, reckoning: Reckoning) -> Iterator[date]:
 
 def _part_of_year(kind: str, letter: str, day: date, reckoning: Reckoning) -> Period:
     year, months = reckoning.year_of(day), _MONTHS[kind]
-    # The parts begin on the day of the month on which the year does.
+    # Halves and quarters begin on the same day of the month as the year.
     passed = (day.year - year.year) * 12 + day.month - year.month - (day.day < year.day)
     number = passed // months
     start = _months_later(year, number * months)

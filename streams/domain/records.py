@@ -1,4 +1,4 @@
-"""Records: periods that are over and have strictly more than every earlier one of their window."""
+"""Records: periods that are over and have strictly more units than every earlier one of their window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def records_among(counts: Iterable[int]) -> Iterator[bool]:
-    """For counts in the order of periods: whether each exceeds all before it, one of which is above zero."""
+    """For counts in order of periods: whether each exceeds all before it, at least one of which is above zero."""
     peak = 0
     for count in counts:
         yield 0 < peak < count
@@ -23,7 +23,7 @@ def records_among(counts: Iterable[int]) -> Iterator[bool]:
 class RecordPeriods:
     """The periods of one window, metric and scope that are over, in order, with the highest count up to each.
 
-    After a change the periods from it on are judged again, up to where the highest count is what it was.
+    After a change, the periods from there on are judged again, up to where the highest count is unchanged.
     """
 
     def __init__(self) -> None:
@@ -35,16 +35,16 @@ class RecordPeriods:
         self._stale: set[Ordering] = set()
 
     def __iter__(self) -> Iterator[str]:
-        """Ids of the periods, in the order of time."""
+        """Ids of the periods, in order of time."""
         return (period_id for *_, period_id in self._periods)
 
     def best_before(self, row: Row) -> int:
-        """The highest count of the periods before one of them."""
+        """The highest count of the periods before one."""
         index = bisect_left(self._periods, row.ordering)
         return max(0, self._peaks[index - 1]) if index else 0
 
     def put(self, row: Row) -> None:
-        """Takes a period that is over, for the first time or because its count may have changed."""
+        """Adds a period that is over, or notes that its count may have changed."""
         period = row.ordering
         index = bisect_left(self._periods, period)
         if index == len(self._periods) or self._periods[index] != period:
@@ -56,7 +56,7 @@ class RecordPeriods:
         self._stale.add(period)
 
     def judge(self) -> list[tuple[str, bool]]:
-        """Ids of the periods that are new or have changed sides since the last call, in order; whether each is a record."""
+        """Ids of the periods that are new or have flipped since the last call, in order, and whether each is a record."""
         if not self._stale:
             return []
         changed = []

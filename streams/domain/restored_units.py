@@ -1,7 +1,7 @@
-"""Counts what the orders of a restored ledger come to, many at a time, in columns of numbers: one by one takes five times as long.
+"""Counts the orders of a restored ledger, many at a time, in columns of numbers: one by one takes five times as long.
 
-Only plain orders are counted so: those of a single event, and those that were placed and later delivered or cancelled, none of it
-during a campaign. Nearly all are; `domain/orders.py` judges the others.
+Only plain orders are counted this way: those with a single event, and those that were placed and later delivered or cancelled,
+with no event during a campaign. Nearly all are; `domain/orders.py` judges the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streams.domain.packing import Word
 
 
-#: Of an order with one event, by its kind: the group of metrics that it adds to, -1 for none.
+#: By the kind of an order's only event: the group of metrics that it adds to, -1 for none.
 _GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
 _GROUP_OF_SOLE[PLACED] = PLACED_GROUP
 _GROUP_OF_SOLE[DELIVERED] = GROUP_OF_METRIC[DELIVERIES]
@@ -45,7 +45,7 @@ _GROUP_OF_SOLE[PRODUCED] = GROUP_OF_METRIC[PRODUCED_METRIC]
 #: Bits of the kind of an event.
 _KIND_BITS: Final = KIND.bit_length()
 _GROUP: Final = (1 << GROUPS_BITS) - 1
-#: Bits of the code of a set of scopes with the flag of backfill, and of the ordinal of a date.
+#: Bits of the code of a set of scopes with the backfill flag, and bits of the ordinal of a date.
 _CODE_BITS: Final = 32
 _CODE: Final = (1 << _CODE_BITS) - 1
 _DAY_BITS: Final = 22
@@ -53,9 +53,9 @@ _DAY: Final = (1 << _DAY_BITS) - 1
 
 
 class _Events(NamedTuple):
-    """The first events of some orders, and after them their second ones, in columns.
+    """The first events of some orders, followed by their second ones, in columns.
 
-    `second` has for each order the place of its second event, -1 where there is none, and `has_more` whether others follow.
+    For each order, `second` has the index of its second event, -1 if there is none, and `has_more` whether others follow.
     """
 
     kind: Numbers
@@ -68,7 +68,7 @@ class _Events(NamedTuple):
 
 
 class _Units(NamedTuple):
-    """Units in columns: what they add to, with which dimensions; time and flag of their causes; which event of which order."""
+    """Units in columns: their group and dimensions; time and flag of their causes; which event of which order caused each."""
 
     group: Numbers
     dims: Numbers
@@ -82,13 +82,13 @@ class RestoredUnits:
     """Counts orders into the day counts of an empty ledger.
 
     Args:
-        days: Where to.
+        days: Where to count them.
         words: The ledger's vocabulary.
         orders_known: Whether a delivery without an order is a contradiction, and so not plain.
-        notes_hours: Whether `quarters` will be asked for.
+        notes_hours: Whether `quarters` will be called.
 
     Attributes:
-        backfilled: Events taken that were history being loaded.
+        backfilled: Number of the events taken that were backfill.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class RestoredUnits:
         self._series: dict[tuple[Metric, str], int] = {}
         self.backfilled = 0
         self._last_us = np.zeros(len(words), np.int64)
-        #: Kinds, sources and quarter-hours of events in one number each, if they are noted.
+        #: Kind, source and quarter-hour of events, as one number each, if they are noted.
         self._quarters: set[int] | None = set() if notes_hours else None
 
     def take(self, order_ids: list[str], blobs: list[bytes]) -> list[int]:
-        """Counts the plain ones of some orders, given with their packed events. Returns the places of the others."""
+        """Counts the plain ones of some orders, given with their packed events. Returns the indices of the others."""
         events = _events_of(blobs)
         self._note(events)
         units, is_plain = self._units_of(events)
@@ -123,12 +123,12 @@ class RestoredUnits:
         return np.flatnonzero(~is_plain).tolist()
 
     def last_by_source(self) -> list[tuple[int, int]]:
-        """The code of each source that has sent events after 1970, with the latest time of one, microseconds since 1970."""
+        """The code of each source that has sent events after 1970, and its latest event time, microseconds since 1970."""
         sources = np.flatnonzero(self._last_us)
         return list(zip(sources.tolist(), self._last_us[sources].tolist(), strict=True))
 
     def quarters(self) -> Iterator[tuple[int, int, int]]:
-        """Kind, code of the source and quarter-hour of UTC of all events taken that were not history being loaded, each once."""
+        """Kind, code of the source and UTC quarter-hour of all events taken that were not backfill, each combination once."""
         for number in self._quarters or ():
             rest, kind = number >> _KIND_BITS, number & KIND
             yield kind, rest % len(self._words), rest // len(self._words)
@@ -141,7 +141,7 @@ class RestoredUnits:
         np.maximum.at(self._last_us, events.source, events.time_us)
 
     def _units_of(self, events: _Events) -> tuple[_Units, NDArray[np.bool_]]:
-        """The units of the plain orders, and which orders these are."""
+        """The units of the plain orders, and a mask of these orders."""
         kind, time_us, second = events.kind, events.time_us, events.second
         has_second = second >= 0
         by_minute = self._by_minute(events)
@@ -168,7 +168,7 @@ class RestoredUnits:
         return _Units(*map(np.concatenate, zip(*parts, strict=True))), is_plain
 
     def _by_minute(self, events: _Events) -> NDArray[np.bool_]:
-        """Which orders have one of their first two events during a campaign, where units are counted by the minute."""
+        """Mask of the orders with one of their first two events during a campaign, when units are counted by the minute."""
         found = np.zeros(len(events.second), np.bool_)
         if len(self._minutes_matter):
             is_timed = np.isin(events.time_us // QUARTER_HOUR_US, self._minutes_matter)
@@ -178,7 +178,7 @@ class RestoredUnits:
         return found
 
     def _count(self, units: _Units, order_ids: list[str], blobs: list[bytes]) -> None:
-        """Sums up units by cell, group, scopes and flag; these sums go to their days."""
+        """Sums units by cell, group, scopes and flag, and adds these sums to their days."""
         keys = (cells_of(units.time_us, self._days) << GROUPS_BITS | units.group) << _CODE_BITS
         keys |= self._codes_of(units.dims) << 1 | units.backfill
         sequence = np.argsort(keys, kind="stable")
@@ -195,7 +195,7 @@ class RestoredUnits:
         self._spread(sums, counts, latest_us, np.searchsorted(latest, np.append(first, len(keys))), causes)
 
     def _spread(self, sums: Numbers, counts: Numbers, latest_us: Numbers, causes_at: Numbers, causes: _Causes) -> None:
-        """Adds sums to the days of the metrics and scopes that they count in."""
+        """Adds sums to the days of the metrics and scopes in which they count."""
         place = sums >> _CODE_BITS
         day, hour = np.divmod(place >> GROUPS_BITS, HOURS)
         series, of = self._series_of(place & _GROUP, (sums & _CODE) >> 1, day)
@@ -222,7 +222,7 @@ class RestoredUnits:
             self._days.add_counted((metric, scope, date.fromordinal(day_key & _DAY)), hours, loaded, facts)
 
     def _series_of(self, groups: Numbers, codes: Numbers, days: Numbers) -> tuple[Numbers, Numbers]:
-        """For each metric and scope that sums count in, its number and the place of the sum."""
+        """For each metric and scope in which sums count, its number and the index of the sum."""
         eras = self._days.eras
         era_of_day = dict.fromkeys(np.unique(days).tolist() if eras > 1 else (), 0)
         for day in era_of_day:
@@ -256,11 +256,11 @@ class RestoredUnits:
 
 
 class _Causes:
-    """The events of the latest units, unpacked where they are asked for.
+    """The events of the latest units, unpacked on demand.
 
     Args:
-        orders: Of each, the place of its order in `packed`.
-        events: Of each, its place among the events of its order.
+        orders: For each, the index of its order in `packed`.
+        events: For each, its index among the events of its order.
         packed: Orders with their packed events.
         words: The ledger's vocabulary.
     """
@@ -274,7 +274,7 @@ class _Causes:
         self._facts: dict[int, Fact] = {}
 
     def fact(self, number: int) -> Fact:
-        """The event of a latest unit, by its number among them."""
+        """The event of the latest unit with this number."""
         fact = self._facts.get(number)
         if fact is None:
             order = self._orders[number]
@@ -285,7 +285,7 @@ class _Causes:
 
 
 def _events_of(blobs: list[bytes]) -> _Events:
-    # The events of an order begin at its start and where the first one ends.
+    # The first two events of an order begin at its start and where the first event ends.
     at_place, starts, ends = placed(blobs)
     first = at_place[starts]
     second_at = starts + EVENT.itemsize + first.view(EVENT)["text_bytes"]
@@ -308,20 +308,20 @@ def _events_of(blobs: list[bytes]) -> _Events:
 
 
 def _part(events: _Events, group: Numbers | int, causes: Numbers, dims_of: Numbers, orders: Numbers) -> _Units:
-    """Units with their causes, and whose dimensions they have, by places among the events."""
+    """Units with their causes and the events whose dimensions they have, by index among the events."""
     return _Units(
         np.broadcast_to(np.asarray(group, np.int64), len(causes)),
         events.dims[dims_of],
         events.time_us[causes],
         events.backfill[causes],
         orders,
-        # Before the second events stand the first ones, one of each order.
+        # The first events, one of each order, precede the second ones.
         (causes >= len(events.second)).astype(np.int64),
     )
 
 
 def _runs(numbers: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Of sorted numbers: where each different one begins, how often it is there, and it itself."""
+    """Runs of sorted numbers: the start of each distinct number, its number of occurrences, and the number itself."""
     is_first = np.ones(len(numbers), np.bool_)
     np.not_equal(numbers[1:], numbers[:-1], out=is_first[1:])
     first = np.flatnonzero(is_first)

@@ -1,4 +1,4 @@
-"""What raises milestones: rules over windows, and targets for one window each. Both are data, checked before use."""
+"""What raises milestones: rules over windows, and targets for one window each. Both are data that is checked before use."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from schemas.outputs import Operator
     from streams.domain.calendar import Calendar
 
-#: Smallest number whose multiples a rule may raise: each is a milestone.
+#: Smallest number whose multiples a rule may raise, as each multiple is a milestone.
 LEAST_EVERY: Final = 10
-#: Fewest periods that are a streak.
+#: Fewest periods that make a streak.
 LEAST_STREAK: Final = 2
-#: Greatest number of times that a period is compared by, and how many digits after the point it may have.
+#: Greatest `factor` of a rule, and how many digits it may have after the point.
 MOST_FACTOR: Final = 1000
 _FACTOR_DIGITS: Final = 4
-#: In how many usual hours nothing may have to come.
+#: Allowed values of `stalled_hours`.
 STALLED_HOURS: Final = range(1, 73)
-#: By how many days a projected date may have to move.
+#: Allowed values of `forecast_moves_days`.
 MOVES_DAYS: Final = range(1, 366)
 _OPERATORS = ("exceeds", "reaches")
 
@@ -46,23 +46,23 @@ class Rule:
         window: A kind of window such as `day`, `holiday:NAME` or `campaign:NAME`, `holiday` for each configured holiday, or
             `campaign` for each campaign.
         scope: Names of dimensions, in any order; () is `all`. `("source",)` with `stalled_hours` alone: event sources.
-        operator: `exceeds` (count > threshold) or `reaches` (count >= threshold); None when only records matter.
-        threshold: Units; None exactly when `operator` is.
+        operator: `exceeds` (count > threshold) or `reaches` (count >= threshold); None for a rule without a threshold.
+        threshold: Units; None if and only if `operator` is.
         first: Also raise the first-ever milestone: the earliest period that passes.
-        record: Raise a record for a period, once over, with strictly more than every earlier one of its window.
-        retract_after_s: A retraction is published once the reason for it has lasted this long, seconds.
+        record: Raise a record for a period that is over and has strictly more than every earlier one of its window.
+        retract_after_s: A retraction is published once the reason for it has lasted this many seconds.
         every: Raise each multiple of this number that a window reaches, units; excludes `operator`, `first` and `streak`.
-        streak: Also raise a period that passes as the last of at least so many in a row, once for each length.
-        factor: Raise a period that reaches so many times the count of the one that it is compared with, 1 or more.
-        than: Which one that is: the period before it (`previous`), or the same one of the year before (`last-year`).
-        share: Raise a scope that has at least this share of the units of `all` in a period that is over, between 0 and 1.
-        leader: Raise a scope that has more than any other of the same dimensions in a period that is over, where another one
-            had in the period before.
-        while_running: Raise `factor` and, besides the confirmed ones, records the moment that they are passed.
-        forecast_behind: Warn when the forecast of a target is below it by more than this share of it, more than 0 and less than 1.
-        forecast_moves_days: Warn when the projected date of a target moves by more than so many days.
-        stalled_hours: Warn when no unit of a scope has come in so many hours in which some usually do.
-        stalled_below: Or fewer than this share of the usual ones, more than 0 and less than 1.
+        streak: Also raise a period that passes as the last of at least this many in a row, once for each length.
+        factor: Raise a period that reaches this many times the count of the one that it is compared with, 1 or more.
+        than: The period to compare with: the one before (`previous`), or the same one of the year before (`last-year`).
+        share: Raise a scope with at least this share of the units of `all` in a period that is over, between 0 and 1.
+        leader: Raise a scope with more units than any other of the same dimensions in a period that is over, if another one
+            led in the period before.
+        while_running: Raise `factor`, and records besides the confirmed ones, at the moment they are passed.
+        forecast_behind: Warn when the forecast of a target is below it by more than this share of it, over 0 and under 1.
+        forecast_moves_days: Warn when the projected date of a target moves by more than this many days.
+        stalled_hours: Warn when no unit of a scope has come in this many hours in which some usually do.
+        stalled_below: Warn when fewer than this share of the usual units have come in these hours, over 0 and under 1.
     """
 
     name: str
@@ -87,27 +87,27 @@ class Rule:
     stalled_below: float | None = None
 
     def passed_by(self, count: int) -> bool:
-        """Whether a count passes the number; never, for a rule without one."""
+        """Whether a count passes the threshold; never, for a rule without one."""
         if self.threshold is None:
             return False
         return count > self.threshold if self.operator == "exceeds" else count >= self.threshold
 
     @property
     def compares_scopes(self) -> bool:
-        """Whether other scopes decide as well."""
+        """Whether the outcome also depends on other scopes."""
         return self.share is not None or self.leader
 
     def units_of_all(self, count: int) -> int:
-        """The smallest count that is the rule's share of a count of `all`."""
+        """The smallest count that is at least the rule's share of a count of `all`."""
         return ceil(Fraction(str(self.share or 0)) * count)
 
     def units_of(self, compared: int) -> int:
-        """The smallest count that is `factor` times another one; that itself, for a rule without a factor."""
+        """The smallest count that is at least `factor` times another one; that one itself for a rule without a factor."""
         return ceil(Fraction(str(self.factor or 1)) * compared)
 
     @property
     def watches_forecasts(self) -> bool:
-        """Whether the rule warns of what the forecasts of targets say."""
+        """Whether the rule is about the forecasts of targets."""
         return self.forecast_behind is not None or self.forecast_moves_days is not None
 
     @property
@@ -116,13 +116,13 @@ class Rule:
         return self.scope == (SOURCE,)
 
     def is_about(self, metric: str, template: tuple[str, ...], period_id: str) -> bool:
-        """Whether the rule is one for a metric, the scopes of some dimensions, in their order, and a period."""
+        """Whether the rule applies to a metric, the scopes of some dimensions (in order), and a period."""
         windows = (window_of(period_id), period_id.partition(":")[0])
         return self.metric == metric and self.template == template and self.window in windows
 
     @property
     def template(self) -> tuple[str, ...]:
-        """The scope's dimensions in the order of scope ids; `("source",)` of a rule about event sources."""
+        """The scope's dimensions in the order of scope ids; `("source",)` for a rule about event sources."""
         return (SOURCE,) if self.watches_sources else tuple(name for name in DIMENSIONS if name in self.scope)
 
 
@@ -137,7 +137,7 @@ class Target:
         period: A period id such as `month:2024-10`.
         value: Units, at least 1.
         label: For people.
-        at: Shares of it that are milestones too, between 0 and 1, in order.
+        at: Shares of the value that are milestones too, between 0 and 1, in order.
     """
 
     target_id: str
@@ -149,27 +149,27 @@ class Target:
     at: tuple[float, ...] = ()
 
     def units_at(self, share: float) -> int:
-        """The smallest count that is a share of the value."""
+        """The smallest count that is at least a share of the value."""
         return ceil(Fraction(str(share)) * self.value)
 
 
 def threshold_id(rule: Rule, scope: str, period_id: str) -> str:
-    """Id of the milestone that a window passes the number of a rule."""
+    """Id of the milestone that a window passes a rule's number."""
     return f"{rule.metric}/{scope}/{period_id}/{rule.operator}:{rule.threshold}"
 
 
 def first_id(rule: Rule, scope: str) -> str:
-    """Id of the milestone that a window passes the number of a rule for the first time."""
+    """Id of the milestone that a window passes a rule's number for the first time."""
     return f"{rule.metric}/{scope}/first:{rule.window}/{rule.operator}:{rule.threshold}"
 
 
 def streak_id(rule: Rule, scope: str, period_id: str, length: int) -> str:
-    """Id of the milestone that a period is the last of so many in a row that pass the number of a rule."""
+    """Id of the milestone that a period is the last of `length` in a row that pass a rule's number."""
     return f"{streaks_id(rule, scope, period_id)}:{length}"
 
 
 def streaks_id(rule: Rule, scope: str, period_id: str) -> str:
-    """What the ids of all lengths of a period begin with."""
+    """The prefix of the streak ids of a period, whatever their length."""
     return f"{rule.metric}/{scope}/{period_id}/streak:{rule.operator}:{rule.threshold}"
 
 
@@ -199,13 +199,13 @@ def forecast_moved_id(target: Target) -> str:
 
 
 def stalled_id(rule: Rule, scope: str) -> str:
-    """Id of the alert that nothing, or little, comes of a scope."""
+    """Id of the alert that no units, or few, arrive of a scope."""
     below = f":{rule.stalled_below}" if rule.stalled_below is not None else ""
     return f"{rule.metric}/{scope}/hours/stalled:{rule.stalled_hours}{below}"
 
 
 def factor_id(rule: Rule, scope: str, period_id: str) -> str:
-    """Id of the milestone that a period reaches so many times the count of another."""
+    """Id of the milestone that a period reaches a rule's factor of the count of another."""
     return f"{rule.metric}/{scope}/{period_id}/factor:{_factor_text(rule)}:{rule.than}"
 
 
@@ -215,12 +215,12 @@ def scope_share_id(rule: Rule, scope: str, period_id: str) -> str:
 
 
 def leader_id(rule: Rule, scope: str, period_id: str) -> str:
-    """Id of the milestone that a scope has come to have more than any other of its sort."""
+    """Id of the milestone that a scope has taken the lead among those of the same dimensions."""
     return f"{rule.metric}/{scope}/{period_id}/leader"
 
 
 def record_passed_id(rule: Rule, scope: str, period_id: str) -> str:
-    """Id of the milestone that a period, over or not, has more than all before it."""
+    """Id of the milestone that a period, over or not, has more units than all before it."""
     return f"{rule.metric}/{scope}/record-passed:{period_id}"
 
 
@@ -233,7 +233,7 @@ def check_rules(rules: Sequence[Rule], calendar: Calendar) -> None:
     """Checks a set of rules.
 
     Raises:
-        ValueError: One line that names the first rule that is wrong, and why.
+        ValueError: One line that names the first invalid rule and says why.
     """
     names: set[str] = set()
     claims: dict[str, str] = {}
@@ -252,7 +252,7 @@ def check_targets(targets: Iterable[Target], calendar: Calendar) -> None:
     """Checks a set of targets.
 
     Raises:
-        ValueError: One line that names the first target that is wrong, and why.
+        ValueError: One line that names the first invalid target and says why.
     """
     seen: set[str] = set()
     for target in targets:
@@ -284,7 +284,7 @@ def _metric_fault(metric: str) -> str | None:
 def _window_fault(window: str, calendar: Calendar) -> str | None:
     kind, _, name = window.partition(":")
     if kind == CAMPAIGN:
-        # Those that events announce are not known here: rules for all campaigns hold for them, too.
+        # Campaigns announced by events are unknown here; rules for all campaigns apply to them too.
         known = [campaign.period_id for campaign in calendar.campaigns]
         if window not in (CAMPAIGN, *known):
             listed = ", ".join(known) or "there are none"
@@ -432,7 +432,7 @@ def _number_fault(rule: Rule) -> str | None:
 
 
 def _claims(rule: Rule, calendar: Calendar) -> list[str]:
-    """What a rule raises, as keys that two rules must not share."""
+    """What a rule raises, as keys that no two rules may share."""
     place = f"{rule.metric} {','.join(rule.template)}"
     windows = [rule.window]
     if rule.window == "holiday":

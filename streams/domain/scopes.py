@@ -23,9 +23,9 @@ class Scopes:
 
     Args:
         templates: Each a list of dimension names in any order; the empty one is `all`.
-        values: Dimension → the values that have scopes of their own; the others count together in that of `OTHER`. A
-            dimension that is not among them has a scope for each value.
-        aliases: What names are counted as.
+        values: Dimension → the values that have their own scopes; the others count together in that of `OTHER`. A
+            dimension without an entry has a scope for each value.
+        aliases: The values that other values are counted as.
 
     Attributes:
         aliases: As given.
@@ -57,9 +57,9 @@ class Scopes:
         return positions in self._templates and all(self._counted(at, name) == name for at, name in names)
 
     def scopes_of(self, dims: Dims) -> tuple[str, ...]:
-        """The ids of the scopes a unit with these dimensions counts in, in the order of the templates; without aliases.
+        """The ids of the scopes in which a unit with these dimensions counts, in the order of the templates; no aliases.
 
-        A unit that lacks a dimension of a template has no row in that scope.
+        A unit that lacks a dimension of a template has no scope of it.
         """
         try:
             return self._scopes[dims]
@@ -73,7 +73,7 @@ class Scopes:
         return ids
 
     def _counted(self, at: int, value: str) -> str:
-        """The value under which a value of a dimension is counted."""
+        """The value under which a dimension's value is counted."""
         known = self._values[at]
         return value if known is None or value in known else OTHER
 
@@ -87,7 +87,7 @@ class Scopes:
 
 
 def named_values(scope: str) -> list[tuple[str, str]]:
-    """The dimensions in the id of a scope with their values as they stand there, in its order; none of `all`."""
+    """The dimensions of a scope id with their values as written there, in its order; none for `all`."""
     parts = (part.partition("=") for part in scope.split(","))
     return [(name, value) for name, is_value, value in parts if is_value]
 

@@ -1,10 +1,10 @@
-"""Silences: scopes of which nothing, or little, comes in hours in which it usually does.
+"""Silences: scopes of which no units, or few, arrive in hours in which they usually do.
 
-An hour of a day is usual for a scope if units came in it on at least three of the last four days of the same sort (weekday,
-holiday, make-up work day) on which any unit of the scope came. Only units that were not loaded as history make a day such a one.
-The silence is as long as asked for when so many usual hours have passed, and no unit is dated since the first of them.
+An hour of a day is usual for a scope if units came in it on at least three of the last four days of the same type (weekday,
+holiday, make-up work day) on which any unit of the scope came; units loaded as history do not make a day count here.
+A silence lasts `stalled_hours` once that many usual hours have passed and no unit is dated since the first of them.
 
-What an alert is about is what the rows say; whether one was there before its rule is remembered.
+Silences follow from the rows; only whether one is older than its rule is remembered.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from streams.domain.rules import Rule
     from streams.domain.zone import BusinessZone
 
-#: Days of the same sort that say what is usual, and on how many of them units have to have come in an hour.
+#: Days of the same type that say what is usual, and on how many of them units must have come in an hour.
 USUAL_DAYS: Final = 4
 LEAST_DAYS: Final = 3
-#: How far back they are looked for.
+#: How far back such days are looked for.
 REACH_DAYS: Final = 63
 #: How far back the hours of a silence are looked for.
 SPAN_DAYS: Final = 21
@@ -52,18 +52,18 @@ class HoursOfDay(Protocol):
 
 
 class Days(Protocol):
-    """Where the counts of days are."""
+    """The source of the counts of days."""
 
     def day(self, metric: Metric, scope: str, day: date) -> HoursOfDay | None:
-        """The counts of a business date; None where there are none."""
+        """The counts of a business date; None if there are none."""
 
 
 class Look(NamedTuple):
-    """What is found of a scope, looking back from an hour.
+    """What was found about a scope, looking back from an hour.
 
     Attributes:
-        since: The first of the usual hours, a cell; None where there are not so many.
-        units: Those dated from then on, or from as far as was looked.
+        since: The first of the usual hours, a cell; None if there are not that many.
+        units: Units dated from then on, or from as far back as was looked.
         usual: Units that usually come in these hours.
     """
 
@@ -79,25 +79,25 @@ class ScopeHours:
         self._days, self._day_types = days, day_types
         self._metric, self._scope = metric, scope
         self._found: dict[date, HoursOfDay | None] = {}
-        #: Sort of days → those on which any unit came, the latest first, among the days looked at, which go back to a date.
+        #: Type of day → the days on which any unit came, latest first, among the days looked at, which go back to a date.
         self._alike: defaultdict[int, list[tuple[date, Sequence[int]]]] = defaultdict(list)
         self._looked_to: date | None = None
 
     def look(self, at: int, now: int, hours: int, *, until_any: bool) -> Look:
-        """Looks back for so many usual hours before an hour.
+        """Looks back from an hour until that many usual hours are found.
 
         Args:
             at: The first hour that is not known to be read, a cell.
-            now: The hour that is on, likewise; units that have come in between count.
-            hours: How many.
-            until_any: Stop at the first unit.
+            now: The current hour, a cell; units dated in between count.
+            hours: How many usual hours to find.
+            until_any: Whether to stop at the first unit.
         """
         count, usual, found = sum(map(self._units_of, range(at, max(at, now) + 1))), 0.0, 0
         after_last, last = at, at - SPAN_DAYS * HOURS
         while after_last - 1 > last:
             if count and until_any:
                 break
-            # Most scopes have days without units and usual hours: these are passed over as a whole.
+            # Most scopes have days without units and usual hours: these are skipped as a whole.
             day = day_of_cell(after_last - 1)
             counted, usually = self._units(day), self._usual_hours(day)
             begins = max(after_last - 1 - hour_of_cell(after_last - 1), last + 1)
@@ -127,7 +127,7 @@ class ScopeHours:
         return self._found[day]
 
     def _usual_hours(self, day: date) -> list[float]:
-        """Units that usually come in each hour of a day, 0 where it is not usual that any do; empty where none are usual."""
+        """Units that usually come in each hour of a day, 0 for an hour that is not usual; empty if no hour is."""
         alike = self._days_like(day)
         if len(alike) < LEAST_DAYS:
             return []
@@ -138,7 +138,7 @@ class ScopeHours:
         return usual if any(usual) else []
 
     def _days_like(self, day: date) -> list[Sequence[int]]:
-        """The hours of the last days of the same sort before a day on which any unit came. The days asked for go back in time."""
+        """The hours of the last days of a day's type before it on which any unit came. Call it for ever earlier days."""
         found = self._alike[self._day_types.of(day)]
         begins = day - REACH_DAYS * _DAY
         earlier = self._looked_to or day
@@ -152,11 +152,11 @@ class ScopeHours:
 
 
 class Heard(NamedTuple):
-    """What comes of looking at a scope.
+    """The result of looking at a scope.
 
     Attributes:
         event: An alert raised or ended.
-        quiet: Id of an alert whose silence was there before its rule, from now on (True) or no longer (False).
+        quiet: Id of an alert, and whether its silence counts as older than its rule from now on (True) or no longer (False).
     """
 
     event: MilestoneEvent | None = None
@@ -167,11 +167,11 @@ class SilenceAlerts(AlertBook):
     """The alerts about silences. Restore first, then judge one scope after another.
 
     Attributes:
-        rules: Those about silences.
+        rules: The rules about silences.
 
     Args:
-        rules: Others are passed over.
-        day_types: Sorts of days.
+        rules: All rules; those not about silences are ignored.
+        day_types: Types of dates.
         zone: The business time zone.
     """
 
@@ -183,15 +183,15 @@ class SilenceAlerts(AlertBook):
         self._judged: set[str] = set()
 
     def restore_quiet(self, milestone_id: str) -> None:
-        """Takes over that a silence was there before its rule."""
+        """Restores that a silence is older than its rule."""
         self._quiet.add(milestone_id)
 
     def restore_judged(self, rule_id: str) -> None:
-        """Takes over that all scopes have been looked at for a rule."""
+        """Restores that all scopes have been looked at for a rule."""
         self._judged.add(rule_id)
 
     def first_judged(self, *, sources: bool = False) -> list[str]:
-        """All scopes have been looked at, and all sources or none: ids of the rules for which that was the first time."""
+        """Notes that all scopes (and all sources, or none) were looked at. Returns the rules for which that was the first time."""
         found = [
             rule_id
             for rule in self.rules
@@ -207,7 +207,7 @@ class SilenceAlerts(AlertBook):
 
     @property
     def standing(self) -> list[tuple[Rule, str]]:
-        """The alerts that stand: rule and scope."""
+        """The rule and scope of each alert that stands."""
         return [(rule, data.scope) for data in self._all_standing() for rule in self.rules_of(data.metric, data.scope)]
 
     def end_others(self, now_us: int) -> list[MilestoneEvent]:
@@ -225,9 +225,9 @@ class SilenceAlerts(AlertBook):
 
         Args:
             days: Counts of days.
-            rule: Which one.
-            scope: Of the rule's dimensions.
-            at: An hour, a cell; everything before it has been read.
+            rule: The rule to judge by.
+            scope: A scope with the rule's dimensions.
+            at: An hour, a cell, before which everything has been read.
             now_us: The clock, microseconds since 1970.
         """
         name, hours, below = stalled_id(rule, scope), rule.stalled_hours or 1, rule.stalled_below
@@ -235,7 +235,7 @@ class SilenceAlerts(AlertBook):
         look = ScopeHours(days, self._day_types, rule.metric, scope).look(
             at, self._zone.cell_of(now_us), hours, until_any=below is None
         )
-        # Where little is enough for an alert, it ends with twice as much.
+        # If too few units are enough for an alert, it ends with twice as many.
         least = (
             look.usual * min(1.0, below * (2 if standing is not None or name in self._quiet else 1))
             if below is not None

@@ -1,7 +1,7 @@
-"""In which hours events have come of each event source: what is usual of one, and whether it is silent.
+"""The hours in which each event source has sent events: they show what is usual for it, and whether it is silent.
 
-A set of hours that only grows, so that ledger partitions may add to it in any order, and say the same hour again. It is bounded: dates
-long before the latest one of a source are forgotten, and of too many sources those with the fewest hours.
+A set of hours that only grows, so ledger partitions may add to it in any order and repeat an hour. It is bounded: dates long
+before the latest one of a source are forgotten, and if there are too many sources, those with the fewest hours are.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from schemas.facts import EventFamily, Metric
 
-#: Sources of families that are known; of further ones those with the most hours.
+#: Most sources, with their families, that are kept: those with the most hours.
 MOST_SOURCES: Final = 256
-#: Dates of a source, back from its latest one: as far as a silence, and what is usual in it, are looked for.
+#: Dates kept of a source, back from its latest one: as far back as silences, and what is usual, are looked for.
 KEPT_DAYS: Final = 84
 
-#: Kind of an event → the family whose source it is a sign of; voids are none, operators send them as well.
+#: Kind of an event → the family whose source it shows to be alive; voids do not, as operators send them as well.
 FAMILY_OF_KIND: Final[Mapping[int, EventFamily]] = {
     Kind.PLACED: FAMILIES[0],
     Kind.CANCELLED: FAMILIES[0],
@@ -39,7 +39,7 @@ FAMILY_OF_KIND: Final[Mapping[int, EventFamily]] = {
 
 @dataclass(frozen=True, slots=True)
 class HoursWithEvents:
-    """A date as the counts of a day: how many of its hours have events, and which."""
+    """A date in the form of a day's counts: how many of its hours have events, and which."""
 
     count: int
     by_hour: Sequence[int]
@@ -47,7 +47,7 @@ class HoursWithEvents:
 
 
 class SourceHours:
-    """The hours of the sources that are known, as cells (see `streams.domain.zone`)."""
+    """The hours of the known sources, as cells (see `streams.domain.zone`)."""
 
     def __init__(self) -> None:
         self._days: dict[SourceKey, dict[int, int]] = {}
@@ -57,11 +57,11 @@ class SourceHours:
         return len(self._days)
 
     def names(self) -> list[SourceKey]:
-        """The sources that are known."""
+        """The known sources."""
         return list(self._days)
 
     def note(self, of: SourceKey, cells: Iterable[int]) -> None:
-        """Events of a source are dated in these hours."""
+        """Notes that events of a source are dated in these hours."""
         days: dict[int, int] = {}
         for cell in cells:
             day, hour = divmod(cell, HOURS)
@@ -69,7 +69,7 @@ class SourceHours:
         self.unite(of, days)
 
     def unite(self, of: SourceKey, days: Mapping[int, int]) -> None:
-        """Adds hours, as bits, of dates, as ordinals."""
+        """Adds hours: date, as an ordinal → hours, as bits."""
         known = self._days.get(of, {})
         if all(known.get(day, 0) | mask == known.get(day, 0) for day, mask in days.items()):
             return
@@ -86,23 +86,23 @@ class SourceHours:
             self._changed[fewest] = None
 
     def hours_of(self, of: SourceKey) -> Mapping[int, int]:
-        """Dates, as ordinals, with their hours, as bits; none of a source that is not known."""
+        """Date, as an ordinal → hours, as bits; empty for an unknown source."""
         return self._days.get(of, {})
 
     @property
     def is_changed(self) -> bool:
-        """Whether `drain` has something to give."""
+        """Whether `drain` has something to return."""
         return bool(self._changed)
 
     def drain(self, most: int | None = None) -> dict[SourceKey, Mapping[int, int] | None]:
-        """The sources that have changed since they were given last, so many at most, whole; None for those no longer known."""
+        """At most `most` of the sources that have changed since they were last returned, in full; None for one no longer known."""
         given = list(islice(self._changed, most))
         for of in given:
             del self._changed[of]
         return {of: self._days.get(of) for of in given}
 
     def day(self, metric: Metric, scope: str, day: date) -> HoursWithEvents | None:
-        """The hours of a date in which events of a metric's family have come of a source, given as a scope; None without any."""
+        """The hours of a date in which a source, given as a scope, has sent events of a metric's family; None without any."""
         source = source_of_scope(scope)
         found = self.hours_of(SourceKey(FAMILY_OF_METRIC[metric], source or ""))
         mask = found.get(day.toordinal(), 0)

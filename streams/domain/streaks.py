@@ -1,4 +1,4 @@
-"""Streaks: how many periods in a row, up to each, pass a rule's number."""
+"""Streaks: how many periods in a row, up to and including each, pass a rule's number."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Streaks:
-    """The periods of one rule, window and scope, and how many in a row each is the last of; 0 where it does not pass.
+    """The periods of one rule, window and scope, with the length of the streak that each ends; 0 if it does not pass.
 
     Args:
-        calendar: Which period comes after another.
+        calendar: Says which period comes after another.
     """
 
     def __init__(self, calendar: Calendar) -> None:
@@ -22,17 +22,17 @@ class Streaks:
         self._stale: dict[str, tuple[Period, bool]] = {}
 
     def put(self, period: Period, *, passes: bool) -> None:
-        """Takes a period that may have changed sides, or is new."""
+        """Notes a period that may have flipped, or is new."""
         length = self._lengths.get(period.id)
         if length is None or (length > 0) is not passes:
             self._stale[period.id] = period, passes
 
     def judge(self) -> list[tuple[Period, int]]:
-        """The periods that are new or have another length than at the last call, and their lengths, in the order of time."""
+        """The periods that are new or whose length has changed since the last call, with their lengths, in order of time."""
         changed: list[tuple[Period, int]] = []
         stale, self._stale = self._stale, {}
         for period, passes in stale.values():
-            # What comes next is judged by what is known now; later turns set right what is still to come.
+            # The following periods are judged by what is known now; later iterations correct the rest.
             self._lengths[period.id] = int(passes)
         for period, passes in sorted(stale.values(), key=lambda one: one[0].start):
             length = self._length_after(self._calendar.before(period)) if passes else 0

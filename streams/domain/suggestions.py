@@ -1,4 +1,4 @@
-"""What a name that there is not may have meant: for the line that refuses it."""
+"""Suggests what an unknown name may have meant, for the line that refuses it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FORMS: Final = {
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name that one may have meant: one that has it as a part (`SU7`: `model=SU7`), else one that is spelt alike."""
+    """The known name that was probably meant: one that contains it (`SU7`: `model=SU7`), else one spelt like it."""
     wanted = name.casefold()
     by_folded = {each.casefold(): each for each in sorted(known, key=lambda each: (len(each), each), reverse=True)}
     parts = [each for folded, each in by_folded.items() if wanted and wanted in re.split("[=,:/]", folded)]
@@ -42,13 +42,13 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def unknown(what: str, name: str, known: Collection[str], count: int | None = None) -> str:
-    """One line: there is no such thing, what may have been meant, what is known.
+    """One line: there is no such thing, what was probably meant, and what is known.
 
     Args:
         what: Such as `scope`.
-        name: What was asked for.
-        known: Every name there is, or of very many those that are most likely meant.
-        count: How many there are; by default those.
+        name: The unknown name.
+        known: All names, or if there are very many, those that were most likely meant.
+        count: The number of all names; by default that of `known`.
     """
     if not known:
         return f"there is no {what} {name!r}: none is known yet"
@@ -61,7 +61,7 @@ def unknown(what: str, name: str, known: Collection[str], count: int | None = No
 
 
 def period_fault(start: str) -> str | None:
-    """Why no period's id can start so, in one line; `None` where one can."""
+    """Why no period id can start like this, in one line; `None` if one can."""
     kind, colon, rest = start.partition(":")
     kinds = (*WINDOWS, ROLLING, CAMPAIGN)
     if not colon:

@@ -1,12 +1,12 @@
 """Targets as events: which are in force at an instant, whatever the order in which they arrived.
 
-Of one `target_id` the event with the greatest (time, id, source) among those whose time has come decides: a target that
-is set replaces the one before, one that is withdrawn leaves none. Targets of the settings are start values: any event of
+For a `target_id`, the event with the greatest (time, id, source) among those whose time has come decides: a target that is
+set replaces the previous one, and one that is withdrawn leaves none. Targets of the settings are initial values: any event of
 their `target_id` comes after them. A target for a window that the calendar does not know (a holiday that is not counted)
-replaces the one before all the same, and is in force nowhere until the calendar knows it.
+still replaces the previous one, and is not in force until the calendar knows the window.
 
-What a target has achieved is history once it is no longer in force: its milestone stands, also when the count falls
-below its value later. Set again with the same value, it is judged again.
+Once a target is no longer in force, its milestone stands, even if the count later falls below its value. If it is set again
+with the same value, it is judged again.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class TargetChange(NamedTuple):
     """One event of a target. In the order of (time, id, source) later ones replace earlier ones.
 
     Attributes:
-        time_us: From when on, microseconds since 1970.
+        time_us: When it takes effect, microseconds since 1970.
         id: The event's own; unique within its source and target.
         source: The CloudEvents source.
         target_id: Which target.
-        target: What is in force from then on; None when it is withdrawn.
-        reason: Free text of a withdrawal; tells two events apart and goes no further.
+        target: The target that is in force from then on; None when it is withdrawn.
+        reason: Free text of a withdrawal; only distinguishes events and is not used otherwise.
     """
 
     time_us: int
@@ -71,18 +71,18 @@ class TargetBook:
         self._in_force: tuple[Target, ...] = ()
 
     def take(self, change: TargetChange) -> Disposition:
-        """Takes one event; of several contents under one identity the first that is taken counts."""
+        """Takes one event; if one identity comes with several contents, the first counts."""
         taken = self._changes.take(change.target_id, change)
         if taken == APPLIED and change.target is not None:
             self._series.add((change.target.metric, change.target.scope))
         return taken
 
     def has(self, metric: str, scope: str) -> bool:
-        """Whether any target is or was one of a metric and scope, or will be."""
+        """Whether any past, present or future target is for this metric and scope."""
         return (metric, scope) in self._series
 
     def in_force(self, now_us: int) -> tuple[Target, ...]:
-        """The targets at an instant, by id; the same object as long as nothing has changed."""
+        """The targets in force at an instant, sorted by id; the same object as long as nothing has changed."""
         latest = self._changes.in_force(now_us)
         if latest is not self._latest:
             self._latest = latest

@@ -1,7 +1,7 @@
-"""Which partition of the totals a scope belongs to: all its metrics and windows, and all that is decided of them.
+"""Which totals partition a scope belongs to, with all its metrics and windows and everything decided about them.
 
-Every rule, target, forecast and control total looks at one metric and scope, so no other scope has to be at the same place. Where
-scopes beyond the limits count under `other`, those of the same dimensions are together, and the one that they count in with them.
+Every rule, target, forecast and control total looks at one metric and scope, so no other scope has to be in the same partition. If
+scopes beyond the limits count under `other`, all scopes of the same dimensions are together, including that `other`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class TotalsHomes:
     """The home of every scope.
 
     Args:
-        partitions: Of the totals.
+        partitions: Number of totals partitions.
         by_dimensions: Whether scopes with the same dimensions have the same home.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""How many values of a dimension, and how many scopes, the units of one ledger partition may bring."""
+"""Limits the values of a dimension, and the scopes, that the units of one ledger partition may add."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class ValueBounds:
-    """Refuses dimensions that would bring a value or a scope for which there is no room.
+    """Refuses dimensions that would add a value or a scope for which there is no room.
 
     Args:
-        scopes: Those that are counted.
-        values: Distinct values of a dimension, as they are counted, at most.
-        most_scopes: Scopes at most.
+        scopes: The scopes that are counted.
+        values: Most distinct values of a dimension, as they are counted.
+        most_scopes: Most scopes.
     """
 
     def __init__(self, scopes: Scopes, values: int, most_scopes: int) -> None:
@@ -29,7 +29,7 @@ class ValueBounds:
         self._values: dict[str, set[str]] = {name: set() for name in DIMENSIONS}
 
     def refusal(self, dims: Dims) -> str:
-        """Why dimensions cannot be taken, in one line; empty where they can, and then they are known from here on."""
+        """Why dimensions are refused, in one line; empty if they are accepted, which also makes them known."""
         if dims in self._known:
             return ""
         scopes = self._new_scopes(dims)
@@ -49,7 +49,7 @@ class ValueBounds:
         return ""
 
     def keep(self, dims: Dims) -> None:
-        """Takes dimensions of units that count already, whatever the limits."""
+        """Adds the dimensions of units that already count, whatever the limits."""
         if dims not in self._known:
             self._keep(dims, self._new_scopes(dims))
 

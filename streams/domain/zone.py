@@ -1,8 +1,8 @@
 """Business dates and hours: civil time in the business time zone, never UTC days.
 
-A business day begins at midnight, or at a later hour of its civil date and ends at that hour of the next one. An instant is an
+A business day begins at midnight, or at a later hour of its civil date, and ends at that hour of the next one. An instant is an
 int, microseconds since 1970-01-01T00:00Z. A *cell* is one local hour of one business day, as an int: the proleptic Gregorian
-ordinal of its date times 24, plus the number of the hour, 0 for the first of the day.
+ordinal of its date times 24, plus the number of the hour, 0 for the first hour of the day.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SECOND_US: Final = 1_000_000
 _QUARTER_HOUR_S: Final = 900
 _HOUR_S: Final = 3600
 _EPOCH_CELL: Final = date(1970, 1, 1).toordinal() * HOURS
-#: Quarter-hours remembered; a hundred thousand of them are almost three years of events without a gap.
+#: Quarter-hours to cache; a hundred thousand are almost three years of events without a gap.
 _REMEMBERED_QUARTERS: Final = 100_000
 
 
@@ -54,16 +54,16 @@ class BusinessZone:
 
     @property
     def key(self) -> str:
-        """Tells which instants are of which business date."""
+        """Identifies the mapping of instants to business dates."""
         return f"{self.name} {self.day_starts:02}:00" if self.day_starts else self.name
 
     def cell_of(self, time_us: int) -> int:
-        """The cell of an instant; exact for every offset and every change of the clocks."""
+        """The cell of an instant; exact for every UTC offset and every change of the clocks."""
         cell = self.cell_of_quarter(time_us // QUARTER_HOUR_US)
         return self._cell_of_second(time_us // _SECOND_US) if cell is None else cell
 
     def cell_of_quarter(self, quarter: int) -> int | None:
-        """The one cell of a quarter-hour of UTC, or `None` where the clocks change within it or it spans two cells.
+        """The one cell of a UTC quarter-hour, or `None` if the clocks change within it or it spans two cells.
 
         Args:
             quarter: Quarter-hours since 1970-01-01T00:00Z: an instant divided by `QUARTER_HOUR_US`, rounded down.
@@ -89,23 +89,23 @@ class BusinessZone:
     def start_of_day_us(self, time_us: int) -> int:
         """The first instant of the business date that an instant belongs to.
 
-        Where a change of the clocks skips the hour at which days begin, the day starts at the change.
+        If a change of the clocks skips the hour at which days begin, the day starts at the change.
         """
         return self.first_us(self.date_of(time_us))
 
     def first_us(self, day: date) -> int:
         """The first instant of a business date, microseconds since 1970."""
-        # In a gap, fold 0 takes the offset before the change, which leads to the instant of the change itself.
+        # In a gap, fold 0 uses the offset before the change, which gives the instant of the change itself.
         begins = datetime(day.year, day.month, day.day, self.day_starts, tzinfo=self._zone)
         return int(begins.timestamp()) * _SECOND_US
 
     def beginning_us(self, cell: int) -> int:
-        """The first instant of a local hour by the clocks; where these are put back, the first of the two hours."""
+        """The first instant of a local hour; if the clocks are put back, that of the first of the two hours."""
         begins = datetime.combine(day_of_cell(cell), time()) + timedelta(hours=hour_of_cell(cell) + self.day_starts)
         return int(begins.replace(tzinfo=self._zone).timestamp()) * _SECOND_US
 
     def time_of_day(self, time_us: int) -> time:
-        """How long after the beginning of its business day an instant is by the clocks, as a time of day."""
+        """How long after the beginning of its business day an instant is on the clock, as a time of day."""
         seconds = (time_us // _SECOND_US + self._offset_s(time_us // _SECOND_US)) % 86_400
         return time(seconds // _HOUR_S, seconds % _HOUR_S // 60, seconds % 60, time_us % _SECOND_US)
 
@@ -129,12 +129,12 @@ class BusinessZone:
         return cell + _EPOCH_CELL if cell == (first_s + offset_s + _QUARTER_HOUR_S - 1) // _HOUR_S else None
 
     def _uniform_offset_s(self, hour: int) -> int | None:
-        """The offset of a whole hour of UTC; the clocks of no zone change twice within one."""
+        """The offset that holds for a whole UTC hour, if one does; the clocks of no zone change twice within one."""
         first_s = hour * _HOUR_S
         offset_s = self._offset_s(first_s)
         return offset_s if offset_s == self._offset_s(first_s + _HOUR_S - 1) else None
 
     def _offset_s(self, second: int) -> int:
         offset = datetime.fromtimestamp(second, self._zone).utcoffset() or timedelta()
-        # By as much as a business day begins after midnight its clocks are behind.
+        # The clock of the business day lags by the hours that the day begins after midnight.
         return offset.days * 86_400 + offset.seconds - self.day_starts * _HOUR_S

@@ -1,1 +1,1 @@
-"""Day counts of all partitions become windows, milestones and forecasts."""
+"""Turns the day counts of all partitions into windows, milestones and forecasts."""

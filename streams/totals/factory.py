@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def make_totals(context: Context, number: int = 0) -> Totals:
-    """A partition of the totals that the settings describe, without any state.
+    """A totals partition as the settings describe it, without any state.
 
     Raises:
-        ValueError: A rule or target is not valid, which `streams.installation.load_settings` would have refused.
+        ValueError: A rule or target is invalid, which `streams.installation.load_settings` would have refused.
     """
     settings, homes = context.settings, context.totals_homes
     return Totals(

@@ -1,13 +1,13 @@
 """Which forecasts are published, and when: `vehicle.forecasts.v1`.
 
 A forecast is computed once a minute of the service's clock, and on a new business date. It is published, at most once a minute
-and target, if it differs from the previous one: in the business date while the period lasts, the state, the projected date, a
+per target, if it differs from the previous one: in the business date while the period lasts, the state, the projected date, a
 range where there was none, 1 % of the target or more in the projected total, or the count of a period that is over. A target
-that is no longer in force gets a tombstone. The topic tells what was published, so a restart publishes only news.
-What rules warn of is judged by each published forecast, and goes with it in one transaction (`domain/early_warnings.py`).
+that is no longer in force gets a tombstone. The topic says what was published, so a restart publishes only changes. Alerts about
+forecasts are judged by each published forecast, in the same transaction (`domain/early_warnings.py`).
 
 If events are the clock, a minute of it can pass in no time, or never. Such a clock is read at most once a second of real time,
-and what it holds back is published once it has stood still for two seconds.
+and forecasts that it delays are published once it has stood still for two seconds.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ if TYPE_CHECKING:
 _Series = tuple[Metric, str]
 
 MINUTE_US: Final = 60_000_000
-#: Real time after which a clock that stands still no longer delays anything.
+#: Real time, in microseconds, after which a clock that stands still no longer delays anything.
 STILL_US: Final = 2_000_000
-#: Share of the target by which a projected total has to move to be news.
+#: Share of the target by which a projected total must move to be published.
 NEWS_SHARE: Final = 0.01
 _SECOND_US: Final = 1_000_000
 _CURVE_DAYS: Final = 28
-#: Forecasts made in one step, so that many targets do not delay a commit.
+#: Most forecasts made in one step, so that many targets do not delay a commit.
 _MOST_AT_ONCE: Final = 4
-#: A pause follows each round and is this many times as long: the clock runs fast while history is loaded.
+#: Each round is followed by a pause that is this many times as long: the clock runs fast while history is loaded.
 _PAUSE_FACTOR: Final = 20
 
 
@@ -66,28 +66,28 @@ class DayRow(Protocol):
 
 
 class DayRows(Protocol):
-    """Where the counts of days are."""
+    """The source of the counts of days."""
 
     def day(self, metric: Metric, scope: str, day: date) -> DayRow | None:
-        """The row of a date; None where there is none."""
+        """The row of a date; None if there is none."""
 
     def day_counts(self, metric: Metric, scope: str) -> Iterable[tuple[date, int]]:
-        """Dates and counts of the days that have any, in no order."""
+        """Dates and counts of the days that have any, in no particular order."""
 
     def balance(self, metric: Metric, scope: str) -> int:
-        """The opening balance that is part of all time."""
+        """The opening balance of the window of all time."""
 
     def backfilled(self, metric: Metric, scope: str) -> int:
-        """Units of all days that were loaded as history."""
+        """Units, over all days, that were loaded as history."""
 
 
 class Parts(NamedTuple):
-    """Names of topics, and the partition of each that is written.
+    """Names of topics, and the partition to write in each.
 
     Attributes:
-        forecasts: Of forecasts.
-        milestones: Of milestones and alerts.
-        memory: Of what the totals remember.
+        forecasts: The topic of forecasts.
+        milestones: The topic of milestones and alerts.
+        memory: The topic of what the totals remember.
         number: The partition.
     """
 
@@ -111,7 +111,7 @@ class _Watch:
         self.made_wall_us = 0
 
     def take_over(self, published: Forecast, now_us: int) -> None:
-        """Resumes from the topic; a forecast of a later clock or for another value does not delay a new one."""
+        """Restores what the topic has; a forecast from a later clock or for another value does not delay a new one."""
         self.published = published
         at_us = micros_of(parse_instant(published.as_of))
         if at_us <= now_us and published.value == self.target.value:
@@ -154,15 +154,15 @@ def _fixed_part(made: Forecast) -> tuple[object, ...]:
 
 
 class Forecasts:
-    """The forecasts of the targets in force: restore first, then ask for records at every commit.
+    """The forecasts of the targets in force: restore first, then collect records at every commit.
 
     Args:
-        parts: Where everything goes.
+        parts: Where records are written.
         calendar: Periods by id.
         zone: The business time zone.
         day_types: Types of dates.
-        warnings: Judges what is published.
-        cpu_s: Seconds of computing, to pause in proportion to.
+        warnings: Judges each published forecast.
+        cpu_s: CPU seconds used so far; pauses are in proportion.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is made of, by name
@@ -183,7 +183,7 @@ class Forecasts:
         self._restored: dict[bytes, Forecast] = {}
         self._watches: dict[bytes, _Watch] = {}
         self._targets: tuple[Target, ...] | None = None
-        #: By metric and scope: the first date that any of its targets needs, and what is known of the days.
+        #: By metric and scope: the first date that any of its targets needs, and the known days.
         self._starts: dict[_Series, date] = {}
         self._histories: dict[_Series, DailyHistory] = {}
         self._date: date | None = None
@@ -195,18 +195,18 @@ class Forecasts:
         self._round_s = 0.0
 
     def restore(self, key: bytes, value: bytes | None) -> None:
-        """Takes over a record of the topic, in its order, before the first call of `records`."""
+        """Restores a record of the topic, in order, before the first call of `records`."""
         if value is None:
             self._restored.pop(key, None)
         else:
             self._restored[key] = decode_forecast(value)
 
     def restore_alert(self, event: MilestoneEvent) -> None:
-        """Takes over a published alert about a forecast, in the order of its topic; likewise."""
+        """Restores a published alert about a forecast, in the order of its topic; likewise."""
         self._warnings.restore(event)
 
     def restore_expected(self, name: str, value: bytes) -> None:
-        """Takes over what is remembered of a target; the name is that of its record, without what all begin with."""
+        """Restores what is remembered of a target; the name is that of its record, without the common prefix."""
         place = TargetPlace.parse(name)
         if place is not None:
             self._warnings.restore_expected(place, decode_expected(value))
@@ -216,7 +216,7 @@ class Forecasts:
         self._warnings.source = source
 
     def records(self, days: DayRows, targets: Iterable[Target], *, now_us: int, wall_us: int) -> list[list[Outgoing]]:
-        """The records for the current transaction, each with those that have to be in the same one; cheap if nothing is due.
+        """The records for the current transaction, each with those that must be in the same one; cheap if nothing is due.
 
         Args:
             days: Counts of days, as they will be once the transaction is committed.
@@ -258,7 +258,7 @@ class Forecasts:
         return records
 
     def _publish(self, key: bytes, watch: _Watch, made: Forecast, days: DayRows) -> list[Outgoing]:
-        """The record of a forecast, and what comes of it."""
+        """The records of a forecast and of the alerts that it leads to."""
         parts = self._parts
         records = [Outgoing(parts.forecasts, parts.number, key, encode_forecast(made))]
         target = watch.target
@@ -281,7 +281,7 @@ class Forecasts:
         return made_wall_us < self._still_from_us or wall_us - made_wall_us >= MINUTE_US
 
     def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[list[Outgoing]]:
-        """Takes the targets in force. Returns the tombstones of those that are no longer, and the ends of their alerts."""
+        """Sets the targets in force. Returns tombstones of those that no longer are, and the ends of their alerts."""
         if targets == self._targets:
             return []
         before, self._targets = self._watches, targets
@@ -311,7 +311,7 @@ class Forecasts:
 
     def _watch(self, target: Target) -> _Watch | None:
         if target.period.startswith(f"{CAMPAIGN}:"):
-            return None  # it is over in hours: days cannot tell how it goes on
+            return None  # it is over in hours: days cannot project it
         try:
             return _Watch(target, self._calendar.period(target.period))
         except ValueError:
@@ -348,7 +348,7 @@ class Forecasts:
 
 
 def make_forecasts(context: Context, number: int = 0) -> Forecasts:
-    """The forecasts of a partition of the totals, without any state.
+    """The forecasts of a totals partition, without any state.
 
     Raises:
         ValueError: A configured holiday is in no calendar.

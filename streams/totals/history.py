@@ -1,13 +1,13 @@
 """Which versions of rows go to `vehicle.window-history.v1`: at most one a minute and row, and the last before a pause.
 
-A version is written at once if the last one written is a minute old. Otherwise it waits, and when the minute is over the
-then current version is written: however often a row changes, its current version is never missing for more than a minute.
-The version with which a row closes is written at once, since it is the figure as first closed. The first version is written
-with the one that replaces it: until then the row itself says it, and most rows of the past never have another. The minute is
-real time even if events are the service's clock, which races while history is loaded and stops afterwards.
+A version is written at once if the last one written is a minute old. Otherwise it waits, and the version that is current at the
+end of the minute is written: however often a row changes, its current version is never missing for more than a minute. The
+version with which a row closes is written at once, since it is the figure as first closed. The first version is written with the
+one that replaces it: until then the row itself has it, and most rows of the past never get another. The minute is real time even
+if events are the service's clock, which races while history is loaded and stops afterwards.
 
-Which version was written last, and when, the snapshot says (`snapshots.py`) and what the history has since; without a
-snapshot all of the history is read.
+Which version was written last, and when, is known from the snapshot (`snapshots.py`) and the history written since; without a
+snapshot the whole history is read.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 MINUTE_US: Final = 60_000_000
 _SECOND_US: Final = 1_000_000
-#: Rows that there is room for at a time.
+#: Rows by which `_loaded` grows at a time.
 _BLOCK: Final = 4096
 
 
 class Rows(Protocol):
-    """The rows of the totals, each at its place."""
+    """The rows of the totals, each at an index (its place)."""
 
     def find(self, key: tuple[str, str, str]) -> int | None:
-        """The place of a row; None where there is none."""
+        """The place of a row; None if there is none."""
 
     def published(self, place: int) -> WindowRow | PlainRow | None:
         """The published version; None if another one is about to be published."""
@@ -52,26 +52,26 @@ class Rows(Protocol):
         """When the last version that the history has was written, or the first one published; 0 for never."""
 
     def not_in_history(self, since_us: int) -> Iterator[list[int]]:
-        """Rows whose published version the history does not have, although it is not their first, and from an instant on.
+        """Rows whose published version is not in the history, although it is not their first, and dates from an instant on.
 
-        Some at a time, with room for a pause between them.
+        Some at a time, so that the caller can pause in between.
         """
 
 
 class History:
-    """The history of all rows: open once, then tell it what is published, and collect records to commit."""
+    """The history of all rows: open once, then report what is published, and collect records to commit."""
 
     def __init__(self, context: Context, rows: Rows, number: int = 0) -> None:
         self._context = context
         self._rows = rows
         self._part = context.catalogue.history.name, number
-        #: Rows whose current version is not in the history yet: when it is due.
+        #: Rows whose current version is not in the history yet → when it is due.
         self._waiting: dict[int, int] = {}
-        #: A heap of the same by time; entries whose time differs from that in `_waiting` are obsolete.
+        #: A heap of the same, ordered by time; entries whose time differs from that in `_waiting` are obsolete.
         self._due: list[tuple[int, int]] = []
-        #: Of each row whether it is closed and of loaded history: then its later versions need not be written at once.
+        #: For each row, whether it is closed and of loaded history: then its later versions need not be written at once.
         self._loaded = bytearray()
-        #: Rows that are to leave and whose published version the history has: nothing else knows of them.
+        #: Rows that are to leave and whose published version is in the history: nothing else knows them.
         self._has: set[RowKey] = set()
         self._left_over: Mapping[RowKey, int] = {}
 
@@ -80,14 +80,14 @@ class History:
 
         Args:
             reader: To read the history with.
-            since: Offset to read from; what the history had before is known.
+            since: Offset to read from; the history before it is known.
             left_over: Rows that are to leave and have no place, with their published versions.
         """
         kept_since_us = 0
         self._left_over = left_over or {}
         async for records in reader.read([self._part], since={self._part: since} if since else None):
             if not since and not kept_since_us and records[0].offset:
-                # What is older has been in it, too.
+                # Older versions were in it too.
                 kept_since_us = records[0].timestamp * 1000
             async for record in paced(records):
                 row = read_row(record_value(record))
@@ -99,7 +99,7 @@ class History:
                 self._wait(place)
 
     def publish(self, row: WindowRow | PlainRow) -> None:
-        """A version of a row is being published."""
+        """Notes that a version of a row is being published."""
         place = self._rows.find(RowKey.of(row))
         if place is None:
             return
@@ -114,18 +114,18 @@ class History:
             self._wait(place)
 
     def replace(self, row: WindowRow | PlainRow) -> Outgoing:
-        """The record of a version that nothing else keeps from now on."""
+        """The record of a version that only the history will have from now on."""
         return Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row))
 
     def has(self, row: WindowRow | PlainRow) -> bool:
-        """Whether the version of a row that leaves had been written before this writer took over."""
+        """Whether the version of a leaving row had been written before this writer took over."""
         key = RowKey.of(row)
         found = key in self._has
         self._has.discard(key)
         return found
 
     def move(self, place: int, moved: int) -> None:
-        """A row has left, and another one has its place."""
+        """Notes that a row has left, and that another one has taken its place."""
         self._waiting.pop(place, None)
         self._forget_loaded(place)
         if moved == place:
@@ -158,7 +158,7 @@ class History:
 
         Args:
             now_us: Real time, microseconds since 1970.
-            most: Records at most.
+            most: The maximum number of records.
         """
         records: list[Outgoing] = []
         for number, place in enumerate(self._take_due(now_us), 1):
@@ -186,7 +186,7 @@ class History:
         if place is None and self._left_over.get(key) == version:
             self._has.add(key)
         if place is not None:
-            # A former writer whose clock was ahead must not delay a version for longer than a minute.
+            # A previous writer whose clock was ahead must not delay a version for longer than a minute.
             self._rows.mark(place, version, min(written_us, self._context.now_us()))
 
     def _wait(self, place: int) -> None:

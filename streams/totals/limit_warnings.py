@@ -1,4 +1,4 @@
-"""Warns the operator of limits that are nearly reached, each once and once more when it is passed."""
+"""Warns the operator of limits that are nearly reached: once each, and once more when a limit is exceeded."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from streams.domain.windows import Windows
 
 
-#: Names of series that are looked at between two pauses.
+#: Names of series to look at between two pauses.
 _AT_ONCE: Final = 2_000
 
 
 class LimitWatch:
-    """Looks at what has been added since it looked last.
+    """Watches the limits by looking only at the series added since the last look.
 
     Args:
-        limits: Of `values` of one dimension, `scopes`, `rows`.
+        limits: The limits by name: `values` (of one dimension), `scopes`, `rows`.
     """
 
     def __init__(self, limits: Mapping[str, int]) -> None:
@@ -33,11 +33,11 @@ class LimitWatch:
         self._scopes: set[str] = set()
         self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._said: set[tuple[str, bool]] = set()
-        #: From how many scopes without rows on it is said again.
+        #: The number of scopes without rows at which the next warning is due.
         self._kept_out = 1
 
     def looking(self, rows: Windows) -> Generator[None, None, None]:
-        """Takes in what has been added, with pauses: all scopes at once, as they are opened, take long."""
+        """Looks at what has been added, with pauses: all scopes at once, after opening, would take long."""
         while self._series < rows.sizes[1]:
             names = rows.series_names(self._series, self._series + _AT_ONCE)
             self._series += len(names)
@@ -49,11 +49,11 @@ class LimitWatch:
             yield
 
     def lines(self, rows: Windows, kept_out: int = 0) -> list[str]:
-        """What is to be warned of now.
+        """The warnings that are due now.
 
         Args:
-            rows: All there are; a metric and scope that has had a row keeps its place among their names.
-            kept_out: Scopes that have counts and no rows.
+            rows: All rows; a metric and scope that has had a row keeps its place among their names.
+            kept_out: Number of scopes that have counts but no rows.
         """
         whole(self.looking(rows))
         values = {name: len(found) for name, found in self._values.items()}

@@ -1,11 +1,11 @@
-"""The exact moment of a milestone: which unit passed its number, as the ledger partitions say.
+"""The exact moment of a milestone: finds the unit that passed its number, by asking the ledger partitions.
 
-Where it is the last unit of its window, the counts tell it. Else rows know how many units there are in each hour, not which. So an
-event that says which unit of its window it is about waits, remembered in the transaction of its row, until every ledger partition
-has answered a question about the hour of that unit; then it is published with the unit's time and event. A new writer finds what
-waits in the memory topic and asks again.
+If it is the last unit of its window, the counts include it. Otherwise rows only have the number of units in each hour. So an event
+with the position of a unit waits, remembered in the transaction of its row, until every ledger partition has answered a question
+about that unit's hour; then it is published with the unit's time and event. A new writer finds the waiting events in the memory
+topic and asks again.
 
-Events of one metric and scope are published in the order in which they were decided: one that waits holds back those behind it.
+Events of one metric and scope are published in the order in which they were decided: a waiting one holds back those behind it.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Questions that wait for answers at a time.
+#: Most questions that wait for answers at a time.
 _MOST_ASKED: Final = 128
-#: A question without an answer is sent again after the first, then after twice as long, up to the last.
+#: A question without an answer is sent again after the first of these, then after twice as long each time, up to the last.
 _FIRST_WAIT_S: Final = 0.5
 _LAST_WAIT_S: Final = 5.0
-#: A ledger partition that lives says something every half minute.
+#: A ledger partition that is alive publishes something every half minute.
 _SILENCE_S: Final = 60.0
-#: A ledger partition whose last record was appended so long before a milestone was found has not been behind then. Where the events
-#: are the clock, they may be published at any speed, and so much may be weeks.
+#: A ledger partition whose last record was appended this long before a milestone was found was not behind at that time. If events are
+#: the clock, they may be published at any speed, and this may be weeks.
 _BEHIND_US: Final = 5_000_000
-#: By so much may the days around a change of the clocks differ from three days.
+#: Three days; around a change of the clocks, three days may be longer or shorter.
 _THREE_DAYS_US: Final = 3 * 86_400_000_000
 _ANYWHERE: Final = Between(None, None)
 
@@ -65,12 +65,12 @@ class _Place(NamedTuple):
     start: str
     end: str
     position: int
-    #: Of a campaign: its instants when the milestone was found.
+    #: For a campaign: its instants when the milestone was found.
     instants: str = ""
 
     @property
     def campaign(self) -> str:
-        """Name of the campaign that it is; empty for any other window."""
+        """Name of the campaign; empty for any other window."""
         kind, _, name = self.period.partition(":")
         return name if kind == CAMPAIGN else ""
 
@@ -81,12 +81,12 @@ class _Place(NamedTuple):
 
     @classmethod
     def of(cls, event: MilestoneEvent) -> _Place | None:
-        """Of an event; None where it needs no unit, or has it."""
+        """The place of an event; None if it needs no unit, or already has one."""
         data = event.data
         if data.position is None or data.achieved_at is not None:
             return None
         is_campaign = data.period.startswith(f"{CAMPAIGN}:")
-        # Other windows with the same dates have the same units.
+        # Windows other than campaigns have the same units if they have the same dates.
         period = data.period if is_campaign else ""
         instants = f"{data.starts_at}/{data.ends_at}" if is_campaign else ""
         return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance, instants)
@@ -94,19 +94,19 @@ class _Place(NamedTuple):
 
 @dataclass
 class _Asked:
-    """A question, and what has been answered.
+    """A question and its answers.
 
     Attributes:
         place: What it is about.
-        question: The one that was sent last; None before.
+        question: The question that was sent last; None before the first.
         found_us: When the milestone was found, microseconds since 1970.
-        since_s: Seconds of the loop's clock since when it waits.
+        since_s: Since when it has been waiting, in seconds of the loop's clock.
         answers: Ledger partition → its answer to that question.
-        sent_s: Ledger partition → when it was sent the question last, and how often.
-        positions: Ledger partition → how far it had taken its sources when it answered.
-        bounds: The unit is between these.
-        is_found: Whether `unit` is what was found; None if there is no such unit.
-        events: How many wait for it.
+        sent_s: Ledger partition → when the question was last sent to it, and how often.
+        positions: Ledger partition → how far it had read its sources when it answered.
+        bounds: The units that the one looked for is between.
+        is_found: Whether `unit` is the result, which is None if there is no such unit.
+        events: Number of events that wait for it.
     """
 
     place: _Place
@@ -122,13 +122,13 @@ class _Asked:
     events: int = 0
 
     def ask_anew(self, bounds: Between = _ANYWHERE) -> None:
-        """Another question must be asked."""
+        """Notes that a new question must be asked."""
         self.question, self.bounds = None, bounds
         self.answers, self.sent_s = {}, {}
 
 
 class _Waiting(NamedTuple):
-    """An event that waits, and what it waits for; None where only for those before it."""
+    """A waiting event, and the place that it waits for; None if it waits only for the events before it."""
 
     event: MilestoneEvent
     place: _Place | None
@@ -137,7 +137,7 @@ class _Waiting(NamedTuple):
 class Moments:
     """The events that wait.
 
-    Hand every marker to `hear` and every event to `publish`; commit what `completed` and, last in a transaction, `questions`
+    Pass every marker to `hear` and every event to `publish`; commit what `completed` and, last in a transaction, `questions`
     return.
     """
 
@@ -148,22 +148,22 @@ class Moments:
         self._shards = shards
         self._complete = Completion(context.zone, context.source_topics.names)
         self._queues: dict[tuple[str, str], deque[_Waiting]] = {}
-        #: Those of them whose first event need not wait any longer, in this order.
+        #: Those of them whose first event no longer has to wait, in this order.
         self._ready: dict[tuple[str, str], None] = {}
         self._asked: dict[_Place, _Asked] = {}
         self._by_id: dict[str, _Asked] = {}
         self._heard_s: dict[int, float] = {}
         self._behind_us = _BEHIND_US if context.settings.clock != "events" else 0
         self._numbers = 0
-        #: Tells questions of this writer from those of others.
+        #: Distinguishes the questions of this writer from those of others.
         self._name = f"{number}-{context.now_us():x}"
 
     def restore(self, event: MilestoneEvent) -> None:
-        """Takes over an event that waits; these in the order in which they were decided."""
+        """Restores a waiting event; call it in the order in which the events were decided."""
         self._wait(event)
 
     def publish(self, events: Iterable[MilestoneEvent]) -> list[Outgoing]:
-        """The records of events that have been decided: those of the events, or of what is remembered of those that wait."""
+        """The records of events that have been decided: the events themselves, or the memory of those that wait."""
         by_series: dict[tuple[str, str], list[MilestoneEvent]] = {}
         for event in events:
             by_series.setdefault((event.data.metric, event.data.scope), []).append(event)
@@ -172,7 +172,7 @@ class Moments:
         for series, decided in by_series.items():
             of_series = [self._at_once(event) for event in decided]
             records += filter(None, map(self._cut_at_once, decided, of_series))
-            # What is decided together is published together.
+            # Events that are decided together are published together.
             if series not in self._queues and not any(map(_Place.of, of_series)):
                 published += of_series
                 continue
@@ -190,7 +190,7 @@ class Moments:
                 continue
             is_of_other = asked.place.campaign and marker.campaigns != self._shards.campaigns
             if is_of_other or not self._is_up_to(marker, asked.found_us):
-                # It counts by other campaigns already, or has just begun to read what came while it was away.
+                # It already counts by other campaigns, or has just begun to read what arrived while it was down.
                 asked.sent_s.pop(shard, None)
                 continue
             asked.answers[shard] = answer
@@ -199,20 +199,20 @@ class Moments:
                 self._weigh(asked)
 
     def rows(self) -> set[RowKey]:
-        """The windows of the events that wait."""
+        """The windows of the waiting events."""
         waiting = (event.data for queue in self._queues.values() for event, _ in queue)
         return {RowKey(data.metric, data.scope, data.period) for data in waiting}
 
     @property
     def has_more(self) -> bool:
-        """Whether `completed` has something to return at once."""
+        """Whether `completed` would return something now."""
         return bool(self._ready) and self._shards.settled
 
     def completed(self, room: int) -> list[Outgoing]:
-        """The records of events that need not wait any longer.
+        """The records of events that no longer have to wait.
 
         Args:
-            room: How many there may be at most.
+            room: The maximum number of records.
         """
         if not self._queues or not self._shards.settled:
             return []
@@ -248,7 +248,7 @@ class Moments:
             self._ready[series] = None
 
     def _at_once(self, event: MilestoneEvent) -> MilestoneEvent:
-        """The event with its unit where that is the latest one of its window, which the ledger partitions tell with the counts."""
+        """The event with its unit, if that is the latest of its window, which the ledger partitions publish with the counts."""
         place, now_us = _Place.of(event), self._context.now_us()
         if place is None or event.data.count - event.data.balance != place.position:
             return event
@@ -275,7 +275,7 @@ class Moments:
         return place is None or self._asked[place].is_found
 
     def _end(self, asked: _Asked, unit: UnitKey | None = None) -> None:
-        """What was found; None where there is no such unit, or nobody knows it."""
+        """Ends the search with its result; None if there is no such unit, or no partition knows it."""
         asked.is_found, asked.unit = True, unit
         series = asked.place.metric, asked.place.scope
         queue = self._queues.get(series)
@@ -286,7 +286,7 @@ class Moments:
         return event if place is None else self._complete.with_unit(event, self._asked[place].unit)
 
     def _weigh(self, asked: _Asked) -> None:
-        """Makes of the answers of all partitions what they tell."""
+        """Evaluates the answers of all partitions."""
         self._by_id.pop(asked.question.id if asked.question is not None else "", None)
         found = nth_unit(asked.place.position, list(asked.answers.values()))
         if isinstance(found, Between):
@@ -298,7 +298,7 @@ class Moments:
             self._end(asked, found)
 
     def _give_up(self) -> None:
-        """Publishes without the unit what a ledger partition that says nothing for long would hold back."""
+        """Publishes without their units the events held back by a ledger partition that has been silent for long."""
         now_s = _now_s()
         for place, asked in islice(self._asked.items(), _MOST_ASKED):
             if asked.is_found:
@@ -317,26 +317,26 @@ class Moments:
                 self._end(asked)
 
     def _is_up_to(self, marker: Marker, found_us: int) -> bool:
-        """Whether a ledger partition has read what there was when a milestone was found, or was not behind then.
+        """Whether a ledger partition has read everything that was there when a milestone was found, or was not behind then.
 
-        Else units that are earlier than those that it has counted may be still to come.
+        Otherwise, earlier units than those it has counted may still be to come.
         """
         return marker.caught_up or marker.caught_up_us >= found_us - self._behind_us
 
     def _let_go(self, place: _Place | None) -> None:
-        """An event has been published; what was found is forgotten with the last one of its place."""
+        """Notes that an event was published; the result of a place is forgotten with its last event."""
         if place is not None:
             asked = self._asked[place]
             asked.events -= 1
             if not asked.events:
                 del self._asked[place]
-                # An answer that comes now is nobody's.
+                # No one needs an answer that comes now.
                 self._by_id.pop(asked.question.id if asked.question is not None else "", None)
 
     # Asking ---------------------------------------------------------------------------------------------------------
 
     async def questions(self) -> list[Outgoing]:
-        """The questions to ask now, a record at most for each ledger partition; with pauses, as each looks at the days of a series."""
+        """The questions to ask now, at most one record per ledger partition; with pauses, as each looks at the days of a series."""
         now_s = _now_s()
         to_send: dict[int, list[Question]] = {}
         for place, asked in islice(self._asked.items(), _MOST_ASKED):
@@ -346,7 +346,7 @@ class Moments:
                 await asyncio.sleep(0)
                 asked.question = self._question(place, asked.bounds)
                 if asked.question is None:
-                    self._end(asked)  # corrections have taken the count back since
+                    self._end(asked)  # corrections have lowered the count since
                     continue
                 self._by_id[asked.question.id] = asked
             for number, marker in self._shards.markers.items():
@@ -363,10 +363,10 @@ class Moments:
         ]
 
     def _question(self, place: _Place, bounds: Between) -> Question | None:
-        """What to ask; None where the window has no such unit."""
+        """The question to ask; None if the window has no such unit."""
         if place.campaign:
             if self._totals.instants_of(place.period) != place.instants:
-                return None  # it is another one now, or none
+                return None  # the campaign has changed or is gone
             minute = self._totals.minute_of_unit(place.row, place.position)
             return self._ask(place, bounds, 0, minute, minute) if minute is not None else None
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
@@ -376,7 +376,7 @@ class Moments:
         day, hour = found
         first_cell = last_cell = day.toordinal() * HOURS + hour
         if self._clocks_change_near(day):
-            # Where the clocks are put back over midnight, the end of a day comes after the beginning of the next.
+            # If the clocks are put back across midnight, the end of a day comes after the beginning of the next.
             first_cell = max(first, day - _DAY).toordinal() * HOURS
             last_cell = min(last, day + _DAY).toordinal() * HOURS + HOURS - 1
         return self._ask(place, bounds, first.toordinal(), first_cell, last_cell)
@@ -406,7 +406,7 @@ class Moments:
         return milestone_record(self._context.catalogue.milestones.name, self._number, event)
 
     def _cut(self, event: MilestoneEvent, place: _Place | None) -> Outgoing | None:
-        """What is remembered of an event whose unit was found, so that this can be checked."""
+        """The record of the source positions at which the unit of an event was found, so that this can be checked."""
         if place is None or self._asked[place].unit is None:
             return None
         return self._found_at(event, self._asked[place].positions)
@@ -423,7 +423,7 @@ _DAY: Final = timedelta(days=1)
 
 
 def _offsets(marker: Marker) -> dict[str, int]:
-    """Source → the first offset that a ledger partition has not taken."""
+    """Source → the first offset that a ledger partition has not read."""
     return {name: offset for name, (offset, _) in marker.positions.items()}
 
 

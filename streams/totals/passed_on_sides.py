@@ -1,6 +1,6 @@
-"""Targets and control totals in the partitions of the totals that do not read these topics themselves.
+"""Targets and control totals in the totals partitions that do not read these topics themselves.
 
-Partition 0 judges each event and passes the accepted ones on to `milestones.internal.<prefix>sides`, in the transaction that
+Partition 0 judges each event and passes the accepted ones on through `milestones.internal.<prefix>sides`, in the transaction that
 remembers its judgement. Like the topics themselves, that one is read from its start at every takeover, so nothing is remembered.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class PassedOnSides:
-    """What partition `number` of the totals has been told of the side topics; used like `SideTopics`."""
+    """The side topics as passed on to totals partition `number`; used like `SideTopics`."""
 
     def __init__(self, context: Context, takes: Mapping[str, Take], number: int) -> None:
         self._takes = [takes[name] for name in context.side_topics]
@@ -34,7 +34,7 @@ class PassedOnSides:
         self._next = 0
 
     async def open(self, memory: Mapping[str, bytes], reader: LogReader) -> None:
-        """Reads everything that was passed on; nothing is remembered of it, so `memory` has nothing to say."""
+        """Reads everything that was passed on; nothing is remembered of it, so `memory` is ignored."""
         del memory
         await self.read_on(reader)
 
@@ -62,7 +62,7 @@ class PassedOnSides:
         self._next = max(self._next, batch.next)
 
     def records(self, now_us: int) -> list[Outgoing]:
-        """None: dead letters, memory and books are those of partition 0."""
+        """Empty: dead letters, memory and books belong to partition 0."""
         del now_us
         return []
 

@@ -1,4 +1,4 @@
-"""What the ledger partitions (shards) have published: whole transactions, and how far each has read."""
+"""What the ledger partitions (shards) have published, by whole transactions, and how far each has read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Due(NamedTuple):
-    """What must arrive at its home before days that ended before an instant may close."""
+    """The records that must arrive at their homes before days that ended before an instant may close."""
 
     instant_us: int
     records: int
@@ -30,7 +30,7 @@ class _Due(NamedTuple):
 class Shards:
     """The last marker of each shard, and the counts that wait for the marker of their transaction.
 
-    A fetch can cut a ledger transaction in two, and an order that moves from one day to another would then be missing for a
+    A fetch can split a ledger transaction, and an order that moves from one day to another would then be missing for a
     moment. So the counts of a shard are held back until the marker that ends their transaction.
     """
 
@@ -42,34 +42,34 @@ class Shards:
         campaigns: str = "",
         source_hours: SourceHours | None = None,
     ) -> None:
-        """Of `partitions` shards that count by `aliases` and `campaigns`.
+        """Expects `partitions` shards that count by `aliases` and `campaigns`.
 
-        Other campaigns may be given in `campaigns`, before anything is taken.
+        `campaigns` may be assigned other campaigns before anything is taken.
 
         Args:
-            partitions: How many.
+            partitions: Number of shards.
             rerouted: The topic of forwarded records.
-            aliases: What names are counted as.
+            aliases: The aliases that are counted by.
             campaigns: The campaigns that are counted.
-            source_hours: Where to add in which hours events have come of each source, if that is asked for.
+            source_hours: Where to add the hours in which each source has sent events, if these are needed.
         """
         self._source_hours = source_hours
         self._partitions = partitions
         self._aliases = aliases
         self.campaigns = campaigns
         self._rerouted = rerouted
-        #: Shards whose transaction has been absorbed in part.
+        #: Shards of whose transaction only a part has been absorbed.
         self._cut: set[int] = set()
         self._waiting: dict[int, list[tuple[CountKey, DayCount]]] = {}
-        #: Shards with counts that wait: the offset of the first of them.
+        #: Shards with waiting counts → the offset of the first of these.
         self._waiting_since: dict[int, int] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
-        #: What the question is about → what must arrive before the answer is yes.
+        #: Subject of the question → what must arrive before the answer is yes.
         self._due: dict[str, _Due] = {}
 
     def take(self, record: LogRecord) -> tuple[int, list[tuple[CountKey, DayCount]]] | None:
-        """Takes one record of the counts topic; a marker returns what its transaction has changed."""
+        """Takes one record of the counts topic; for a marker, returns what its transaction has changed."""
         if self._is_of_source(record):
             return None
         shard, cell = decode_counts_key(record_key(record))
@@ -82,9 +82,9 @@ class Shards:
         return None
 
     def absorb(self, record: LogRecord) -> tuple[int, CountKey, DayCount] | None:
-        """Takes one record while all of the topic is read, before anything is made of the counts; a count is given back at once.
+        """Takes one record while the whole topic is read, before the counts are used; a count is returned at once.
 
-        Of a topic that was compacted only the last marker of each shard is left: to wait for it would be to keep all twice.
+        In a compacted topic only the last marker of each shard is left: waiting for it would mean keeping everything twice.
         """
         if self._is_of_source(record):
             return None
@@ -97,7 +97,7 @@ class Shards:
         return shard, cell, decode_day_count(record_value(record))
 
     def _is_of_source(self, record: LogRecord) -> bool:
-        """Takes the hours of an event source. They only grow, so nothing has to wait for the marker."""
+        """Takes the hours of an event source, if the record has them. They only grow, so they need not wait for the marker."""
         of = decode_hours_key(record_key(record))
         if of is not None and self._source_hours is not None:
             self._source_hours.unite(of, decode_hours(record_value(record)))
@@ -105,21 +105,21 @@ class Shards:
 
     @property
     def tell_hours(self) -> bool:
-        """Whether every shard says in which hours events have come of each source."""
+        """Whether every shard publishes the hours in which each source has sent events."""
         return all(marker.tells_hours for marker in self.markers.values())
 
     def counted_before(self, offset: int) -> int:
-        """Of everything before an offset has been taken: the offset before which nothing waits for its marker."""
+        """The offset, at most the given one, before which everything is taken and nothing waits for its marker."""
         return min([offset, *self._waiting_since.values()])
 
     def restore(self, markers: Mapping[int, Marker]) -> None:
-        """Takes over the last marker of each shard; what is absorbed then is newer."""
+        """Restores the last marker of each shard; what is absorbed afterwards is newer."""
         for shard, marker in markers.items():
             self._mark(shard, marker)
 
     @property
     def is_cut(self) -> bool:
-        """Whether the marker of an absorbed count is still to come, of any shard."""
+        """Whether any shard's marker of an absorbed count is still to come."""
         return bool(self._cut)
 
     def _mark(self, shard: int, marker: Marker) -> None:
@@ -127,13 +127,13 @@ class Shards:
         if not self._complete:
             self._must_arrive = None
         elif self._must_arrive is None:
-            # What was forwarded before the last shard reported must arrive before anything is published.
+            # Records forwarded before the last shard reported must arrive before anything is published.
             self._must_arrive = self._forwarded
 
     @property
     def _complete(self) -> bool:
-        # Where the aliases or the campaigns have changed, each counts by the former ones until it is opened again: no sum of both
-        # ever stood.
+        # If the aliases or the campaigns have changed, a shard counts by the old ones until it is reopened: a sum of old and new
+        # counts was never true.
         return len(self.markers) == self._partitions and not any(
             marker.rebuilding or marker.aliases != self._aliases or marker.campaigns != self.campaigns
             for marker in self.markers.values()
@@ -141,7 +141,7 @@ class Shards:
 
     @property
     def announced(self) -> str | None:
-        """The announcement that all shards count by; None while they do not agree, or have not reported."""
+        """The announcement that all shards count by; None while they disagree or have not all reported."""
         if len(self.markers) < self._partitions or any(marker.rebuilding for marker in self.markers.values()):
             return None
         found = {marker.announced for marker in self.markers.values()}
@@ -159,13 +159,13 @@ class Shards:
     def settled(self) -> bool:
         """Whether every shard has reported, all count by the same aliases, and forwarded records have arrived at their homes.
 
-        One that is rebuilding has not reported.
+        A shard that is rebuilding has not reported.
         """
         return self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
 
     @property
     def clock_us(self) -> int:
-        """The greatest event time that any shard has accepted; 0 before the first."""
+        """The greatest event time that any shard has accepted; 0 before the first event."""
         return max((marker.clock_us for marker in self.markers.values()), default=0)
 
     def read_up_to(self, append_us: int, of: str = "day") -> bool:
@@ -173,7 +173,7 @@ class Shards:
 
         Args:
             append_us: Microseconds since 1970.
-            of: What ends then: each has its own instants, which are asked for again and again until the answer is yes.
+            of: What ends then; each asks for its own instants, repeatedly until the answer is yes.
         """
         return self._counted_up_to(append_us, of, all(m.caught_up_us >= append_us for m in self.markers.values()))
 
@@ -182,15 +182,15 @@ class Shards:
 
         Args:
             event_us: Microseconds since 1970.
-            of: As above.
+            of: See above.
         """
         told = all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
         return self._counted_up_to(event_us, of, told)
 
     def _counted_up_to(self, instant_us: int, of: str, read: bool) -> bool:  # noqa: FBT001 - what one of the two above has found
-        """Whether the records that were forwarded when all shards had read up to the instant are counted at their homes.
+        """Whether the records that were forwarded by the time all shards had read up to the instant are counted at their homes.
 
-        All shards may have reported that they have read everything while the last record of the day is on its way home.
+        All shards may have reported that they have read everything while the last record of the day is still on its way home.
         """
         if not read:
             self._due.pop(of, None)
@@ -202,14 +202,14 @@ class Shards:
             self.markers[home].arrived.get(shard, 0) >= records for (shard, home), records in due.ways.items()
         )
         if arrived:
-            # This stays true, so the steps of the rest of the day have nothing to check.
+            # This stays true, so the remaining steps of the day have nothing to check.
             self._due[of] = _Due(instant_us, 0, {})
         return arrived
 
     def _ways(self) -> dict[tuple[int, int], int]:
         """(Shard, home) → records forwarded; empty if any shard's state is older than these counters."""
         for marker in self.markers.values():
-            # They can be more: originals may have been removed before a rebuild could read them again.
+            # There can be more rerouted records: originals may have been deleted before a rebuild could reread them.
             if sum(marker.forwarded.values()) < _rerouted(marker):
                 return {}
             if sum(marker.arrived.values()) != marker.books[self._rerouted].read:

@@ -1,14 +1,13 @@
-"""The side topics of the totals: small topics of one partition whose events say what counts are compared with.
+"""The side topics of the totals: small topics with one partition whose events give what counts are compared with.
 
 Each is read from its start at every takeover and then followed, so the result of its events needs no state. How far it has been
-taken and which records were rejected is remembered in `milestones.internal.<prefix>totals`: each dead letter is written once,
-books balance at every commit, and a changed setting does not judge a record again. If that memory is lost, the dead letters tell
-which of them exist.
+read and which records were rejected is remembered in `milestones.internal.<prefix>totals`: each dead letter is written once, the
+books balance at every commit, and a changed setting does not judge a record again. If that memory is lost, the dead letters that
+exist are found in their topic.
 
-Partition 0 of the totals does all this; what it has accepted it passes on to the others in the same transaction, see
-`passed_on_sides.py`.
+Totals partition 0 does all this; it passes on what it accepts to the others in the same transaction, see `passed_on_sides.py`.
 
-To add a topic, name it in `Context.side_topics`, and in `WindowTables` what takes its records.
+To add a topic, name it in `Context.side_topics`, and in `WindowTables` the function that takes its records.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id ca
 
 
 class Take(Protocol):
-    """Reads one record of a side topic and does what it says."""
+    """Reads one record of a side topic and applies it."""
 
     def __call__(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
-        """What became of the event, or why the record is invalid.
+        """The disposition of the event, or why the record is invalid.
 
         Args:
-            record: As read.
+            record: The record as read.
             future_limit_us: How far the event's time may be ahead of its append time, microseconds.
         """
 
 
 @dataclass
 class _Side:
-    """A side topic, and how far it has been taken."""
+    """A side topic, and how far it has been read."""
 
     name: str
     take: Take
@@ -73,14 +72,14 @@ class _Side:
     applied: int = 0
     duplicates: int = 0
     rejected: list[tuple[int, int]] = field(default_factory=list)
-    #: Whether what is remembered of it is out of date.
+    #: Whether the memory of it is out of date.
     touched: bool = False
     #: Without a memory: offsets that have dead letters, and those rejected because their event lay in the future.
     lettered: set[int] = field(default_factory=set)
     future: set[int] = field(default_factory=set)
 
     def recall(self, state: SideState) -> None:
-        """Restores what is remembered; the events themselves are read again."""
+        """Restores what is remembered; the events themselves are reread."""
         self.first, self.next, self.digest = state.first, state.next, state.digest
         self.applied, self.duplicates, self.rejected = state.applied, state.duplicates, list(state.rejected)
 
@@ -110,7 +109,7 @@ class _Side:
 
 
 class SideTopics:
-    """The side topics of one totals writer: open once, then hand over batches and collect records to commit."""
+    """The side topics of one totals writer: open once, then pass batches and collect records to commit."""
 
     def __init__(self, context: Context, takes: Mapping[str, Take]) -> None:
         if tuple(takes) != context.side_topics:
@@ -119,7 +118,7 @@ class SideTopics:
         self._limit_us = context.settings.future_limit_s * 1_000_000
         self._sides = {name: _Side(name, take) for name, take in takes.items()}
         self._letters: list[Outgoing] = []
-        #: Accepted events for the other partitions of the totals, and whether these have lost what they had.
+        #: Accepted events for the other totals partitions, and whether these have lost what they had.
         self._passed_on: list[Outgoing] = []
         self._again = False
 
@@ -127,11 +126,11 @@ class SideTopics:
         """Reads every side topic from its start to its end.
 
         Args:
-            memory: Name of a topic → what is remembered of it.
+            memory: Topic → what is remembered of it.
             reader: To read the topics with.
 
         Raises:
-            ExpectedError: A topic is not the one that was taken before.
+            ExpectedError: A topic is not the one that was read before.
         """
         await self._look_at_others(reader)
         bounds = await reader.bounds([(name, 0) for name in self._sides])
@@ -151,16 +150,16 @@ class SideTopics:
             await self._read(side, reader, since=0)
 
     async def read_on(self, reader: LogReader) -> None:
-        """Reads what has come to each side topic since it was opened.
+        """Reads what has been appended to each side topic since it was opened.
 
-        What was published before an event is then known before the event is counted, as between opening and this the counts are
-        read, which takes long.
+        The counts are read between opening and this, which takes long; now, what was published before an event is known before
+        the event is counted.
         """
         for side in self._sides.values():
             await self._read(side, reader, since=side.next)
 
     def positions(self) -> dict[Partition, int]:
-        """Where to continue reading each."""
+        """Where to continue reading each side topic."""
         return {Partition(name, 0): side.next for name, side in self._sides.items()}
 
     def __contains__(self, topic: str) -> bool:
@@ -224,7 +223,7 @@ class SideTopics:
         side.next, side.digest, side.touched = record.offset + 1, digest_of(record), True
 
     def _take_again(self, side: _Side, record: LogRecord) -> None:
-        """Takes a record that was judged before."""
+        """Takes a record that was already judged."""
         if record.offset == side.next - 1 and side.digest not in ("", digest_of(record)):
             raise _recreated(side.name, f"has another record at offset {record.offset} than before")
         if not side.was_rejected(record.offset):
@@ -235,13 +234,13 @@ class SideTopics:
                 self._pass_on(side, record)
 
     async def _look_at_others(self, reader: LogReader) -> None:
-        """Finds out whether the topic of the events that are passed on was made again: then all are."""
+        """Finds out whether the topic of passed-on events was recreated: then all are passed on again."""
         others = self._context.catalogue.sides.whole[1:]
         if others:
             self._again = any(end == 0 for _, end in (await reader.bounds(others)).values())
 
     def _pass_on(self, side: _Side, record: SourceRecord) -> None:
-        """Tells the other partitions of the totals: what is accepted is decided here, by one clock and in one order."""
+        """Passes an event on to the other totals partitions: acceptance is decided here, by one clock and in one order."""
         number = self._context.side_topics.index(side.name)
         for topic, other in self._context.catalogue.sides.whole[1:]:
             self._passed_on.append(forward(record, number, topic, other))

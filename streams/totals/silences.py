@@ -1,8 +1,8 @@
-"""When scopes are looked at for silences: all of them once an hour, those of standing alerts once a minute.
+"""When scopes are checked for silences: all of them once an hour, those of standing alerts once a minute.
 
-That nothing came in an hour is known once everything appended before its end has been read, forwarded records at their homes
-included, as for the end of a day: neither a worker that was stopped nor one that is behind raises anything. Scopes are looked at a few in a
-step. Alerts and what is remembered of them are in the transaction of their step; what a new writer finds is where it goes on.
+It is certain that nothing came in an hour once everything appended before its end has been read, including forwarded records at
+their homes, as for the end of a day: neither a worker that was stopped nor one that is behind raises anything. A few scopes are
+checked per step. Alerts and what is remembered of them are in the transaction of their step; a new writer continues from there.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from streams.domain.zone import BusinessZone
 
 MINUTE_US: Final = 60_000_000
-#: Scopes that are looked at, and names that are passed over, in one step.
+#: Scopes to check, and names to skip, in one step.
 _MOST_AT_ONCE: Final = 20
 _MOST_NAMES: Final = 500
-#: Sources whose hours are written with one transaction.
+#: Most sources whose hours are written in one transaction.
 _MOST_HOURS: Final = 50
 
 
@@ -43,23 +43,23 @@ class SeriesOfDays(Days, Protocol):
     """The counts of days of all metrics and scopes, each of which has a number."""
 
     def series_names(self, first: int, end: int) -> list[tuple[str, str]]:
-        """Metric and scope of those from one number to before another."""
+        """Metric and scope of the series with numbers from `first` up to, but not including, `end`."""
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """How many rows, series and periods there are."""
+        """The numbers of rows, series and periods."""
 
 
 class Silences:
-    """The silences of a partition of the totals: restore first, then ask for records at every commit.
+    """The silences of a totals partition: restore first, then collect records at every commit.
 
     Args:
         alerts: Judges scopes.
         zone: The business time zone.
         days: Counts of days.
-        milestones: The topic of alerts and the partition that is written.
-        memory: Likewise, of what is remembered.
-        sources: In which hours events have come of each source; None where nobody watches them here.
+        milestones: The topic of alerts, and the partition to write.
+        memory: The topic of what is remembered, and the partition to write.
+        sources: The hours in which each source has sent events; None if sources are not watched here.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is looked at, and where it is written
@@ -72,39 +72,39 @@ class Silences:
         sources: SourceHours | None = None,
     ) -> None:
         self._sources = sources
-        #: The sources that are looked at in this hour, after the scopes.
+        #: The sources to check in this hour, after the scopes.
         self._source_names: list[SourceKey] = []
         self._with_sources = False
         self._alerts, self._zone, self._days = alerts, zone, days
         self._milestones, self._memory = milestones, memory
         self._judged_us = 0
-        #: Of the hour that is being judged: its beginning, and the number of the next series.
+        #: The beginning of the hour that is being judged, and the number of the next series.
         self._hour_us = 0
         self._next: int | None = None
         self._again_us = 0
-        #: Of the standing alerts, those that are still to be looked at in this minute.
+        #: The standing alerts that are still to be checked in this minute.
         self._standing: list[tuple[Rule, str]] = []
         self._begun = False
 
     def restore_alert(self, event: MilestoneEvent) -> None:
-        """Takes over a published alert about a silence, in the order of its topic, before the first call of `records`."""
+        """Restores a published alert about a silence, in the order of its topic, before the first call of `records`."""
         self._alerts.restore(event)
 
     def restore_memory(self, name: str) -> None:
-        """Takes over what is remembered under a name, likewise."""
+        """Restores what is remembered under a name, likewise."""
         if name.startswith(QUIET):
             self._alerts.restore_quiet(name.removeprefix(QUIET))
         else:
             self._alerts.restore_judged(name.removeprefix(JUDGED))
 
     def restore_hours(self, name: str, value: bytes) -> None:
-        """Takes over in which hours events have come of a source, likewise."""
+        """Restores the hours in which a source has sent events, likewise."""
         if self._sources is not None:
             self._sources.unite(SourceKey.parse(name), decode_hours(value))
             self._sources.drain()
 
     def hours(self) -> list[Outgoing]:
-        """Records of what has come of sources since the last call, for the current transaction."""
+        """Records of the sources' new hours since the last call, for the current transaction."""
         changed = self._sources.drain(_MOST_HOURS) if self._sources is not None else {}
         return [
             Outgoing(*self._memory, key_of(SIDE, HOURS + str(of)), encode_hours(days) if days else None)
@@ -113,7 +113,7 @@ class Silences:
 
     @property
     def owes_hours(self) -> bool:
-        """Whether there are more of these records."""
+        """Whether there are more such records."""
         return self._sources is not None and self._sources.is_changed
 
     def publish_as(self, source: str) -> None:
@@ -123,12 +123,12 @@ class Silences:
     def records(
         self, now_us: int, read_up_to: Callable[[int], bool], *, tell_hours: bool = False
     ) -> list[list[Outgoing]]:
-        """Records for the current transaction and the next ones, in their order, one by one; cheap if nothing is due.
+        """Groups of records for the current transaction and the next ones, in order; cheap if nothing is due.
 
         Args:
             now_us: The service's clock, microseconds since 1970.
             read_up_to: Whether everything before an instant has been counted.
-            tell_hours: Whether all ledger partitions say in which hours events have come of each source.
+            tell_hours: Whether all ledger partitions publish the hours in which each source has sent events.
         """
         records: list[Outgoing] = []
         if not self._begun:
@@ -152,7 +152,7 @@ class Silences:
         return [[record] for record in records]
 
     def _look_on(self, now_us: int) -> list[Outgoing]:
-        """Looks at the next scopes of the hour that is being judged."""
+        """Checks the next scopes for the hour that is being judged."""
         first = self._next or 0
         names = self._days.series_names(first, first + _MOST_NAMES)
         watched: list[tuple[Rule, str]] = []
@@ -196,19 +196,19 @@ class Silences:
         return milestone_record(*self._milestones, event)
 
     def _beginning_us(self, now_us: int) -> int:
-        """The first instant of the hour that is on."""
+        """The first instant of the current hour."""
         past = self._zone.time_of_day(now_us)
         return now_us - (past.minute * 60 + past.second) * 1_000_000 - past.microsecond
 
 
 def make_silences(context: Context, windows: Windows, number: int = 0, sources: SourceHours | None = None) -> Silences:
-    """The silences of a partition of the totals, without any state.
+    """The silences of a totals partition, without any state.
 
     Args:
         context: As built by the composition root.
         windows: The counts of days.
-        number: Of the partition.
-        sources: In which hours events have come of each source; only the first partition watches them.
+        number: The partition.
+        sources: The hours in which each source has sent events; only the first partition watches them.
 
     Raises:
         ValueError: A configured holiday is in no calendar.

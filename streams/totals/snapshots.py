@@ -1,9 +1,9 @@
-"""Snapshots of all rows in `milestones.internal.<prefix>totals`: opening reads one, and what has been written since.
+"""Snapshots of all rows in `milestones.internal.<prefix>totals`: opening reads one, then what has been written since.
 
-A snapshot is written block by block next to other work, so its blocks are of different moments; the head, written last, says
-from which offsets on topics must be read again. That comes out right because what they say is absolute: counts replace
-counts, versions replace versions, and sums of days are made when all is there. Blocks that are as they were are not written
-again. Topics that were made again since, another calendar and other campaigns make a snapshot void: then everything is read.
+A snapshot is written block by block alongside other work, so its blocks are from different moments; the head, written last,
+says from which offsets topics must be reread. The result is correct because records are absolute: counts replace counts, versions
+replace versions, and days are summed when everything is there. Unchanged blocks are not written again. A snapshot is invalid
+if topics were recreated since, or if the calendar or the campaigns have changed: then everything is read.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _HEAD: Final = "head"
-#: Names of a block; there is room for a million years of both.
+#: Names in a block; there is room for a million years of both.
 _NAMES: Final = 4096
-#: Blocks that are written with one transaction; packing one takes five to ten milliseconds.
+#: Blocks written in one transaction; packing one takes five to ten milliseconds.
 _BLOCKS_AT_ONCE: Final = 3
-#: A snapshot is due when a part of all rows, one in this many, has been written again.
+#: A snapshot is due when one in this many of all rows has been written again.
 _PART_OF_ROWS: Final = 4
 _RETRY_US: Final = 60_000_000
 
 
 class Snapshots:
-    """The snapshots of one partition of the totals: recall all parts, open, then give records to commit between steps."""
+    """The snapshots of one totals partition: recall all parts, open, then collect records to commit between steps."""
 
     def __init__(self, context: Context, windows: Windows, shards: Shards, number: int = 0) -> None:
         self._context = context
@@ -62,25 +62,25 @@ class Snapshots:
         #: Parts as they were last written, by name: compressed until everything is restored, then as digests.
         self._parts: dict[str, bytes] = {}
         self._digests: dict[str, int] = {}
-        #: Records written or taken in since the last snapshot began.
+        #: Records written or read since the last snapshot began.
         self._changes = 0
         self._head: SnapshotHead | None = None
         self._to_write: deque[str] = deque()
         self._not_before_us = 0
         self._is_given_up = False
         self._is_renumbered = False
-        #: Names that are no part of the snapshot that is being written.
+        #: Names that are not part of the snapshot that is being written.
         self._surplus: set[str] = set()
 
     def recall(self, name: str, value: bytes | None) -> None:
-        """Takes over a part of a snapshot, the last one of each name last."""
+        """Restores a part of a snapshot; call it in the order of the topic, as the last one of each name counts."""
         if value is None:
             self._parts.pop(name, None)
         else:
             self._parts[name] = value
 
     async def open(self, reader: LogReader) -> SnapshotHead | None:
-        """Restores all rows, if there is a snapshot that holds. Returns its head: what to read on top of it.
+        """Restores all rows if there is a valid snapshot. Returns its head, which says what to read on top of it.
 
         Args:
             reader: To look at the topics with.
@@ -97,12 +97,12 @@ class Snapshots:
                 value = expand_snapshot_part(self._parts.pop(name))
                 self._digests[name] = hash(value)
                 block = decode_row_block(value)
-                # A newer snapshot that was not finished may have more rows in its last block.
+                # A newer, unfinished snapshot may have more rows in its last block.
                 rows = min(head.block_rows, head.rows - number * head.block_rows)
                 self._windows.restore_rows(block.columns, block.cells[:rows], map(read_row, block.others))
                 await asyncio.sleep(0)
         else:
-            # Never that of another numbering: there is one writer, and both only go forward.
+            # Never that of another numbering: there is one writer, and both numbers only grow.
             self._generation = self._new_generation(len(self._parts))
             self._digests = dict.fromkeys(self._parts, 0)
         self._parts = {}
@@ -112,20 +112,20 @@ class Snapshots:
         return f"{self._context.now_us()}.{number}"
 
     def renumber(self) -> None:
-        """Rows have got other places: what is being written is given up, and the last one that was complete is as good as it was."""
+        """Notes that rows have moved: the snapshot being written is abandoned, and the last complete one remains valid."""
         self._head = None
         self._to_write.clear()
         self._is_renumbered = True
 
     def note(self, records: int) -> None:
-        """So many records of counts, rows or versions would have to be read on top of the last snapshot."""
+        """Notes that this many more records of counts, rows or versions must be read on top of the last snapshot."""
         self._changes += records
 
     async def begin(self, counts_next: int) -> None:
-        """Begins a snapshot, if one is due; to be called between two steps, when what they published is committed.
+        """Begins a snapshot if one is due; to be called between two steps, when everything published is committed.
 
         Args:
-            counts_next: Offset of the first count that the rows do not have.
+            counts_next: Offset of the first count that is not in the rows.
         """
         if self._head is not None or not self.is_due or self._context.now_us() < self._not_before_us:
             return
@@ -144,7 +144,7 @@ class Snapshots:
             return
         self._changes -= changes
         if self._is_renumbered:
-            # Parts of before and of after do not belong together.
+            # Parts from before and after do not belong together.
             self._generation, self._is_renumbered = self._new_generation(rows), False
             self._digests = dict.fromkeys(self._digests, 0)
         self._head = SnapshotHead(
@@ -165,7 +165,7 @@ class Snapshots:
         self._to_write.extend([*names, *sorted(self._surplus)])
 
     def give_up(self) -> None:
-        """Makes no further snapshot, until it is opened again; the last one that was complete stays as good as it was."""
+        """Makes no further snapshots until it is reopened; the last complete one remains valid."""
         self._is_given_up = True
         self._head = None
         self._to_write.clear()
@@ -194,7 +194,7 @@ class Snapshots:
 
     @property
     def is_due(self) -> bool:
-        """Whether a snapshot is to be begun, or to be gone on with."""
+        """Whether a snapshot is to be begun or continued."""
         if self._is_given_up:
             return False
         least = max(self._context.snapshot_after, len(self._windows) // _PART_OF_ROWS)
@@ -216,7 +216,7 @@ class Snapshots:
         """The head of the snapshot whose names have been restored.
 
         Raises:
-            ValueError: There is none that holds.
+            ValueError: There is no valid one.
         """
         if _HEAD not in self._parts:
             raise ValueError("there is none")
@@ -256,7 +256,7 @@ class Snapshots:
 
 
 def _names(head: SnapshotHead) -> Iterator[str]:
-    """Of all parts, the head last."""
+    """The names of all parts, the head last."""
     yield from (f"rows/{number}" for number in range(_blocks(head.rows, head.block_rows)))
     yield from (f"series/{number}" for number in range(_blocks(head.series, _NAMES)))
     yield from (f"periods/{number}" for number in range(_blocks(head.periods, _NAMES)))
@@ -272,7 +272,7 @@ async def _end_of(reader: LogReader, part: tuple[str, int]) -> int:
 
 
 async def _mark_of(reader: LogReader, part: tuple[str, int]) -> TopicMark:
-    """A partition of a topic as it is: its end, and what tells its first record."""
+    """The present state of a topic's partition: its end, and what identifies its first record."""
     end = await _end_of(reader, part)
     async for records in reader.read([part]):
         first = records[0]

@@ -25,12 +25,12 @@ class SourceTimes:
         self._said: dict[str, int] = {}
 
     def records(self, markers: Iterable[Marker], now_us: int) -> list[Outgoing]:
-        """The records of the sources that have a later event since they were last written."""
+        """The records of the sources that have had a later event since they were last written."""
         latest: dict[str, int] = {}
         for marker in markers:
             for source, time_us in marker.sources.items():
                 latest[source] = max(time_us, latest.get(source, time_us))
-        # A publisher with a new source per event must not fill the topic.
+        # A publisher that uses a new source for each event must not fill the topic.
         youngest = sorted(latest, key=latest.__getitem__, reverse=True)[:_MAX_SOURCES]
         changed = [source for source in youngest if self._said.get(source) != latest[source]]
         self._said.update((source, latest[source]) for source in changed)
