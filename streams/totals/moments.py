@@ -121,7 +121,7 @@ class _Asked:
     unit: UnitKey | None = None
     events: int = 0
 
-    def ask_anew(self, bounds: Between = _ANYWHERE) -> None:
+    def ask_again(self, bounds: Between = _ANYWHERE) -> None:
         """Notes that a new question must be asked."""
         self.question, self.bounds = None, bounds
         self.answers, self.sent_s = {}, {}
@@ -290,10 +290,10 @@ class Moments:
         self._by_id.pop(asked.question.id if asked.question is not None else "", None)
         found = nth_unit(asked.place.position, list(asked.answers.values()))
         if isinstance(found, Between):
-            asked.ask_anew(Between(found.after or asked.bounds.after, found.upto or asked.bounds.upto))
+            asked.ask_again(Between(found.after or asked.bounds.after, found.upto or asked.bounds.upto))
         elif isinstance(found, Miss):
             # Units have come or gone since the hour was looked up.
-            asked.ask_anew()
+            asked.ask_again()
         else:
             self._end(asked, found)
 
