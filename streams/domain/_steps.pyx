@@ -774,7 +774,9 @@ cdef bytes packed_event(Fact fact, dict codes, Py_ssize_t* id_bytes):
 # Ending a step ------------------------------------------------------------------------------------------------------
 
 
-def part(list entries, dict known_violations, bint orders_known, list placed, list delivered):
+def part(
+    list entries, dict known_violations, bint orders_known, list placed, list delivered, list early, list late
+):
     """As `steps.part`."""
     cdef list others = []
     cdef tuple entry
@@ -782,19 +784,22 @@ def part(list entries, dict known_violations, bint orders_known, list placed, li
     cdef long long time_us, second_us
     for order_id, found in entries:
         entry = found
-        if len(entry) == 2 and order_id not in known_violations:
+        if len(entry) == 2:
             blob, fact = entry[0], entry[1]
             kind = fact.kind
-            if blob is None:
-                if kind == PLACED:
-                    placed.append(fact)
+            if blob is not None and kind == PLACED:
+                if is_sole(blob, DELIVERED, &time_us) and <long long> fact.time_us < time_us:
+                    late.append(fact)
                     continue
-                if kind == DELIVERED and not orders_known:
-                    delivered.append(fact)
-                    continue
-            elif kind == DELIVERED:
-                time_us = fact.time_us
-                if is_sole_placed(blob, time_us):
+            elif order_id not in known_violations:
+                if blob is None:
+                    if kind == PLACED:
+                        placed.append(fact)
+                        continue
+                    if kind == DELIVERED:
+                        (early if orders_known else delivered).append(fact)
+                        continue
+                elif kind == DELIVERED and is_sole(blob, PLACED, &time_us) and time_us < <long long> fact.time_us:
                     delivered.append(fact)
                     continue
         elif len(entry) == 3 and entry[0] is None and order_id not in known_violations:
@@ -810,15 +815,14 @@ def part(list entries, dict known_violations, bint orders_known, list placed, li
     return others
 
 
-cdef bint is_sole_placed(bytes blob, long long before_us) except -1:
-    """Whether an order's only event is that it was placed, before a time."""
+cdef bint is_sole(bytes blob, unsigned char kind, long long* time_us) except -1:
+    """Whether an order has one event, of a kind; sets its time."""
     cdef Head head
     cdef Cursor cursor
     whole_of(blob, &cursor)
     memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
-    if head.content & KIND != PLACED or head.text_bytes != cursor.end - cursor.at:
-        return False
-    return <long long> head.time_us < before_us
+    time_us[0] = head.time_us
+    return head.content & KIND == kind and head.text_bytes == cursor.end - cursor.at
 
 
 def add_own(list causes, long long shifted, dict quarters, dict codes, cell_of, code_of, new_sum):

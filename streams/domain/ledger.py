@@ -400,7 +400,6 @@ class Ledger:
     def draining(self) -> Generator[None, None, LedgerChanges]:
         """The same with pauses, between which nothing may be applied."""
         violations: dict[str, OrderViolations | None] = {}
-        known_violations, vehicles = self._violations, self.vehicles
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
@@ -408,20 +407,25 @@ class Ledger:
             self._note_hours(self._source_hours)
         entries = iter(self._touched.items())
         while some := list(islice(entries, _PAUSE_ORDERS)):
-            others = hotpath.way.part(some, known_violations, self._orders_known, placed, delivered)
+            early: list[Fact] = []
+            late: list[Fact] = []
+            others = hotpath.way.part(some, self._violations, self._orders_known, placed, delivered, early, late)
+            delivered += early
+            placed += late
+            for fact in early:
+                self._note_violations(fact.order_id, _without_order(fact), violations)
+            for fact in late:
+                self._note_violations(fact.order_id, (), violations)
             for order_id, (blob, *facts) in others:
                 now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
-                if order_id in vehicles:
-                    now += self._not_produced(order_id)
-                if now or order_id in known_violations:
-                    self._set_violations(order_id, now, violations)
+                self._note_violations(order_id, now, violations)
             yield
         self._days.add_own(PLACED_GROUP, placed)
         self._days.add_own(_DELIVERIES, delivered)
         if self._produced_since_us is not None:
             self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
         yield from self._judging_vehicles(violations)
-        told = vehicles.drain()
+        told = self.vehicles.drain()
         orders, self._changed = self._changed, {}
         self._touched.clear()
         vocabulary = self._vocabulary.drain()
@@ -459,7 +463,7 @@ class Ledger:
             if group is not None:
                 self._add(group, fact.dims, fact)
                 if fact.kind == DELIVERED and self._orders_known:
-                    return (OrderViolation("delivered_without_order", fact.source, fact.id),)
+                    return _without_order(fact)
                 return ()
         elif len(facts) == 2:
             first, second = facts if facts[0].time_us < facts[1].time_us else reversed(facts)
@@ -483,17 +487,10 @@ class Ledger:
         if len(facts) == 1:
             new = facts[0]
             old_kind, old_us = sole_event(blob)
-            if old_kind == PLACED and old_us < new.time_us:
-                if new.kind == DELIVERED:
-                    self._add(_DELIVERIES, new.dims, new)
-                    return ()
-                if new.kind == CANCELLED:
-                    (old,) = unpack(order_id, blob, self._vocabulary.words)
-                    days.remove(_ORDERS, old.dims, old)
-                    days.add(_CANCELLATIONS, old.dims, new)
-                    return ()
-            elif old_kind == DELIVERED and new.kind == PLACED and new.time_us < old_us:
-                days.add(PLACED_GROUP, new.dims, new)
+            if old_kind == PLACED and new.kind == CANCELLED and old_us < new.time_us:
+                (old,) = unpack(order_id, blob, self._vocabulary.words)
+                days.remove(_ORDERS, old.dims, old)
+                days.add(_CANCELLATIONS, old.dims, new)
                 return ()
         known = unpack(order_id, blob, self._vocabulary.words)
         before, after = self._judge(known), self._judge([*known, *facts])
@@ -554,6 +551,13 @@ class Ledger:
         """What contradicts among the events of an order, or of a vehicle, if there are any."""
         blob = self._orders.get(order_id)
         return () if blob is None else self._judge(unpack(order_id, blob, self._vocabulary.words)).violations
+
+    def _note_violations(self, order_id: str, now: OrderViolations, changed: dict[str, OrderViolations | None]) -> None:
+        """Takes the violations of an order whose events have changed, and adds those of a vehicle with the same number."""
+        if order_id in self.vehicles:
+            now += self._not_produced(order_id)
+        if now or order_id in self._violations:
+            self._set_violations(order_id, now, changed)
 
     def _set_violations(self, order_id: str, now: OrderViolations, changed: dict[str, OrderViolations | None]) -> None:
         if now == self._violations.get(order_id):
@@ -643,6 +647,11 @@ class Ledger:
             violations = self._not_produced(vin)
             if violations:
                 self._violations[vin] = self._violations_of(vin) + violations
+
+
+def _without_order(delivery: Fact) -> OrderViolations:
+    """What is wrong with a delivery that is an order's only event."""
+    return (OrderViolation("delivered_without_order", delivery.source, delivery.id),)
 
 
 def _kinds_of(metric: Metric) -> list[int]:

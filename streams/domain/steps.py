@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import Fact, Kind
-from streams.domain.packing import is_sole, pack
+from streams.domain.packing import is_sole, pack, sole_event
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
@@ -90,12 +90,14 @@ def order_ids(orders: PackedOrders) -> Iterator[str]:
     return iter(list(orders))
 
 
-def part(
+def part(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
     entries: list[tuple[str, Touched]],
     known_violations: dict[str, Any],
     orders_known: bool,  # noqa: FBT001 - by position, as the compiled one takes it
     placed: list[Fact],
     delivered: list[Fact],
+    early: list[Fact],
+    late: list[Fact],
 ) -> list[tuple[str, Touched]]:
     """Parts touched orders with new events of the two commonest kinds, which count without being judged, from the others.
 
@@ -105,24 +107,32 @@ def part(
         orders_known: Whether orders are published; a delivery without one counts otherwise.
         placed: Facts of new orders are appended.
         delivered: Facts of deliveries of orders that were only placed, and before, are appended; also where both are new.
+        early: Deliveries of orders that have no other event are appended, where these are violations.
+        late: Facts of orders that were placed before their delivery, their only event so far, are appended.
 
     Returns:
         The other entries, in their order.
     """
     others = []
     for order_id, entry in entries:
-        if len(entry) == 2 and order_id not in known_violations:
+        if len(entry) == 2:
             blob, fact = entry
-            if blob is None:
-                if fact.kind == _PLACED:
-                    placed.append(fact)
+            if blob is not None and fact.kind == _PLACED:
+                kind, time_us = sole_event(blob)
+                if kind == _DELIVERED and fact.time_us < time_us:
+                    late.append(fact)
                     continue
-                if fact.kind == _DELIVERED and not orders_known:
+            elif order_id not in known_violations:
+                if blob is None:
+                    if fact.kind == _PLACED:
+                        placed.append(fact)
+                        continue
+                    if fact.kind == _DELIVERED:
+                        (early if orders_known else delivered).append(fact)
+                        continue
+                elif fact.kind == _DELIVERED and is_sole(blob, _PLACED, fact.time_us):
                     delivered.append(fact)
                     continue
-            elif fact.kind == _DELIVERED and is_sole(blob, _PLACED, fact.time_us):
-                delivered.append(fact)
-                continue
         elif len(entry) == 3 and entry[0] is None and order_id not in known_violations:
             _, first, second = entry
             if first.time_us > second.time_us:
