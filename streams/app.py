@@ -119,8 +119,12 @@ def member_name(instance: str, context: Context) -> str:
     A group gives a member that returns under its name what it had before, without asking what it reads now: an added topic would
     stay unread until the next rebalance.
     """
-    settings = context.settings
+    settings, catalogue = context.settings, context.catalogue
     more = [f"totals={settings.totals_partitions}"] if settings.totals_partitions > 1 else []
+    # Topics that a later version has added: in a rolling upgrade, workers return under their names to a group of the earlier one.
+    sources, others = context.source_topics, (catalogue.questions, catalogue.counts, catalogue.sides)
+    known = {*sources.published, sources.rerouted, *context.side_topics, *(topic.name for topic in others)}
+    more += sorted({*context.ledger_topics, *context.totals_topics} - known)
     if not settings.topics.model_fields_set and settings.families == USUAL_FAMILIES and not more:
         return instance
     return f"{instance}-{crc32(','.join([*context.source_topics.published, *more]).encode()):08x}"

@@ -102,6 +102,20 @@ def test_a_worker_is_another_member_of_its_group_when_it_reads_other_topics() ->
     assert member_name("w2", readers[0]) != names[0]
 
 
+def test_a_version_that_reads_more_topics_is_another_member_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the group gives a worker what it had before the upgrade, and nobody reads what was added."""
+    settings = Settings(families=("orders", "deliveries", "production"))
+    judging, earlier = Context(settings), Context(settings)
+    assert judging.catalogue.told.name in judging.ledger_topics
+    without = tuple(topic for topic in judging.ledger_topics if topic != judging.catalogue.told.name)
+    monkeypatch.setitem(vars(earlier), "ledger_topics", without)
+    assert member_name("w1", judging) != member_name("w1", earlier)
+    usual = Context(Settings())
+    assert member_name("w1", usual) == "w1"
+    monkeypatch.setitem(vars(usual), "ledger_topics", (*usual.ledger_topics, "added"))
+    assert member_name("w1", usual) != "w1"
+
+
 @pytest.mark.parametrize(
     ("topics", "line"),
     [
