@@ -4,7 +4,7 @@
 It accepts only what is plain, and gives `None` for everything else, which the authority then decides. Plain is an event
 
 - whose JSON is ASCII without a backslash and without control characters, and has known keys only, each at most once;
-- whose values are texts that are not empty, except `data` and `backfill`;
+- whose values are texts that are not empty, except `data`, `backfill`, and `voids`, an object of two such texts;
 - whose names, ids and order number neither begin nor end with a space.
 
 Texts and tables are read with bounds checks: an index that is wrong raises, and reads nothing it must not.
@@ -35,14 +35,21 @@ SOURCE = (<bytes> MILESTONES_SOURCE).decode()
 
 cdef enum:
     SPECVERSION, ID, SOURCE_, TYPE, TIME, SUBJECT, DATACONTENTTYPE, DATASCHEMA, TRACEPARENT, TRACESTATE, BACKFILL, DATA
-    ORDER_ID, VIN, MODEL, VARIANT, FACTORY, REGION, CHANNEL, REASON
+    ORDER_ID, VIN, MODEL, VARIANT, FACTORY, REGION, CHANNEL, REASON, VOIDS
+    #: Of the event that is voided.
+    VOIDED_SOURCE, VOIDED_ID
     FIELDS
+
+#: Which object a name is in: the event, its data, or the identity of the event that it voids.
+cdef enum:
+    IN_EVENT, IN_DATA, IN_VOIDS
 
 #: What is known of a kind of event: its fields of data, as a set of bits, and those of them that it must have.
 cdef enum:
     ENVELOPE = 1 << SPECVERSION | 1 << ID | 1 << SOURCE_ | 1 << TYPE | 1 << TIME | 1 << DATA
-    OF_DATA = 1 << ORDER_ID | 1 << VIN | 1 << MODEL | 1 << VARIANT | 1 << FACTORY | 1 << REGION | 1 << CHANNEL | 1 << REASON
     DIMS = 1 << MODEL | 1 << VARIANT | 1 << FACTORY | 1 << REGION
+    OF_VOIDED = 1 << VOIDS | 1 << VOIDED_SOURCE | 1 << VOIDED_ID
+    OF_DATA = 1 << ORDER_ID | 1 << VIN | DIMS | 1 << CHANNEL | 1 << REASON | OF_VOIDED
     PLACED_MUST = 1 << ORDER_ID | 1 << MODEL
     PLACED_MAY = 1 << ORDER_ID | DIMS | 1 << CHANNEL
     CANCELLED_MUST = 1 << ORDER_ID
@@ -55,6 +62,10 @@ cdef enum:
     PRODUCED_MAY = 1 << VIN | 1 << MODEL | 1 << VARIANT | 1 << FACTORY
     SCRAPPED_MUST = 1 << VIN
     SCRAPPED_MAY = 1 << VIN | 1 << REASON
+    VOIDED_MUST = 1 << ORDER_ID | OF_VOIDED
+    VOIDED_MAY = 1 << ORDER_ID | OF_VOIDED | 1 << REASON
+    PRODUCTION_VOIDED_MUST = 1 << VIN | OF_VOIDED
+    PRODUCTION_VOIDED_MAY = 1 << VIN | OF_VOIDED | 1 << REASON
 
 #: As `schemas.facts.Kind` has them.
 cdef enum:
@@ -259,7 +270,7 @@ cdef class _Event:
 
     cdef bint read_structured(self, bytes value, Py_ssize_t start) except -1:
         """Reads the event of a value."""
-        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), False)
+        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), IN_EVENT)
         if at < 0 or space_end(value, at, self.end) != self.end:
             return False
         if not is_word(value, self.starts[SPECVERSION], self.ends[SPECVERSION], b"1.0"):
@@ -273,7 +284,7 @@ cdef class _Event:
 
     cdef bint read_data(self, bytes value, Py_ssize_t start) except -1:
         """Reads the data of an event in binary mode."""
-        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), True)
+        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), IN_DATA)
         self.seen |= 1 << DATA
         return at >= 0 and space_end(value, at, self.end) == self.end
 
@@ -326,8 +337,8 @@ cdef class _Event:
             return self.backfill or is_word(text, start, end, b"false")
         return True
 
-    cdef Py_ssize_t read_object(self, bytes text, Py_ssize_t at, bint is_data) except -2:
-        """Reads an object, the event or its data, from its brace on. Returns the position behind it, -1 if it is not plain."""
+    cdef Py_ssize_t read_object(self, bytes text, Py_ssize_t at, int which) except -2:
+        """Reads an object of an event from its brace on. Returns the position behind it, -1 if it is not plain."""
         cdef Py_ssize_t end, field, last = self.end
         if not has_at(text, at, last, c"{"):
             return -1
@@ -339,7 +350,12 @@ cdef class _Event:
             end = text_end(text, at + 1, last)
             if not has_at(text, end, last, c'"'):
                 return -1
-            field = data_field(text, at + 1, end) if is_data else envelope_field(text, at + 1, end)
+            if which == IN_EVENT:
+                field = envelope_field(text, at + 1, end)
+            elif which == IN_DATA:
+                field = data_field(text, at + 1, end)
+            else:
+                field = reference_field(text, at + 1, end)
             if not 0 <= field < FIELDS or self.has(field):
                 return -1
             self.seen |= 1 << field
@@ -347,8 +363,8 @@ cdef class _Event:
             if not has_at(text, at, last, c":"):
                 return -1
             at = space_end(text, at + 1, last)
-            if field == DATA:
-                at = self.read_object(text, at, True)
+            if field == DATA or field == VOIDS:
+                at = self.read_object(text, at, IN_DATA if field == DATA else IN_VOIDS)
                 if at < 0:
                     return -1
             elif field == BACKFILL:
@@ -408,6 +424,11 @@ cdef class _Event:
         extra = self.extra(value)
         if source is None or dims is None or extra is None:
             return None
+        if kind == VOIDED and not (
+            is_tidy(value, self.starts[VOIDED_SOURCE], self.ends[VOIDED_SOURCE], LONGEST_ID)
+            and is_tidy(value, self.starts[VOIDED_ID], self.ends[VOIDED_ID], LONGEST_ID)
+        ):
+            return None
         return Fact(
             kind,
             value[self.starts[named_by] : self.ends[named_by]].decode("ascii"),
@@ -417,11 +438,18 @@ cdef class _Event:
             value[self.starts[VIN] : self.ends[VIN]].decode("ascii") if self.has(VIN) else "",
             dims,
             extra,
-            None,
+            self.voided(value) if kind == VOIDED else None,
             self.backfill,
             self.topic,
             self.partition,
             self.offset,
+        )
+
+    cdef tuple voided(self, bytes value):
+        """Source and id of the event that is voided."""
+        return (
+            value[self.starts[VOIDED_SOURCE] : self.ends[VOIDED_SOURCE]].decode("ascii"),
+            value[self.starts[VOIDED_ID] : self.ends[VOIDED_ID]].decode("ascii"),
         )
 
     cdef int kind(self) except -1:
@@ -430,6 +458,8 @@ cdef class _Event:
         cdef Py_ssize_t start = self.starts[TYPE], end = self.ends[TYPE]
         if self.seen & ENVELOPE != ENVELOPE:
             return NO_KIND
+        if self.family != PRODUCTION and is_word(text, start, end, b"event.voided.v1"):
+            return VOIDED if self.has_fields(VOIDED_MUST, VOIDED_MAY) else NO_KIND
         if self.family == ORDERS:
             if is_word(text, start, end, b"order.placed.v1"):
                 return PLACED if self.has_fields(PLACED_MUST, PLACED_MAY) else NO_KIND
@@ -445,6 +475,8 @@ cdef class _Event:
                 return PRODUCED if self.has_fields(PRODUCED_MUST, PRODUCED_MAY) else NO_KIND
             if is_word(text, start, end, b"production.reversed.v1"):
                 return SCRAPPED if self.has_fields(SCRAPPED_MUST, SCRAPPED_MAY) else NO_KIND
+            if is_word(text, start, end, b"production.voided.v1"):
+                return VOIDED if self.has_fields(PRODUCTION_VOIDED_MUST, PRODUCTION_VOIDED_MAY) else NO_KIND
         return NO_KIND
 
     cdef bint has_fields(self, unsigned int must, unsigned int may) noexcept:
@@ -924,7 +956,9 @@ cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except 
     if length == 3:
         return VIN if is_word(text, start, end, b"vin") else -1
     if length == 5:
-        return MODEL if is_word(text, start, end, b"model") else -1
+        if is_word(text, start, end, b"model"):
+            return MODEL
+        return VOIDS if is_word(text, start, end, b"voids") else -1
     if length == 6:
         if is_word(text, start, end, b"region"):
             return REGION
@@ -938,6 +972,13 @@ cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except 
     if length == 8:
         return ORDER_ID if is_word(text, start, end, b"order_id") else -1
     return -1
+
+
+cdef Py_ssize_t reference_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+    """The field of the identity of an event with a name, -1 if it is not known."""
+    if is_word(text, start, end, b"source"):
+        return VOIDED_SOURCE
+    return VOIDED_ID if is_word(text, start, end, b"id") else -1
 
 
 # Times --------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ decides. What makes a record plain:
 
 - the JSON text is ASCII without a backslash and without DEL, so there are no escapes and no control characters (the decoder
   refuses the others);
-- all its keys are known, and all values are strings, except `data` and `backfill`;
+- all its keys are known, and all values are strings, except `data`, `backfill`, and `voids`, an object of two strings;
 - no string that names something begins or ends with a space;
 - no key occurs twice: then there are exactly as many quotation marks as the fields found account for.
 
@@ -93,6 +93,27 @@ class _Scrapped(msgspec.Struct, gc=False, forbid_unknown_fields=True):
         return self.vin
 
 
+class _Reference(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    source: _Identifier
+    id: _Identifier
+
+
+class _Voided(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    order_id: _Identifier
+    voids: _Reference
+    reason: _Text = ""
+
+
+class _ProductionVoided(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    vin: _Vin
+    voids: _Reference
+    reason: _Text = ""
+
+    @property
+    def order_id(self) -> str:
+        return self.vin
+
+
 class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True, tag_field="type"):
     specversion: Literal["1.0"]
     id: _Identifier
@@ -130,28 +151,39 @@ class _ScrappedEvent(_Event, tag="production.reversed.v1"):
     data: _Scrapped
 
 
+class _VoidedEvent(_Event, tag="event.voided.v1"):
+    data: _Voided
+
+
+class _ProductionVoidedEvent(_Event, tag="production.voided.v1"):
+    data: _ProductionVoided
+
+
 #: Decoders of structured events by family.
 _EVENT_DECODERS: Final = (
-    msgspec.json.Decoder(_PlacedEvent | _CancelledEvent).decode,
-    msgspec.json.Decoder(_DeliveredEvent | _ReversedEvent).decode,
-    msgspec.json.Decoder(_ProducedEvent | _ScrappedEvent).decode,
+    msgspec.json.Decoder(_PlacedEvent | _CancelledEvent | _VoidedEvent).decode,
+    msgspec.json.Decoder(_DeliveredEvent | _ReversedEvent | _VoidedEvent).decode,
+    msgspec.json.Decoder(_ProducedEvent | _ScrappedEvent | _ProductionVoidedEvent).decode,
 )
 #: Decoders of the data of binary events by family and the header `ce_type`.
 _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
     {
         b"order.placed.v1": msgspec.json.Decoder(_Placed).decode,
         b"order.cancelled.v1": msgspec.json.Decoder(_Cancelled).decode,
+        b"event.voided.v1": msgspec.json.Decoder(_Voided).decode,
     },
     {
         b"vehicle.delivered.v1": msgspec.json.Decoder(_Delivered).decode,
         b"delivery.reversed.v1": msgspec.json.Decoder(_Reversed).decode,
+        b"event.voided.v1": msgspec.json.Decoder(_Voided).decode,
     },
     {
         b"vehicle.produced.v1": msgspec.json.Decoder(_Produced).decode,
         b"production.reversed.v1": msgspec.json.Decoder(_Scrapped).decode,
+        b"production.voided.v1": msgspec.json.Decoder(_ProductionVoided).decode,
     },
 )
-#: Decoders of an array of structured events by family.
+#: Decoders of an array of structured events by family. A void has more braces than the others, and is decoded by itself.
 _ARRAY_DECODERS: Final = (
     msgspec.json.Decoder(list[_PlacedEvent | _CancelledEvent]).decode,
     msgspec.json.Decoder(list[_DeliveredEvent | _ReversedEvent]).decode,
@@ -161,7 +193,7 @@ _REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has its own nes
 
 # As plain numbers, since members of an enumeration are slow to access.
 _PLACED, _CANCELLED, _DELIVERED, _REVERSED = map(int, (Kind.PLACED, Kind.CANCELLED, Kind.DELIVERED, Kind.REVERSED))
-_PRODUCED, _SCRAPPED = int(Kind.PRODUCED), int(Kind.SCRAPPED)
+_PRODUCED, _SCRAPPED, _VOIDED = map(int, (Kind.PRODUCED, Kind.SCRAPPED, Kind.VOIDED))
 _KINDS: Final[dict[type, int]] = {
     _Placed: _PLACED,
     _Cancelled: _CANCELLED,
@@ -169,12 +201,16 @@ _KINDS: Final[dict[type, int]] = {
     _Reversed: _REVERSED,
     _Produced: _PRODUCED,
     _Scrapped: _SCRAPPED,
+    _Voided: _VOIDED,
+    _ProductionVoided: _VOIDED,
 }
 #: Kinds whose events have dimensions.
 _WITH_DIMS: Final = frozenset({_PLACED, _DELIVERED, _PRODUCED})
 #: Quotation marks of the envelope's required fields (five strings and `data`), and of a string and its key.
 _ENVELOPE_MARKS: Final = 22
 _TEXT_MARKS: Final = 4
+#: Of `voids`, with source and id in it.
+_VOIDS_MARKS: Final = 2 + 2 * _TEXT_MARKS
 
 #: Headers that say 'structured' and nothing else, as common publishers write them.
 _STRUCTURED_HEADERS: Final = (
@@ -260,7 +296,7 @@ def _are_sound(values: Sequence[bytes | None], drafts: Sequence[Fact | None], ma
 
 def _has_spaces_around(facts: Sequence[Fact]) -> bool:
     """Whether an id or order number begins or ends with a space; strings here have no line feeds."""
-    text = "\n".join([text for fact in facts for text in (fact.id, fact.order_id)])
+    text = "\n".join([text for fact in facts for text in (fact.id, fact.order_id, *(fact.voids or ()))])
     return " " in text and (" \n" in text or "\n " in text or text[0] == " " or text[-1] == " ")
 
 
@@ -360,7 +396,7 @@ def _facts_of_events(
                 vin,
                 dims,
                 extra,
-                None,
+                (data.voids.source, data.voids.id) if kind == _VOIDED else None,
                 backfill is True,
                 topic,
                 record.partition,
@@ -426,6 +462,8 @@ def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
         return (kind, "", dims, intern_text(data.channel), marks + 2 * _TEXT_MARKS) if _is_name(data.channel) else None
     extra = digest_of(data.reason)
     marks = 2 * _TEXT_MARKS if extra else _TEXT_MARKS
+    if kind == _VOIDED:
+        return kind, data.vin if type(data) is _ProductionVoided else "", NO_DIMS, extra, marks + _VOIDS_MARKS
     if kind == _CANCELLED:
         return kind, "", NO_DIMS, extra, marks
     if kind == _SCRAPPED:
@@ -504,7 +542,7 @@ def _binary_draft(
         vin,
         dims,
         extra,
-        None,
+        (data.voids.source, data.voids.id) if kind == _VOIDED else None,
         backfill == b"true",
         topic,
         record.partition,

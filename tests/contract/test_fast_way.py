@@ -76,7 +76,7 @@ def assert_agreement(record: Record, topic: int) -> None:
 
 
 @each_way
-@pytest.mark.parametrize("kind", [kind for kind in TOPICS if "voided" not in kind])
+@pytest.mark.parametrize("kind", TOPICS)
 @pytest.mark.parametrize(
     "attributes",
     [
@@ -98,7 +98,7 @@ def test_ordinary_events_take_the_fast_way(way: PlainFacts, kind: str, attribute
 
 
 @each_way
-@pytest.mark.parametrize("kind", [kind for kind in TOPICS if "voided" not in kind])
+@pytest.mark.parametrize("kind", TOPICS)
 def test_ordinary_binary_events_take_the_fast_way(way: PlainFacts, kind: str) -> None:
     record = binary(kind)
     record = record._replace(headers=(*record.headers, ("ce_backfill", b"true")))
