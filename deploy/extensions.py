@@ -117,7 +117,7 @@ def build_all(places: dict[Path, Path], machine: str = "", options: tuple[str, .
     Raises:
         ExtensionsError: That does not work here.
     """
-    # Before there are threads: while one of them asks for the first time, another is told that there is none.
+    # Before threads start: while one asks for the first time, another is told that there is none.
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     if machine:
         suffix = f".cpython-{sys.version_info.major}{sys.version_info.minor}-{machine}-linux-gnu.so"
@@ -138,7 +138,7 @@ def _build(source: Path, made: Path, machine: str, options: tuple[str, ...], scr
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     includes = [f"-I{each}" for each in sorted(headers)]
     run([*command, *options, *includes, f'-DMILESTONES_SOURCE="{digest}"', str(code), "-o", str(fresh)], scratch)
-    # Into its place at once: a process may have the old one loaded.
+    # Replaced atomically: a process may have the old one loaded.
     beside = made.with_suffix(".new")
     shutil.copy(fresh, beside)
     beside.replace(made)

@@ -1,7 +1,7 @@
 """What ledger partitions tell each other: which deliveries stand, to the homes of the vehicles.
 
 All events of an order are at the home of the order, those of a vehicle's production at the home of its VIN. To judge deliveries by
-production, each partition tells the home of a vehicle which of its own orders have a standing delivery of it, and when that
+production, each partition tells the home of a vehicle which of the orders here have a standing delivery of it, and when that
 changes. What it tells is absolute, so the last record about a vehicle and an order counts.
 """
 

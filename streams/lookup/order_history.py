@@ -301,7 +301,7 @@ class Teller:
     def _not_produced(
         self, vin: str, vehicle: Sequence[Fact], delivered: Sequence[FoundOrder]
     ) -> list[OrderContradiction]:
-        """The deliveries of a vehicle at whose time no production of it stood, in their order; without that of its own number."""
+        """The deliveries of a vehicle at times when no production of it stood, in order; without those of order id = VIN."""
         others = [order for order in delivered if order.order_id != vin and self.vehicle_of(order) == vin]
         standing = [
             (fact, order.order_id)

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.bench kinds [--orders N] [--runs R] [--only KIND ...]
 
-Every kind is read by a worker of its own installation, and each round takes all kinds, so that a machine that is busy for a while is
-so for all. The best of the rounds counts.
+Each kind has its own installation with a worker, and each round runs all kinds, so that a machine that is busy for a while affects
+all of them. The best of the rounds counts.
 """
 
 from __future__ import annotations

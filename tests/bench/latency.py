@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.bench latency [--rates R ...] [--seconds S] [--json FILE]
 
-Milestone and row come in one transaction. The broker is warmed up first; the rates follow each other, each with a worker of its own.
+Milestone and row come in one transaction. The broker is warmed up first; the rates are measured in turn, each with its own worker.
 """
 
 from __future__ import annotations

@@ -316,7 +316,7 @@ class Planter:
             await self.put(topic, 0, event["subject"].encode(), json.dumps(event).encode())
 
     async def alerts(self) -> None:
-        """Forecasts, and alerts that they do not say; each of its own target."""
+        """Forecasts, and alerts that contradict them, each about a different target."""
         late = {"as_of": "2024-10-17T16:00:00.000Z", "business_date": "2024-10-18"}
         behind, moved = "behind", "moved"
         await self._alert("a", [{"p50": 20300}], [(behind, {"ended": "back", "p50": 20300})])

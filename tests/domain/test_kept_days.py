@@ -107,7 +107,7 @@ def test_a_day_stays_as_long_as_a_milestone_of_it_waits_for_its_unit() -> None:
     parts = made.totals.steps(now_us=now_us, caught_up=True, most=5_000, waiting=lambda: made.waiting)
     for part in filter(None, parts):
         made._publish(part)
-        # As whoever hands its milestones on knows once a part is published.
+        # As the caller, which passes its milestones on, knows once a part is published.
         made.waiting |= {RowKey(event.data.metric, event.data.scope, event.data.period) for event in part.milestones}
     assert [str(key.period) for key in made.waiting] == ["day:2024-09-27"]
     assert days_of(made) == ["27", "30"]

@@ -1,4 +1,4 @@
-"""The compiled orders are to whoever asks them what a dict is, whatever bytes they are given."""
+"""To its callers, the compiled store of orders behaves like a dict, whatever bytes it is given."""
 
 from __future__ import annotations
 

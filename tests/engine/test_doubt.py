@@ -189,7 +189,7 @@ def test_commits_that_are_not_its_own_are_none_of_fausts_business() -> None:
 
 
 async def test_a_cluster_that_names_no_brokers_for_a_moment_is_waited_for() -> None:
-    """As one does whose only broker has just come back; aiokafka takes it for a bug of its own."""
+    """A cluster whose only broker has just come back may do so; aiokafka reports it as its own bug."""
     client = object.__new__(AIOKafkaClient)
     client.cluster = ClusterMetadata(metadata_max_age_ms=1000)
     with pytest.raises(CoordinatorNotAvailableError):

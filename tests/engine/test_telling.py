@@ -126,7 +126,7 @@ def test_the_homes_know_at_last_what_stands(
     site = recalled({key: delivery(key, id_) for key, id_ in told.items()})
     site.telling.begin({key: delivery(key, id_) for key, id_ in standing.items()})
     for number, step in enumerate(steps):
-        # As the ledger says it: what stands anew or otherwise, and what stood and no longer does.
+        # As the ledger reports it: deliveries that newly stand or have changed, and those that no longer stand.
         changed = {key: id_ for key, id_ in step.items() if standing.get(key, "") != id_}
         standing = {key: id_ for key, id_ in {**standing, **changed}.items() if id_}
         site.telling.note({key: delivery(key, id_) if id_ else None for key, id_ in changed.items()})

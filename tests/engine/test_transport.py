@@ -283,7 +283,7 @@ def test_a_leader_is_believed_once_it_has_answered_for_a_second() -> None:
     """At first it may show an earlier end than the leader before it, however long ago that was appended."""
     ends = LogEnds()
     ends.answered(ONE, 1, 6, asked_us=99_000_000, asked_s=49.0)
-    assert not ends  # whoever asks for the first time does not know since when it has led
+    assert not ends  # after the first answer it is unknown since when the leader has led
     ends.answered(ONE, 1, 7, asked_us=100_000_000, asked_s=50.0)
     assert ends[ONE] == LogEnd(7, 99_000_000)
     ends.answered(ONE, 2, 5, asked_us=109_000_000, asked_s=59.0)

@@ -32,7 +32,7 @@ SANITIZERS: Final = (
 #: Of so many records, optimising takes longer than it saves.
 FEW: Final = 10 * CHUNK
 OPTIONS: Final = {
-    # Python keeps some memory to its end. Each object in memory of its own shows where it ends.
+    # Python keeps some memory until it exits. With each object in its own allocation, overruns are detected.
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "PYTHONMALLOC": "malloc",

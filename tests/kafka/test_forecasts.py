@@ -142,7 +142,7 @@ async def test_forecasts_are_published_shown_kept_over_a_restart_withdrawn_and_w
 
 
 async def check_early_warning(installation: Installation, worker: Worker) -> None:
-    """Few deliveries: one alert, whoever writes, which is explained and verified."""
+    """Few deliveries: one alert, whichever worker writes, which is explained and verified."""
 
     async def alerts() -> list[dict[str, Any]]:
         return [each for each in await installation.milestones() if each["type"].startswith("alert.")]

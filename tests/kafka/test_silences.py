@@ -1,4 +1,4 @@
-"""A factory falls silent: one alert, whoever writes, that ends when it delivers again; on a real Kafka with real workers."""
+"""A factory falls silent: one alert, whichever worker writes, that ends when it delivers again; real Kafka, real workers."""
 
 from __future__ import annotations
 

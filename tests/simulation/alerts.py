@@ -1,4 +1,4 @@
-"""A naive recount of alerts about forecasts: from everything that was ever published, with no state of its own but that."""
+"""A naive recount of alerts about forecasts: from everything ever published, without any other state."""
 
 from __future__ import annotations
 

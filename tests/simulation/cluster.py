@@ -170,7 +170,7 @@ class Cluster:
         now_ms: The brokers' clock.
         dice: Decides how long markers take.
         loop: Its clock.
-        protocol: Version of the transaction protocol. With the second, each transaction has an epoch of its own.
+        protocol: Version of the transaction protocol. With version 2, each transaction has its own epoch.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Cluster:
         self._now_ms = now_ms
         self._dice = dice
         self._loop = loop
-        self._own = contextvars.copy_context()  # what the brokers do goes on when whoever asked is dead
+        self._own = contextvars.copy_context()  # what the brokers do continues when the client is dead
         self._logs: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
         self.add(catalogue)

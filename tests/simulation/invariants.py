@@ -991,7 +991,7 @@ class Invariants:
         return totals_partition("model" if is_named_by_dimension else scope, len(self._parts))
 
     def _check_homes(self, number: int, found: dict[str, list[Entry]]) -> None:
-        """A partition of the totals writes into its own partitions, of its own scopes, and tells the others of targets."""
+        """A totals partition writes only to its partitions, and only about its scopes, and tells the others of targets."""
         catalogue = self._catalogue
         for topic in (catalogue.windows, catalogue.history, catalogue.milestones, catalogue.forecasts):
             for entry in found[topic.name]:

@@ -1,7 +1,7 @@
 """What ledger partitions tell each other of deliveries, and which of these contradict the production of their vehicles.
 
-Checked from the log alone, by plain code of its own: what is told is news, goes to the home of its vehicle and is what the orders
-of its teller come to; what is found follows from what was told so far and the production that was applied.
+Checked from the log alone, by independent plain code: each report is news, goes to the home of its vehicle and follows from the
+orders of the partition that sent it; each violation follows from the reports so far and the production that was applied.
 """
 
 from __future__ import annotations

@@ -330,7 +330,7 @@ class Plan:
             held_s=dice.choice([0, 0, 3, 6]),
             windows=dice.choice(size.windows),
         )
-        # The world throws dice of its own for the plan's seed: with the same ones, what both choose would always come together.
+        # The world has its own dice for the plan's seed: with shared ones, the choices of both would always be correlated.
         bounds, totals, produces, kept, rules, protocol = (Random(f"{seed} {part}") for part in range(6))
         plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
         return replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
@@ -1134,7 +1134,7 @@ class World:
     def _command(
         self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0
     ) -> tuple[Process, asyncio.Task[None]]:
-        """Runs a command in a process of its own; it may be killed at one of its first `most` write boundaries."""
+        """Runs a command in its own process; it may be killed at one of its first `most` write boundaries."""
         process = Process(f"{name}.{self.next_number()}", self.loop)
         process.is_command = True
         task = process.spawn(coroutine)

@@ -1,10 +1,10 @@
 "use strict";
 /*
- * What a page does by itself. Without this it is complete, but stands still.
+ * The live behaviour of a page. Without this script it is complete, but static.
  *
- * Numbers that follow a row ([data-row], [data-bar], the chart of today) change at once with its event. Whatever follows
- * from more than one row is the server's to say: the page is asked for again, as seldom as its news allow, and what is
- * different is changed in place, so that focus, selection and what is folded open stay.
+ * Numbers that follow a row ([data-row], [data-bar], the chart of today) change at once with its event. Anything that depends
+ * on more than one row is left to the server: the page is fetched again, as rarely as its content allows, and the differences
+ * are changed in place, so that focus, selection and opened details stay.
  */
 (() => {
   const { body } = document;
@@ -15,7 +15,7 @@
   const polite = document.getElementById("polite");
   const live = body.dataset.live === "yes";
   const number = new Intl.NumberFormat(root.lang);
-  // Swedish writes dates as ISO 8601 does.
+  // Swedish dates are written as in ISO 8601.
   const clock = inZone("sv-SE", { dateStyle: "short", timeStyle: "medium" });
   const zone = inZone("en", { timeZoneName: "longOffset" });
 
@@ -38,7 +38,7 @@
     const offset = zone.formatToParts(moment).find((part) => part.type === "timeZoneName").value.slice(3);
     return `${clock.format(moment)}${offset || "+00:00"}`;
   }
-  /* Of another day with its date. */
+  /* With the date if it is another day's. */
   function lately(text, now) {
     const whole = instant(text);
     return whole.slice(0, 10) === instant(now).slice(0, 10) ? whole.slice(11) : whole;
@@ -80,7 +80,7 @@
       }
       return;
     }
-    // These belong to scripts, or to the reader.
+    // These belong to scripts or to the reader.
     if (old.matches(".plot, .readout, [data-copy]")) return;
     if (old.matches("input, select, textarea") && old === document.activeElement) return;
     for (const { name } of [...old.attributes]) {
@@ -122,9 +122,9 @@
   let costMs = 0;
   let timer = 0;
   let busy = false;
-  /* As it was when the server made this page: what comes next may be that the topics are read again. */
+  /* As of when the server made this page; the topics may be reread later. */
   let everythingRead = document.getElementById("s-rebuild").hidden;
-  /* Asks for the page again, but not before `gapMs` since the last time: a slow server is asked less often. */
+  /* Fetches the page again, at least `gapMs` after the last time: a slow server is asked less often. */
   function refreshSoon(gapMs) {
     if (!live) return;
     const at = Math.max(performance.now(), lastMs + Math.max(gapMs, 3 * costMs));
@@ -134,9 +134,9 @@
     timer = setTimeout(refresh, due - performance.now());
   }
   async function refresh() {
-    if (busy) return; // asked for again at the end
+    if (busy) return; // fetched again at the end
     due = Infinity;
-    if (document.hidden) return; // asked for when it is looked at
+    if (document.hidden) return; // fetched when it becomes visible
     busy = true;
     lastMs = performance.now();
     try {
@@ -148,7 +148,7 @@
         enhance();
       }
     } catch {
-      // The heartbeat tells whether the server is there.
+      // The heartbeat shows whether the server is up.
     }
     costMs = performance.now() - lastMs;
     busy = false;
@@ -206,7 +206,7 @@
   }
   function readingAt(reader) {
     const isReading = "reading" in body.dataset;
-    // Everything is there now, or what stands here is of topics that are read again from their beginning.
+    // Either everything has been read now, or this page shows topics that are being reread from their beginning.
     if (isReading ? reader.rebuilt : everythingRead && !reader.rebuilt) location.reload();
     else if (isReading) refreshSoon(URGENT_MS);
     everythingRead = reader.rebuilt;
@@ -222,7 +222,7 @@
       put(row.cells[2], duration((Date.parse(status.business_now) - Date.parse(source.last_event_at)) / 1000));
     }
   }
-  /* What each reason is about, and the command that helps. */
+  /* The subject of each reason, and the command that helps. */
   let causes = null;
   function setCauses(now) {
     const said = JSON.stringify(now);
@@ -258,14 +258,14 @@
     setCauses([{ what: location.host, command: "milestones web" }]);
   }, 500);
 
-  /* ---- a milestone makes itself noticed ---- */
+  /* ---- announcing a milestone ---- */
 
   const banner = document.getElementById("banner");
   const RANK = { first: 4, threshold: 3, target: 2, forecast_behind: 2, record: 1 };
   let shown = { rank: 0, sinceMs: -Infinity, more: 0, timer: 0 };
   async function milestoneHeard(event) {
     refreshSoon(URGENT_MS);
-    if (event.type === "milestone.recorded.v1") return; // on record, no news
+    if (event.type === "milestone.recorded.v1") return; // recorded, not news
     const rank = RANK[event.data.kind] ?? 0;
     if (rank < shown.rank && performance.now() - shown.sinceMs < BANNER_MS / 2) {
       shown.more += 1;
@@ -279,7 +279,7 @@
     const address = `/milestones/${event.data.milestone_id.split("/").map(encodeURIComponent).join("/")}${root.classList.contains("kiosk") ? "?kiosk=1" : ""}`;
     try {
       const sentence = (await pageAt(address)).querySelector("[data-sentence]")?.textContent.trim();
-      if (!sentence || shown !== mine) return; // a greater one has come meanwhile
+      if (!sentence || shown !== mine) return; // a greater one has arrived meanwhile
       const link = banner.querySelector(".what");
       link.textContent = sentence;
       link.href = address;
@@ -289,7 +289,7 @@
       banner.hidden = false;
       say(sentence);
     } catch {
-      // It is in the list all the same.
+      // It is in the list anyway.
     }
   }
   function hideBanner() {
@@ -314,7 +314,7 @@
   const metrics = wanted.getAll("metric");
   const scopes = wanted.getAll("scope");
   const periods = wanted.getAll("period");
-  /* Whether a row is one of those that this page follows: the stream may be another page's too. */
+  /* Whether this page follows a row: the stream may also serve other pages. */
   function takes(row) {
     return wanted.get("rows") !== "false" && (!metrics.length || metrics.includes(row.metric))
       && (!scopes.length || scopes.includes(row.scope)) && (!periods.length || periods.some((start) => row.period.startsWith(start)));
@@ -323,7 +323,7 @@
   const HERE_MS = 20_000;
   let line = null;
   let shares = "SharedWorker" in window;
-  /* All pages of a browser share one stream where that is possible: a server has six connections of it. */
+  /* All pages of a browser share one stream if possible: a browser opens only six connections to a server. */
   function sharedLine() {
     const worker = new SharedWorker(body.dataset.worker);
     const timer = setInterval(() => worker.port.postMessage("here"), HERE_MS);
@@ -345,7 +345,7 @@
     const stream = new EventSource(`/api/v1/stream?${body.dataset.stream}`);
     for (const [name, act] of Object.entries(ACTS)) stream.addEventListener(name, (event) => act(JSON.parse(event.data)));
     const leave = () => stream.close();
-    // Refused for good (such as 429 or 503): the browser does not try again by itself.
+    // Refused for good (such as 429 or 503): the browser does not retry on its own.
     stream.addEventListener("error", () => {
       if (stream.readyState !== EventSource.CLOSED) return;
       setTimeout(() => { if (line?.leave === leave) { line = null; follow(); } }, 3000 + 2000 * Math.random());
@@ -362,7 +362,7 @@
       line = ownLine();
     }
   }
-  /* A page that nobody sees, in a hidden tab or behind the back button, takes no connection. */
+  /* A page that nobody sees, in a hidden tab or behind the back button, holds no connection. */
   function leave() {
     line?.leave();
     line = null;
@@ -380,7 +380,7 @@
     for (const grid of document.querySelectorAll("[data-roving]")) rove(grid);
     window.Charts?.refresh();
   }
-  /* Many links in a grid are one stop of the tab key; arrows go from one to the next. */
+  /* The links in a grid are a single tab stop; arrow keys move from one to the next. */
   function rove(grid) {
     const links = [...grid.querySelectorAll("a[data-index]")];
     const chosen = links.find((link) => link === document.activeElement) ?? links.find((link) => link.getAttribute("aria-current")) ?? links[0];
@@ -397,7 +397,7 @@
     next.tabIndex = 0;
     next.focus();
   });
-  /* `/` goes to the search field, wherever one does not type anyway. */
+  /* `/` focuses the search field, unless the reader is typing in a field. */
   document.addEventListener("keydown", (event) => {
     const field = document.getElementById("q");
     if (event.key !== "/" || !field || event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea")) return;
@@ -423,7 +423,7 @@
     searching.timer = setTimeout(async () => {
       try {
         const response = await fetch(`/api/v1/scopes?${new URLSearchParams({ search: field.value, limit: 30 })}`);
-        /* An answer to an earlier question is none to this one. */
+        /* An answer to an earlier query does not answer this one. */
         if (!response.ok || number !== searching.number) return;
         const { scopes } = await response.json();
         field.list.replaceChildren(...scopes.map((found) => new Option(found.names.join(", ") || found.scope, found.scope)));
@@ -472,7 +472,7 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.Charts?.restyle());
 
-  /* Paper is white, whatever the screen is. */
+  /* Paper is white, whatever the theme of the screen. */
   let screenTheme = null;
   addEventListener("beforeprint", () => {
     screenTheme ??= root.dataset.theme;

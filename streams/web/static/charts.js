@@ -1,7 +1,7 @@
 "use strict";
 /*
  * Charts: <figure class="chart" data-chart='{"kind": …}'> with a .plot, the .key of each series in the order below, and a
- * .readout for what is under the pointer. Each has its table in the page; a canvas says nothing to a screen reader.
+ * .readout for what is under the pointer. Each also has a table in the page, as a canvas tells a screen reader nothing.
  *
  *   day    hours (24 counts), usual (24 or null), goal (or null), date, now, row     cumulative over the day
  *   hours  hours, usual                                                              a bar for each hour
@@ -32,12 +32,12 @@ window.Charts = (() => {
   }
 
   const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
-  /* What is not known (null) is not known from there on. */
+  /* From the first unknown value (null) on, all are unknown. */
   const plus = (sum, value) => (sum === null || value === null ? null : sum + value);
   const runningSum = (values) => values.reduce((sums, value) => [...sums, plus(sums[sums.length - 1], value)], [0]);
   const atUtc = (date) => Date.parse(`${date}T00:00:00Z`);
   const daysBetween = (first, last) => Math.round((atUtc(last) - atUtc(first)) / DAY_MS);
-  /* How long a business day has lasted, of a text that has this as its time of day: 14.5 is half past the fourteenth hour. */
+  /* Hours since a business day began, from a text that has them as its time of day: 14.5 is half past the fourteenth hour. */
   const hourOf = (instant) => Number(instant.slice(11, 13)) + Number(instant.slice(14, 16)) / 60;
 
   function interpolated(sums, x) {
@@ -62,7 +62,7 @@ window.Charts = (() => {
     return { ...rest, width: width * Math.max(rem() / 16, 1), points: { show: false }, ...extra };
   };
 
-  /* What is drawn: x values, columns with their looks, bands, where x has ticks and what they and the read-out say. */
+  /* What to draw: x values, columns with their looks, bands, the ticks of x, and the texts of ticks and read-out. */
   function dayPlan(spec) {
     const sums = runningSum(spec.hours);
     const over = spec.now.slice(0, 10) > spec.date;
@@ -97,7 +97,7 @@ window.Charts = (() => {
     return { xs: [...Array(24).keys()].map((hour) => hour + 0.5), columns, ...hourAxis(true) };
   }
 
-  /* Minutes of a campaign, as far as it has come and some way on; of very many some, so that a week can be drawn. */
+  /* Minutes of a campaign up to now and a little beyond; if there are very many, a sample, so that a week can be drawn. */
   const MOST_MINUTES = 1500;
   const SPANS = [10, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760];
   function minutesPlan(spec) {
@@ -172,7 +172,7 @@ window.Charts = (() => {
     return { xs, columns, bands, ...dateAxis(start, xs[xs.length - 1] + 1, false) };
   }
 
-  /* Periods over each other: the first, second, third day of each. */
+  /* Periods superimposed: the first, second, third day of each. */
   function placesPlan(spec) {
     const xs = [...Array(spec.most).keys()].map((index) => index + 1);
     const step = (width) => Math.max(1, Math.ceil(spec.most / Math.max(width / 3, 2)));
@@ -239,7 +239,7 @@ window.Charts = (() => {
     };
   }
 
-  /* A dot where the line ends: this is now. */
+  /* A dot at the end of the line marks now. */
   function lastPoint(chart) {
     return {
       show: true, size: rem() * 0.55, fill: () => colour("accent"), stroke: () => colour("surface"), width: rem() * 0.1,
@@ -275,7 +275,7 @@ window.Charts = (() => {
   });
 
   return {
-    /* Draws what is new or changed. */
+    /* Draws charts that are new or changed. */
     refresh() {
       for (const [figure, chart] of charts) {
         if (!figure.isConnected) {
@@ -285,13 +285,13 @@ window.Charts = (() => {
       }
       document.querySelectorAll("figure[data-chart]").forEach(draw);
     },
-    /* Redraws everything: the theme or the size of the text has changed, or it goes on paper. */
+    /* Redraws everything: the theme or the text size has changed, or the page is printed. */
     restyle(onPaper = false) {
       paper = onPaper;
       for (const chart of charts.values()) chart.dated = true;
       this.refresh();
     },
-    /* A row has changed: the charts of that day, or campaign, follow at once. */
+    /* A row has changed: the charts of its day, or campaign, follow at once. */
     row(key, row) {
       for (const [figure, chart] of charts) {
         if (chart.spec.row !== key || !(row.by_hour || row.by_minute)) continue;

@@ -1,7 +1,7 @@
 "use strict";
 /*
- * One event stream for all pages of a browser, which opens six connections to a server and no more. A page says what it
- * follows and says goodbye; one that has said neither for a while is gone.
+ * One event stream for all pages of a browser, which opens at most six connections to a server. A page says what it
+ * follows, and says goodbye; one that has been silent for a while is gone.
  */
 (() => {
   const NAMES = ["status", "row", "row-gone", "milestone", "forecast", "forecast-withdrawn", "reset"];
@@ -14,7 +14,7 @@
   const tell = (port, name, data) => port.postMessage({ name, data });
   const tellAll = (name, data) => { for (const port of pages.keys()) tell(port, name, data); };
 
-  /* What all pages together follow: the rows of one filter, or where filters differ those of all. */
+  /* What all pages together follow: the rows of one filter, or all rows if filters differ. */
   function needed() {
     const filters = new Set([...pages.values()].map((page) => page.query));
     filters.delete("rows=false");
@@ -24,7 +24,7 @@
     for (const [port, page] of pages) if (performance.now() - page.heardMs > GONE_MS) pages.delete(port);
     const query = needed();
     if (pages.size && source && [query, ""].includes(followed)) return;
-    if (pages.size && source && query === "rows=false") return; // it has more than is needed
+    if (pages.size && source && query === "rows=false") return; // it delivers more than is needed
     source?.close();
     const before = source;
     source = null;
@@ -39,9 +39,9 @@
         tellAll(name, event.data);
       });
     }
-    // What happened between the two connections was not heard.
+    // Events between the two connections were missed.
     if (again) mine.addEventListener("hello", () => tellAll("reset", "{}"), { once: true });
-    // Refused for good (such as 429 or 503): the browser does not try again by itself.
+    // Refused for good (such as 429 or 503): the browser does not retry on its own.
     mine.addEventListener("error", () => {
       if (mine.readyState === EventSource.CLOSED) {
         setTimeout(() => { if (source === mine) { source = null; renew(); } }, 3000 + 2000 * Math.random());
