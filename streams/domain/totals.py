@@ -87,6 +87,7 @@ _BestKind = Literal["record", "record_passed"]
 class Step:
     """What an evaluation, or a part of it, publishes in one transaction: changed rows, milestones in order.
 
+    `places` are those of the rows.
     `held` must be remembered: id of a milestone → since when its retraction has been delayed, None once it is not.
     `decided` likewise: id of an event → an event that a later part publishes, None once it is published or void.
     `replaced` are versions of rows that nothing else keeps: first ones that have another one now, and those of rows that left.
@@ -97,6 +98,7 @@ class Step:
     """
 
     rows: list[WindowRow | PlainRow] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     milestones: list[MilestoneEvent] = field(default_factory=list)
     held: dict[str, int | None] = field(default_factory=dict)
     decided: dict[str, MilestoneEvent | None] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Step:
     def add(self, other: Step) -> None:
         """Adds another part."""
         self.rows.extend(other.rows)
+        self.places.extend(other.places)
         self.milestones.extend(other.milestones)
         self.held.update(other.held)
         self.decided.update(other.decided)
@@ -125,7 +128,8 @@ class Step:
         return rows + len(self.milestones) + remembered
 
 
-#: Between what rises in a step and what leaves with it: milestones that are decided are to be published first.
+#: Between what rises in a step and what leaves with it: milestones that are decided are to be published first, and others have
+#: the places of rows that have left.
 _RISEN: Final = Step()
 
 
@@ -133,26 +137,34 @@ class _Judged(NamedTuple):
     """Rows of one scope, and what comes of them.
 
     Attributes:
-        rows: By key.
+        rows: By key, without those that are plain.
+        plain: The places of these.
         milestones: As decided.
         held: Milestone → since when its retraction waits, None for no longer.
         settled: Ids of those that are remembered as decided.
     """
 
     rows: list[Row]
+    plain: list[int]
     milestones: list[MilestoneEvent]
     held: dict[str, int | None]
     settled: list[str]
 
-    def by_metric(self) -> list[_Judged]:
-        """The same for each metric, with which the ids of its milestones begin."""
+    def by_metric(self, metric_of: Callable[[int], str]) -> list[_Judged]:
+        """The same for each metric, with which the ids of its milestones begin.
+
+        Args:
+            metric_of: Returns the metric of a place.
+        """
         found: dict[str, _Judged] = {}
 
         def of(metric: str) -> _Judged:
-            return found.setdefault(metric, _Judged([], [], {}, []))
+            return found.setdefault(metric, _Judged([], [], [], {}, []))
 
         for row in self.rows:
             of(row.metric).rows.append(row)
+        for place in self.plain:
+            of(metric_of(place)).plain.append(place)
         for event in self.milestones:
             of(event.data.metric).milestones.append(event)
         for milestone_id, since_us in self.held.items():
@@ -217,6 +229,8 @@ class Totals:
         self._has_left = False
         self._target_book = TargetBook(targets)
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
+        # Where scopes are compared, that of all has a say.
+        self._watched |= {(rule.metric, ()) for rule in self._rules if rule.compares_scopes}
         self._kept = KeptDays(keep_days)
         self._windows = Windows(calendar, closed_after_s, self._is_watched, self._kept, keeps_inventory=keeps_inventory)
         self._among_scopes = AmongScopes(self._windows, calendar)
@@ -415,8 +429,8 @@ class Totals:
         for part in self.steps(now_us=now_us, caught_up=caught_up, most=_NO_LIMIT):
             if part is not None:
                 whole.add(part)
-        whole.rows.sort(key=RowKey.of)
-        return whole
+        in_order = sorted(zip(whole.rows, whole.places, strict=True), key=lambda made: RowKey.of(made[0]))
+        return replace(whole, rows=[row for row, _ in in_order], places=[place for _, place in in_order])
 
     def steps(
         self, *, now_us: int, caught_up: bool, most: int, waiting: Callable[[], set[RowKey]] = set
@@ -449,7 +463,8 @@ class Totals:
             if made is None:
                 yield None
                 continue
-            if gathered.size and (gathered.size + made.size > most or (made is _RISEN and gathered.milestones)):
+            is_before_leaving = made is _RISEN and (gathered.milestones or gathered.rows)
+            if gathered.size and (gathered.size + made.size > most or is_before_leaving):
                 yield _ordered(gathered)
                 gathered = Step()
             gathered.add(made)
@@ -543,81 +558,109 @@ class Totals:
         for part in self._windows.by_metric(places) if is_much else [places]:
             yield from self._judge(part, due, most)
 
-    def _judge(self, places: Sequence[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
+    def _judge(self, places: list[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
         """What comes of rows of one scope, all or those of a metric; None is a pause."""
+        judged = yield from self._judged(places, due)
+        fits = yield from self._fits(judged, most)
+        parts = [judged] if fits else judged.by_metric(self._windows.metric)
+        for part in parts:
+            if fits or (len(parts) > 1 and (yield from self._fits(part, most))):
+                yield from self._in_one(part)
+            else:
+                yield from self._in_pieces(part)
+
+    def _judged(self, places: list[int], due: Container[RowKey]) -> Generator[None, None, _Judged]:
+        """The same, not published yet."""
+        to_judge, plain = self._windows.parted(places)
+        if not to_judge:
+            return _Judged([], plain, [], {}, [])
         self._windows.begin_group()
-        for first in range(0, len(places), _PAUSE_ROWS):
+        for first in range(0, len(to_judge), _PAUSE_ROWS):
             if first:
-                yield None
-            self._windows.load(places[first : first + _PAUSE_ROWS])
+                yield
+            self._windows.load(to_judge[first : first + _PAUSE_ROWS])
         rows = self._windows.group()
         yield from self._judge_numbers(rows)
         yield from self._judge_factors(rows)
         if self._comparing_scopes:
             yield from self._judge_scopes(rows)
         yield from self._judge_records(rows, [row for row in rows if row.key in due])
-        judged = _Judged(rows, self._book.end_step(), self._held.drain(), list(self._book.settled()))
-        fits = yield from self._fits(judged, most)
-        parts = [judged] if fits else judged.by_metric()
-        for part in parts:
-            if fits or (len(parts) > 1 and (yield from self._fits(part, most))):
-                whole = Step([], part.milestones, part.held, dict.fromkeys(part.settled))
-                for number, row in enumerate(part.rows):
-                    self._publish(row, whole)
-                    yield from _pause(number)
-                if whole.size:
-                    yield whole
-                continue
-            # Since when a retraction waits is known from before its row says why until it is decided.
-            yield from (Step(held={id_: since_us}) for id_, since_us in part.held.items() if since_us is not None)
-            yield from self._in_pieces(part.rows, part.milestones, set(part.settled))
-            yield from (Step(held={id_: None}) for id_, since_us in part.held.items() if since_us is None)
+        return _Judged(rows, plain, self._book.end_step(), self._held.drain(), list(self._book.settled()))
+
+    def _in_one(self, judged: _Judged) -> Iterator[Step | None]:
+        """All of it at once; None is a pause."""
+        whole = Step([], [], judged.milestones, judged.held, dict.fromkeys(judged.settled))
+        for number, row in enumerate(judged.rows):
+            self._publish(row, whole)
+            yield from _pause(number)
+        for first in range(0, len(judged.plain), _PAUSE_ROWS):
+            if first:
+                yield None
+            self._publish_plain(judged.plain[first : first + _PAUSE_ROWS], whole)
+        if whole.size:
+            yield whole
 
     def _fits(self, judged: _Judged, most: int) -> Generator[None, None, bool]:
         """Whether it comes to so many records at most."""
         rest = len(judged.milestones) + len(judged.held) + len(judged.settled)
-        if len(judged.rows) * _RECORDS_OF_ROW + rest <= most:
+        if (len(judged.rows) + len(judged.plain)) * _RECORDS_OF_ROW + rest <= most:
             return True
         size = rest
         for number, row in enumerate(judged.rows):
             size += self._windows.changes(row)
             yield from _pause(number)
+        for number, place in enumerate(judged.plain):
+            size += self._windows.changes_plain(place)
+            yield from _pause(number)
         return size <= most
 
-    def _in_pieces(
-        self, rows: Iterable[Row], milestones: Sequence[MilestoneEvent], known: Container[str]
-    ) -> Iterator[Step | None]:
-        """Rows of one scope and the milestones that come of them, as small as they can be parted; None is a pause.
-
-        Args:
-            rows: All of them.
-            milestones: What comes of them.
-            known: Ids of those that are remembered as decided.
-        """
-        for event in milestones:
+    def _in_pieces(self, judged: _Judged) -> Iterator[Step | None]:
+        """Rows of one scope and the milestones that come of them, as small as they can be parted; None is a pause."""
+        # Since when a retraction waits is known from before its row says why until it is decided.
+        yield from (Step(held={id_: since_us}) for id_, since_us in judged.held.items() if since_us is not None)
+        known = set(judged.settled)
+        for event in judged.milestones:
             if event.id not in known:
                 yield Step(decided={event.id: event})
         of_rows: dict[RowKey, list[MilestoneEvent]] = {}
-        for event in milestones:
+        for event in judged.milestones:
             if event.data.kind in _OF_ONE_ROW:
                 of_rows.setdefault(RowKey.of(event.data), []).append(event)
-        for number, row in enumerate(rows):
+        for number, row in enumerate(judged.rows):
             piece = Step(milestones=of_rows.get(row.key, []))
             piece.decided.update((event.id, None) for event in piece.milestones)
             self._publish(row, piece)
             if piece.size:
                 yield piece
             yield from _pause(number)
-        for event in milestones:
+        yield from self._one_by_one(judged.plain)
+        for event in judged.milestones:
             if event.data.kind not in _OF_ONE_ROW:
                 yield Step(milestones=[event], decided={event.id: None})
+        yield from (Step(held={id_: None}) for id_, since_us in judged.held.items() if since_us is None)
+
+    def _one_by_one(self, plain: Sequence[int]) -> Iterator[Step | None]:
+        for number, place in enumerate(plain):
+            piece = Step()
+            self._publish_plain([place], piece)
+            if piece.size:
+                yield piece
+            yield from _pause(number)
 
     def _publish(self, row: Row, part: Step) -> None:
         """Adds the next version of a row to a part, if there is one."""
         made = row.publish(self._timezone, self._updated_at)
         if made is not None:
             part.rows.append(made)
+            part.places.append(row.place)
             part.replaced.extend(self._windows.replaced())
+
+    def _publish_plain(self, places: Sequence[int], part: Step) -> None:
+        """The same of plain rows."""
+        changed, versions = self._windows.publish_plain(places, self._timezone, self._updated_at)
+        part.places.extend(changed)
+        part.rows.extend(versions)
+        part.replaced.extend(self._windows.replaced())
 
     def _rules_of(self, row: Row) -> tuple[Rule, ...]:
         """The rules that watch a row: the same for all scopes of a metric, template and window."""

@@ -334,8 +334,9 @@ class Windows:
         self._periods: list[Period] = []
         self._ends_us: list[int] = []
         self._begins_us: list[int] = []
-        #: Of each period: start and end as text, and whether it is a day.
+        #: Of each period: start and end as text, and whether it is a day; and what its rows say of it.
         self._dates: list[tuple[str, str, bool]] = []
+        self._row_dates: list[_Dates] = []
         self._numbers: dict[str, int] = {}
         self._numbers_of_day: dict[date, tuple[int, ...]] = {}
         #: Date and rolling windows → the numbers of these periods, after the others.
@@ -380,8 +381,9 @@ class Windows:
         self._loaded: dict[int, Row] = {}
         #: Scopes whose units before the first step were known before, though their rows are new.
         self._known_before: set[str] = set()
-        #: The instant that was read last: all rows of a step have the same.
+        #: The instants that were read and written last: all rows of a step have the same.
         self._instant = "", 0
+        self._text = "", 0
         self._started = False
         self._is_first = False
         self._is_caught_up = False
@@ -538,7 +540,7 @@ class Windows:
             self._restore_minutes(place, row.version, row.by_minute)
         _, _, is_day = self._dates[number]
         published = _Dates(row.start, row.end, row.calendar, row.starts_at, row.ends_at)
-        if published != self._dates_of(number) or (by_hour is None) is is_day:
+        if published != self._row_dates[number] or (by_hour is None) is is_day:
             self._redated[place] = published
             if row.starts_at is not None and self._periods[number].kind == CAMPAIGN:
                 # Whether it is over by its instants of now is another question than whether it was.
@@ -1278,23 +1280,13 @@ class Windows:
 
     def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
         """The next version of a row, or None when it equals what is published or has never held anything."""
-        place, columns = row.place, self.columns
+        place = row.place
         row.grew, row.latest = False, None
         self._grown.pop(place, None)
         if not self.changes(row):
             return None
-        if columns.version[place] == 1 and not columns.history_version[place]:
-            self._replaced.append(self._version(place, timezone, self._first_cells, self._first_minutes))
-            columns.history_version[place] = 1
-        # What was loaded was known before: it completes the figure that was closed, and restates nothing.
-        if columns.published_status[place] == _CLOSED and not row.only_backfilled:
-            columns.restated[place] += 1
-        columns.version[place] += 1
-        columns.published_count[place] = row.published_count = row.count
-        columns.published_backfilled[place] = row.published_backfilled = row.backfilled
-        columns.published_status[place] = columns.status[place]
-        columns.published_hours[place] = columns.hours[place]
-        columns.updated_us[place] = self._micros_of(updated_at)
+        self._go_on(place, timezone, self._micros_of(updated_at), only_backfilled=row.only_backfilled)
+        row.published_count, row.published_backfilled = row.count, row.backfilled
         row.published_status = row.status
         row.published_balance = row.balance
         self._redated.pop(place, None)
@@ -1302,6 +1294,79 @@ class Windows:
         targets = tuple((target.target_id, target.value, row.count >= target.value) for target in row.targets)
         self._set_published(place, targets, {control.source: control for control in controls}, row.balance)
         return self._version(place, timezone)
+
+    def _go_on(self, place: int, timezone: str, updated_us: int, *, only_backfilled: bool) -> None:
+        """The columns of a row go on to its next version."""
+        columns = self.columns
+        if columns.version[place] == 1 and not columns.history_version[place]:
+            self._replaced.append(self._version(place, timezone, self._first_cells, self._first_minutes))
+            columns.history_version[place] = 1
+        # What was loaded was known before: it completes the figure that was closed, and restates nothing.
+        if columns.published_status[place] == _CLOSED and not only_backfilled:
+            columns.restated[place] += 1
+        columns.version[place] += 1
+        columns.published_count[place] = columns.count[place]
+        columns.published_backfilled[place] = columns.backfilled[place]
+        columns.published_status[place] = columns.status[place]
+        columns.published_hours[place] = columns.hours[place]
+        columns.updated_us[place] = updated_us
+
+    # Rows that nothing watches: no objects are made of them ---------------------------------------------------------
+
+    def parted(self, places: list[int]) -> tuple[list[int], list[int]]:
+        """Rows that must be judged, and plain ones: of these no milestone can come, and they have nothing that few rows have."""
+        series, column = self._series, self.columns.series
+        more = [
+            each
+            for each in (
+                self._targets,
+                self._controls,
+                self._balances,
+                self._published_targets,
+                self._published_controls,
+                self._published_balances,
+                self._redated,
+                self._campaign_hours,
+            )
+            if each
+        ]
+        judged: list[int] = []
+        plain: list[int] = []
+        for place in places:
+            is_judged = series[column[place]].is_watched or (more and any(place in each for each in more))
+            (judged if is_judged else plain).append(place)
+        return judged, plain
+
+    def metric(self, place: int) -> RowMetric:
+        """The metric of a row."""
+        return self._series[self.columns.series[place]].metric
+
+    def changes_plain(self, place: int) -> int:
+        """As `changes`, of a plain row."""
+        columns = self.columns
+        version = columns.version[place]
+        if not version:
+            return 1 if columns.count[place] and not self._leaves_unseen(place) else 0
+        if not columns.differs(place):
+            return 0
+        return 2 if version == 1 and not columns.history_version[place] else 1
+
+    def publish_plain(self, places: Iterable[int], timezone: str, updated_at: str) -> tuple[list[int], list[PlainRow]]:
+        """As `publish`, of plain rows. Returns the places of those that have a next version, and these."""
+        columns, updated_us = self.columns, self._micros_of(updated_at)
+        changed: list[int] = []
+        versions: list[PlainRow] = []
+        for place in places:
+            if not columns.version[place]:
+                self._open_late(place)
+            if not self.changes_plain(place):
+                continue
+            loaded = columns.backfilled[place] - columns.published_backfilled[place]
+            added = columns.count[place] - columns.published_count[place]
+            self._go_on(place, timezone, updated_us, only_backfilled=0 < loaded >= added)
+            changed.append(place)
+            versions.append(self._plain_version(place, timezone, updated_at, columns.cells[place]))
+        return changed, versions
 
     def replaced(self) -> list[WindowRow | PlainRow]:
         """First versions that others have replaced since the last call: from now on only the history has them."""
@@ -1334,13 +1399,6 @@ class Windows:
         """
         return self.columns.not_in_history(since_us)
 
-    def _dates_of(self, number: int) -> _Dates:
-        """The dates of a period as a row says them."""
-        period, (start, end, _) = self._periods[number], self._dates[number]
-        if period.instants is None:
-            return _Dates(start, end, period.calendar)
-        return _Dates(start, end, None, period.instants.starts_at, period.instants.ends_at)
-
     def _version(
         self,
         place: int,
@@ -1350,32 +1408,12 @@ class Windows:
     ) -> WindowRow | PlainRow:
         """The published version; `earlier` has the packed days of those that have changed since, or the minutes of campaigns."""
         columns = self.columns
-        series, number = self._series[columns.series[place]], columns.period[place]
-        period, (_, _, is_day) = self._periods[number], self._dates[number]
-        dates = self._redated.get(place) or self._dates_of(number)
+        period = self._periods[columns.period[place]]
         by_minute = earlier_minutes.get(place) if period.kind == CAMPAIGN else None
         if by_minute is None and period.kind == CAMPAIGN:
             by_minute = packed_days.minutes_of(self._campaign_hours.get(place, _NO_HOURS))
-        plain = PlainRow(
-            metric=series.metric,
-            scope=series.scope,
-            period=period.id,
-            start=dates.start,
-            end=dates.end,
-            starts_at=dates.starts_at,
-            ends_at=dates.ends_at,
-            timezone=timezone,
-            count=columns.published_count[place],
-            by_hour=packed_days.hours_of(earlier.get(place, columns.cells[place])) if is_day else None,
-            by_minute=by_minute,
-            targets=[],
-            status=STATUSES[columns.published_status[place]],
-            restated=columns.restated[place],
-            version=columns.version[place],
-            updated_at=self._text_of(columns.updated_us[place]),
-            calendar=dates.calendar,
-            backfilled=columns.published_backfilled[place],
-        )
+        updated_at = self._text_of(columns.updated_us[place])
+        plain = self._plain_version(place, timezone, updated_at, earlier.get(place, columns.cells[place]), by_minute)
         if not self._is_published_with_more(place):
             return plain
         targets = self._published_targets.get(place, ())
@@ -1386,10 +1424,38 @@ class Windows:
         }
         return WindowRow(**(full_fields(plain) | added))
 
+    def _plain_version(
+        self, place: int, timezone: str, updated_at: str, packed: bytes | None, by_minute: list[int] | None = None
+    ) -> PlainRow:
+        """The published version without what few rows have; `packed` are its counts by hour if it is a day."""
+        columns = self.columns
+        series, number = self._series[columns.series[place]], columns.period[place]
+        dates = (self._redated.get(place) if self._redated else None) or self._row_dates[number]
+        return PlainRow(
+            metric=series.metric,
+            scope=series.scope,
+            period=self._periods[number].id,
+            start=dates.start,
+            end=dates.end,
+            starts_at=dates.starts_at,
+            ends_at=dates.ends_at,
+            timezone=timezone,
+            count=columns.published_count[place],
+            by_hour=packed_days.hours_of(packed) if self._dates[number][2] else None,
+            by_minute=by_minute,
+            targets=[],
+            status=STATUSES[columns.published_status[place]],
+            restated=columns.restated[place],
+            version=columns.version[place],
+            updated_at=updated_at,
+            calendar=dates.calendar,
+            backfilled=columns.published_backfilled[place],
+        )
+
     def _text_of(self, instant_us: int) -> str:
-        if instant_us != self._instant[1]:
-            self._instant = utc_text(instant_us), instant_us
-        return self._instant[0]
+        if instant_us != self._text[1]:
+            self._text = utc_text(instant_us), instant_us
+        return self._text[0]
 
     def _micros_of(self, text: str) -> int:
         if text != self._instant[0]:
@@ -1425,10 +1491,8 @@ class Windows:
 
     def _load(self, place: int) -> Row:
         columns = self.columns
-        if not (self._is_caught_up or columns.version[place]) and columns.status[place] != _OPEN:
-            # Nothing says that it was over before: for whoever takes over, it begins with this step.
-            columns.status[place] = _OPEN
-            self._note_late(place)
+        if not columns.version[place]:
+            self._open_late(place)
         series = self._series[columns.series[place]]
         row = Row(series.metric, series.scope, self._periods[columns.period[place]], self, place)
         row.count, row.backfilled = columns.count[place], columns.backfilled[place]
@@ -1448,8 +1512,18 @@ class Windows:
             row.grew, row.latest = True, self._grown[place]
         return row
 
+    def _open_late(self, place: int) -> None:
+        """A row that has not been published is open as long as not everything has been read."""
+        columns = self.columns
+        if not self._is_caught_up and columns.status[place] != _OPEN:
+            # Nothing says that it was over before: for whoever takes over, it begins with this step.
+            columns.status[place] = _OPEN
+            self._note_late(place)
+
     def _grow(self, touched: _Touched) -> None:
-        """Passes on to the rows which cells of a day have grown since the last step."""
+        """Passes on to the rows which cells of a day have grown since the last step; of those that nothing watches nobody asks."""
+        if not (self._targets or self._series[self.columns.series[touched.rows[0]]].is_watched):
+            return
         for shard, before in touched.before.items():
             if touched.after[shard] > before:
                 latest = touched.latest[shard]
@@ -1600,7 +1674,9 @@ class Windows:
         if number is None:
             number = self._numbers[period.id] = len(self._periods)
             self._periods.append(period)
-            self._dates.append((period.start.isoformat(), period.end.isoformat(), period.kind == "day"))
+            start, end = period.start.isoformat(), period.end.isoformat()
+            self._dates.append((start, end, period.kind == "day"))
+            self._row_dates.append(_dates_of(period, start, end))
             self._levels.append(_OPEN)
             self._ends_us.append(self._calendar.ends_at_us(period))
             self._begins_us.append(self._calendar.begins_at_us(period))
@@ -1610,6 +1686,13 @@ class Windows:
 
 _NOTHING: Mapping[str, Any] = {}
 _NO_HOURS: Mapping[int, bytes] = {}
+
+
+def _dates_of(period: Period, start: str, end: str) -> _Dates:
+    """The dates of a period as a row says them."""
+    if period.instants is None:
+        return _Dates(start, end, period.calendar)
+    return _Dates(start, end, None, period.instants.starts_at, period.instants.ends_at)
 
 
 def _day_id(day: date) -> str:

@@ -98,16 +98,13 @@ class History:
             async for place in paced(places):
                 self._wait(place)
 
-    def publish(self, row: WindowRow | PlainRow) -> None:
-        """Notes that a version of a row is being published."""
-        place = self._rows.find(RowKey.of(row))
-        if place is None:
-            return
+    def publish(self, place: int, row: WindowRow | PlainRow, now_us: int) -> None:
+        """Notes that a version of the row at a place is being published, at an instant of real time, microseconds since 1970."""
         closes = row.status == "closed" and row.restated == 0 and not self._is_loaded(place)
         if closes and row.backfilled:
             self._note_loaded(place)
         if row.version == 1:
-            self._rows.mark(place, 0, self._context.now_us())
+            self._rows.mark(place, 0, now_us)
         elif closes:
             self._wait_until(place, 0)
         elif place not in self._waiting:

@@ -538,9 +538,11 @@ class WindowTables:
     async def _records(self, step: Step) -> list[Outgoing]:
         catalogue, number = self._context.catalogue, self._number
         records = []
-        async for row in paced(step.rows):
-            records.append(Outgoing(catalogue.windows.name, number, str(RowKey.of(row)).encode(), encode_row(row)))
-            self._history.publish(row)
+        windows, now_us = catalogue.windows.name, self._context.now_us()
+        async for place, row in paced(zip(step.places, step.rows, strict=True)):
+            key = f"{row.metric}/{row.scope}/{row.period}".encode()
+            records.append(Outgoing(windows, number, key, encode_row(row)))
+            self._history.publish(place, row, now_us)
         records += [self._history.replace(row) async for row in paced(step.replaced) if not self._history.has(row)]
         records += [Outgoing(catalogue.windows.name, number, str(key).encode(), None) for key in step.left]
         for template, kept in step.kept.items():

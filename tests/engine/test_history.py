@@ -52,7 +52,7 @@ class History:
         self.clock_us = START_US
         self.history = TotalsHistory(Context(Settings(), now_us=lambda: self.clock_us), self)
 
-    def find(self, key: tuple[str, str, str]) -> int | None:
+    def find(self, key: tuple[str, str, str]) -> int:
         return list(self.rows).index(key[2])
 
     def published(self, place: int) -> WindowRow | None:
@@ -81,7 +81,7 @@ def history() -> History:
 def publish(history: History, *rows: WindowRow) -> None:
     for each in rows:
         history.rows[each.period] = each
-        history.history.publish(each)
+        history.history.publish(history.find((each.metric, each.scope, each.period)), each, history.clock_us)
 
 
 def versions(records: list[Outgoing]) -> list[int]:

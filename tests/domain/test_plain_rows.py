@@ -1,0 +1,100 @@
+"""Rows that nothing watches are published without being judged, and come out as if they had been."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas.rows import RowKey
+from tests.domain.test_totals_properties import at_us
+from tests.domain.totals_world import World, rule, target
+
+if TYPE_CHECKING:
+    from schemas.outputs import WindowRow
+    from streams.domain.windows import Windows
+
+RULES = (rule("day", exceeds=2, first=True), rule("record", record=True))
+#: These watch what is plain with the former ones.
+MORE_RULES = (*RULES, rule("region", scope=("region",), reaches=3), rule("part", share=0.5))
+TARGETS = (target(4, "of-region", scope="region=CN-11"),)
+SCOPES = ("model=SU7", "region=CN-11", "region=CN-31", "all")
+DAYS = ("2024-09-29", "2024-09-30", "2024-10-01", "2024-10-07")
+
+ACTIONS = st.lists(
+    st.one_of(
+        *[
+            st.tuples(
+                st.just("put"),
+                st.sampled_from(DAYS),
+                st.sampled_from(SCOPES),
+                st.sampled_from(("deliveries", "orders")),
+                st.integers(0, 4),
+                st.integers(0, 4),
+                st.integers(0, 1),
+            )
+        ]
+        * 4,
+        st.tuples(
+            st.just("step"), st.integers(0, 100), st.booleans(), st.sampled_from((2, 5, 1000)), st.integers(0, 9)
+        ),
+        st.tuples(st.just("restart"), st.booleans(), st.booleans()),
+    ),
+    max_size=20,
+)
+
+
+class JudgingWorld(World):
+    """One whose writers take no row for plain."""
+
+    def _make(self) -> Any:
+        totals = super()._make()
+        windows: Windows = totals.windows
+        windows.parted = lambda places: (places, [])  # type: ignore[method-assign] # what is to make no difference
+        return totals
+
+
+def versions(world: World) -> dict[str, list[WindowRow | RowKey]]:
+    """What the topic has had of each row, in order."""
+    found: dict[str, list[WindowRow | RowKey]] = {}
+    for each in world.topic:
+        found.setdefault(str(RowKey.of(each)), []).append(each)
+    return found
+
+
+def put(day: str, count: int, scope: str = "region=CN-11") -> tuple[Any, ...]:
+    return "put", day, scope, "deliveries", count, 0, 0
+
+
+@given(ACTIONS)
+# A row that has held nothing yet is open again while not everything is read.
+@example([put("2024-09-29", 0), ("step", 90, True, 1000, 0), put("2024-09-29", 2), ("step", 1, False, 1000, 0)])
+# A day is no longer kept when it would be published first.
+@example([put("2024-09-29", 1), put("2024-10-07", 1), ("step", 24 * 8, True, 1000, 0)])
+def test_plain_rows_are_published_as_if_they_had_been_judged(actions: list[tuple[Any, ...]]) -> None:
+    settings: dict[str, Any] = {"windows": ("day", "month", "rolling:3d"), "rolling": {3: (("region",), ("model",))}}
+    settings["keep_days"] = {("region",): 5}
+    worlds = World(*RULES, **settings), JudgingWorld(*RULES, **settings)
+    hour, has_died = 0, False
+    for action, *values in (*actions, ("step", 0, True, 1000, 0), ("step", 24 * 9, True, 1000, 0)):
+        if action == "put":
+            day, scope, metric, count, backfilled, shard = values
+            for world in worlds:
+                world.put(day, count, scope=scope, metric=metric, backfilled=min(count, backfilled), shard=shard)
+        elif action == "step":
+            forward, caught_up, most, dies_after = values
+            hour += forward
+            for world in worlds:
+                world.parts(at_us(hour), caught_up=caught_up, most=most, dies_after=dies_after or None)
+        else:
+            for world in worlds:
+                world.restart(*(MORE_RULES if values[0] else RULES), targets=TARGETS if values[1] else ())
+        plain, judging = worlds
+        assert plain.rows == judging.rows
+        assert plain.replaced == judging.replaced
+        assert plain.standing() == judging.standing()
+        assert plain.kept == judging.kept
+        has_died |= action == "step" and bool(values[3])
+        if not has_died:
+            assert versions(plain) == versions(judging)
