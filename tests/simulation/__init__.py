@@ -1,1 +1,1 @@
-"""The whole shell on a simulated cluster, group and clock: thousands of schedules, each a function of its seed."""
+"""The whole shell on a simulated cluster, group and clock: thousands of schedules, each determined by its seed."""

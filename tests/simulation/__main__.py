@@ -1,4 +1,4 @@
-"""Runs schedules and finds the shortest that still fails.
+"""Runs schedules, and finds the shortest one that still fails.
 
 python -m tests.simulation --seeds 5000            # from 0 on
 python -m tests.simulation --seeds 1 --first 1234  # one of them
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 _CHUNK = 25
 _COMPUTED = "milliseconds of computing"
 _SHRINK_SEEDS = 12
-#: The history for which every write boundary is tried: short, with everything in it, and nothing lost at random.
+#: The history for which every write boundary is tried: short, with everything in it, and without random losses.
 HISTORY = Plan(
     0, partitions=2, workers=2, records=200, mischief=0.3, foreign=0.2, transactions=0.1, loss_share=0.0,
     slow_share=0.0, slow_leader_share=0.0, slow_hand_over_share=0.0, most_fetched=100, pace_s=0.012,
 )  # fmt: skip
 
 _ROLES = ("ledger", "totals", "replay", "quarantine")
-#: Less than 20 times in 5,000 schedules: shown, but no run has to come past them.
+#: Happens less than 20 times in 5,000 schedules: shown, but no run has to cover it.
 RARE = (
     "killed: replay before the first record",
     "killed: replay before the end",
@@ -69,7 +69,7 @@ TO_BE_SEEN = tuple(name for name in _ALL if name not in RARE)
 
 
 def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
-    """How many were run, what they covered, and which failed."""
+    """The number of schedules run, what they covered, and which failed."""
     started_s = time.process_time()
     seen: Counter[str] = Counter()
     failed = []
@@ -112,7 +112,7 @@ def simpler(plan: Plan) -> Iterator[Plan]:
 
 
 def _plainer(plan: Plan) -> Iterator[Plan]:
-    """With one of its parts as it is in the plainest plan, or nearer to it."""
+    """Plans with one parameter as in the plainest plan, or closer to it."""
     plain = Plan(0)
     for part in fields(Plan):
         if part.name in ("mischief", "foreign", "transactions") or part.name.endswith("_share"):
@@ -128,7 +128,7 @@ def _plainer(plan: Plan) -> Iterator[Plan]:
 
 
 def shrink(result: Result) -> Result:
-    """The simplest failure of the same invariant that was found."""
+    """The simplest failure found of the same invariant."""
     best = result
     improved = True
     while improved:
@@ -184,7 +184,7 @@ def summary(count: int, seconds: float, seen: Counter[str]) -> list[str]:
 
 
 def run_crashes(jobs: int) -> int:
-    """Runs the history, killed at each of its write boundaries; 1 if anything failed."""
+    """Runs the history, killed at each of its write boundaries; returns 1 if anything failed."""
     started = time.monotonic()
     results = killed_at_each_boundary(HISTORY, jobs=jobs)
     seen: Counter[str] = Counter()
@@ -199,7 +199,7 @@ def run_crashes(jobs: int) -> int:
 
 
 def run_found() -> int:
-    """Runs the plans that have failed; 1 if one fails again."""
+    """Runs the plans that have failed; returns 1 if one fails again."""
     broken = {name: result.broken for name, plan in FOUND.items() if (result := run(plan)).broken}
     for name in FOUND:
         print(f"{broken.get(name, 'holds')}: {name}")
@@ -207,7 +207,7 @@ def run_found() -> int:
 
 
 def main() -> int:
-    """The command; 1 if anything failed."""
+    """The command; returns 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many schedules (default 1000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
@@ -247,14 +247,14 @@ def main() -> int:
 
 @dataclass
 class Kept:
-    """The progress of a run in a file, so that a long run can be stopped and continued, also with another version.
+    """The progress of a run in a file, so that a long run can be stopped and continued, even by another version.
 
     Attributes:
         path: The file, `None` to keep nothing.
-        first: The first seed of all.
+        first: The very first seed.
         following: The seed to continue with.
         seconds: Running time.
-        seen: What was covered, by all versions.
+        seen: What all versions together have covered.
         sittings: Which version ran which seeds, and when: `first`, `following`, `version`, `from` and `to`.
     """
 
@@ -280,7 +280,7 @@ class Kept:
 
     @property
     def by_this_version(self) -> int:
-        """How many of the schedules this version has run; a seed is another schedule in each."""
+        """How many of the schedules this version has run; a seed is a different schedule in each version."""
         return self.following - int(self.sittings[-1]["first"])
 
     def save(self) -> None:
@@ -311,7 +311,7 @@ def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> i
         running = deque(pool.submit(run_chunk, chunk) for chunk in islice(waiting, 2 * jobs))
         while running and not failed:
             count, seen, failed = running.popleft().result()
-            if not failed:  # else they are run again once it is mended
+            if not failed:  # otherwise they are run again once it is fixed
                 kept.following += count
                 kept.seen.update(seen)
                 kept.seconds = before_s + time.monotonic() - started

@@ -11,20 +11,20 @@ from schemas.outputs import ALERT_ENDED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Of the rules of the simulation.
+#: `forecast_behind` of the simulation's rules.
 BEHIND: Final = 0.1
 MOVES_DAYS: Final = 1
-#: Of each metric and scope of these windows; the simulation has no history that is loaded.
+#: Windows watched, for every metric and scope; the simulation loads no history.
 WATCHED: Final = ("month:2024-10",)
 _DECIDED: Final = ("reached", "missed")
 
 
 class Alerts:
-    """What has been said of targets, and which alerts stand.
+    """What has been published about targets, and which alerts stand.
 
     Args:
-        broken: Called with what is wrong.
-        rules: Names of the rules that there are.
+        broken: Called with a description of what is wrong.
+        rules: Names of the rules.
     """
 
     def __init__(self, broken: Callable[[str], None], rules: Iterable[str]) -> None:
@@ -35,7 +35,7 @@ class Alerts:
         self._told: dict[str, str] = {}
 
     def hear(self, forecasts: Iterable[tuple[str, dict[str, Any] | None]], alerts: list[dict[str, Any]]) -> None:
-        """Takes the forecasts and alerts of a transaction, and checks that these are the ones that follow from those."""
+        """Takes the forecasts and alerts of a transaction, and checks that the alerts follow from the forecasts."""
         made: dict[str, dict[str, Any]] = {}
         for key, forecast in forecasts:
             if forecast is None:
@@ -81,7 +81,7 @@ class Alerts:
             self._check_numbers(alert, forecast, stood)
 
     def _check_numbers(self, alert: dict[str, Any], forecast: dict[str, Any], stood: dict[str, Any] | None) -> None:
-        """Whether a forecast of a target that is not decided raises, or ends, an alert."""
+        """Checks that a forecast of an undecided target raises, or ends, an alert."""
         has_ended, told = alert["type"] == ALERT_ENDED, alert["data"]["forecast"]
         value = forecast["value"]
         missing = value - (forecast["projected_total"]["p50"] or 0)
@@ -94,7 +94,7 @@ class Alerts:
                 self._broken(f"{alert['id']}: from {before} to {told['projected_date']}")
 
     def _check_complete(self, key: str, forecast: dict[str, Any], alerts: list[dict[str, Any]]) -> None:
-        """Whether an alert is missing that had to be there, whatever comparing began with."""
+        """Checks that no alert is missing that is due whatever the baseline of comparisons."""
         _, scope, period, _ = key.split("/")
         if period not in WATCHED or f"at-risk-{int(scope != 'all')}" not in self._rules:
             return
@@ -131,7 +131,7 @@ def _key(data: dict[str, Any]) -> str:
 
 
 def _days(first: str | None, then: str | None, forecast: dict[str, Any]) -> int:
-    """Days between two dates; one that is not in sight is the day after the horizon."""
+    """Days between two dates; a date that is not in sight counts as the day after the horizon."""
     if first is None and then is None:
         return 0
     beyond = date.fromisoformat(forecast["horizon"]) + timedelta(days=1)

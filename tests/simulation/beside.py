@@ -1,4 +1,4 @@
-"""A second installation over the same sources, and `milestones rebuild`, which counts everything again with it."""
+"""A second installation with the same sources, and `milestones rebuild`, which recounts everything with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_BOUNDARIES = 60
 
 
 class Beside:
-    """The other installation; it has its own topics, group and checks, and all else in common with the live one."""
+    """The other installation; it has its own topics, group and checks, and shares everything else with the live one."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -44,12 +44,12 @@ class Beside:
         return getattr(self.world, name)
 
     def context_of_command(self) -> Context:
-        """The installation as the command reaches it."""
+        """The installation as seen by the command."""
         log = SimulatedLog(cast("World", self), current_process())
         return Context(self.settings, now_us=self.world.now_us, other_log=log)
 
     async def rebuild(self) -> None:
-        """The command, again and again until it comes to its end: it continues what it finds."""
+        """Runs the command again and again until it completes: it continues what it finds."""
         world = self.world
         while True:
             ends = {tp: world.cluster.bounds(tp).end for tp in world.sources()}
@@ -78,7 +78,7 @@ class Beside:
 
 
 class Counting:
-    """The worker of a rebuild: it ends with it, or by itself at some write boundary."""
+    """The worker of a rebuild: it ends with the rebuild, or on its own at some write boundary."""
 
     def __init__(self, beside: Beside) -> None:
         self._beside = beside

@@ -1,4 +1,4 @@
-"""How processes reach the cluster: requests take time, get lost before or after they arrive, or arrive when no one waits any more."""
+"""How processes reach the cluster: requests take time, get lost before or after they arrive, or arrive when no one waits for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _READ_MOST = 40
 _LONG_POLL_S = 0.5
-#: Of the requests of those writers that the faults of a plan are aimed at.
+#: Share of lost requests for writers that the faults of a plan are aimed at.
 _AIMED_LOSS_SHARE = 0.08
 
 
@@ -38,14 +38,14 @@ class Network:
         self._slow_share, self._loss_share = world.plan.slow_share, world.plan.loss_share
 
     def travel(self) -> Awaitable[None]:
-        """One way: mostly it takes a moment, sometimes seconds."""
+        """One way: usually takes a moment, sometimes seconds."""
         roll = self._dice.random()
         if roll < self._slow_share and self._world.faults_on:
             return self._loop.pause(self._dice.uniform(0.5, 6.0))
         return self._loop.pause(roll * 0.004)
 
     def is_lost(self, *, is_aimed_at: bool = False) -> bool:
-        """Whether this one gets lost."""
+        """Whether this message gets lost."""
         share = _AIMED_LOSS_SHARE if is_aimed_at and self._loss_share else self._loss_share
         return share > 0 and self._world.faults_on and self._dice.random() < share
 
@@ -61,7 +61,7 @@ class Network:
 
 
 class SimulatedLog:
-    """The log as one process reaches it."""
+    """The log as seen by one process."""
 
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
@@ -82,7 +82,7 @@ class SimulatedLog:
             del readers[reader]
 
     def writer(self, transactional_id: str) -> LogWriter:
-        """A writer that is not started."""
+        """A writer that has not been started."""
         return _Writer(self._world, self._process, transactional_id)
 
 
@@ -129,7 +129,7 @@ class _Reader:
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         await self._world.network.travel()
         tps = [Partition(*tp) for tp in partitions]
-        await self._cluster.led(tps, caught_up=True)  # a new leader does not say its end before it knows it
+        await self._cluster.led(tps, caught_up=True)  # a new leader does not give its end before it knows it
         return {tp: self._cluster.bounds(tp) for tp in tps}
 
     async def record_at(self, partition: tuple[str, int], offset: int) -> Entry | None:
@@ -151,7 +151,7 @@ class _Reader:
 
 
 class _Writer:
-    """A producer that asks for the end of a transaction once."""
+    """A producer that requests the end of a transaction only once."""
 
     def __init__(self, world: World, process: Process, transactional_id: str) -> None:
         self._world = world

@@ -34,7 +34,7 @@ class FencedRequestError(Exception):
 
 
 class NotLeaderError(Exception):
-    """The partition has no leader at the moment, or another one than was asked."""
+    """The partition has no leader at the moment, or a different one."""
 
 
 class Outcome(Enum):
@@ -133,9 +133,9 @@ class _PartitionLog:
         self.offsets: list[int] = []
         self.first = 0
         self.next = 0
-        #: Transactions without marker here → their first offset, in the order of the offsets.
+        #: Transactions without a marker here → their first offset, in order of offsets.
         self.open: dict[Transaction, int] = {}
-        #: The broker that leads; until when nobody does; until when a new leader shows only what lies before an offset.
+        #: The leading broker; until when there is none; until when a new leader shows only records before an offset.
         self.leader = 0
         self.away_until_s = 0.0
         self.behind_until_s = 0.0
@@ -194,7 +194,7 @@ class Cluster:
         self.compactions = 0
 
     def add(self, catalogue: Catalogue) -> None:
-        """Creates the topics that are not there yet."""
+        """Creates missing topics."""
         for topic in catalogue.all():
             if topic.name in self._counts:
                 continue
@@ -234,13 +234,13 @@ class Cluster:
         return entry
 
     def _tell_readers(self, tp: Partition) -> None:
-        """The last stable offset of a partition has moved."""
+        """Wakes the readers of a partition whose last stable offset has moved."""
         for waiter, wanted in self._waiters.items():
             if tp in wanted and not waiter.done():
                 waiter.set_result(None)
 
     async def change(self, wanted: AbstractSet[Partition], timeout_s: float) -> None:
-        """Waits until more of one of the partitions may be read, as a long poll does; not for longer than `timeout_s`."""
+        """Waits, like a long poll, until more of one of the partitions can be read, at most `timeout_s`."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters[waiter] = wanted
         timer = self._loop.call_later(timeout_s, _wake, waiter)
@@ -270,9 +270,9 @@ class Cluster:
     # Leaders --------------------------------------------------------------------------------------------------------
 
     def move(self, tp: Partition, *, away_s: float, behind_s: float) -> None:
-        """The leader of a partition goes, and after a while another comes.
+        """Removes the leader of a partition; after a while another one takes over.
 
-        It does not know yet that all have what came last; until it does, it shows less than the one before it did.
+        The new one does not know yet that all replicas have the last records; until it does, it shows less than its predecessor.
         """
         log, now_s = self._logs[tp], self._loop.now_s
         log.leader += 1
@@ -281,11 +281,11 @@ class Cluster:
         log.behind_from = next((entry.offset for entry in log.entries if entry.appended_s > now_s - 0.5), log.next)
 
     def leader(self, tp: Partition) -> int:
-        """The broker that leads a partition, or is about to."""
+        """The broker that leads a partition, or is about to lead it."""
         return self._logs[tp].leader
 
     def answer(self, tp: Partition) -> tuple[float, int, int]:
-        """Until when nobody leads the partition, who leads it then, and its next offset as the leader knows it."""
+        """Until when the partition has no leader, which broker leads it then, and its next offset as known to the leader."""
         log = self._logs[tp]
         if not log.behind_until_s:  # its first leader
             return 0.0, 0, log.next
@@ -300,7 +300,7 @@ class Cluster:
         return log.next if self._loop.now_s >= log.behind_until_s else min(log.next, log.behind_from)
 
     async def led(self, partitions: Iterable[Partition], *, caught_up: bool = False) -> None:
-        """Waits until each partition has a leader, or one that knows what all followers have: clients ask again."""
+        """Waits until each partition has a leader, optionally one that knows what all followers have: clients retry."""
         logs = [self._logs[tp] for tp in partitions]
         while True:
             now_s = until_s = self._loop.now_s
@@ -353,7 +353,7 @@ class Cluster:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether each transaction has ended with all its markers, and each leader is there and shows everything."""
+        """Whether each transaction has ended with all its markers, and each partition has a leader that shows everything."""
         now_s = self._loop.now_s
         return not any(log.open or log.behind_until_s > now_s for log in self._logs.values())
 
@@ -366,11 +366,11 @@ class Cluster:
         ]
 
     async def init(self, transactional_id: str) -> int:
-        """Gives the next epoch; aborts what is open first."""
+        """Returns the next epoch, after aborting an open transaction."""
         state = self._coordinated[transactional_id]
         while True:
             if state.transaction is not None and state.transaction.outcome is Outcome.OPEN:
-                state.epoch += 1  # the former writer is fenced from here on
+                state.epoch += 1  # the previous writer is fenced from here on
                 self._decide(state, Outcome.ABORTED)
             if state.completed.is_set():
                 state.epoch += 1
@@ -392,7 +392,7 @@ class Cluster:
         if epoch != state.epoch:
             raise FencedRequestError
         now_s, now_ms = self._loop.now_s, self._now_ms()
-        # Of a partition, most records follow each other.
+        # Records of the same partition are mostly consecutive.
         logs: dict[tuple[str, int], tuple[Partition, _PartitionLog]] = {}
         for record in records:
             place = record.topic, record.partition
@@ -470,7 +470,7 @@ class Cluster:
             self._loop.call_at(log.away_until_s, self._mark, state, transaction, tp, context=self._own)
             return
         del transaction.unmarked[tp]
-        if transaction in log.open:  # else the topic has been deleted meanwhile
+        if transaction in log.open:  # otherwise the topic has been deleted meanwhile
             is_first = next(iter(log.open)) is transaction
             del log.open[transaction]
             self._append(log, tp, transaction, None, None, (), is_marker=True)
@@ -510,13 +510,13 @@ class Cluster:
             log.offsets = [entry.offset for entry in kept]
 
     def drop(self, tp: Partition, is_meant: Callable[[bytes], bool]) -> None:
-        """Removes all records with some keys, as if they had never been."""
+        """Removes all records with some keys, as if they had never existed."""
         log = self._logs[tp]
         log.entries = [entry for entry in log.entries if entry.is_marker or not is_meant(entry.key or b"")]
         log.offsets = [entry.offset for entry in log.entries]
 
     def resize(self, topic: str, partitions: int) -> None:
-        """Gives an empty topic another number of partitions."""
+        """Changes the number of partitions of an empty topic."""
         for number in range(partitions, self._counts[topic]):
             del self._logs[Partition(topic, number)]
         self.grow(topic, partitions)
@@ -541,7 +541,7 @@ class Cluster:
             self._logs[Partition(topic, number)] = _PartitionLog(compacted=old.compacted, kept_s=old.kept_s)
 
     def take_apart(self) -> None:
-        """Parts records and their transactions, which would wait for the collector."""
+        """Separates records from their transactions, which would otherwise wait for the collector."""
         for log in self._logs.values():
             for entry in log.entries:
                 entry.transaction = None

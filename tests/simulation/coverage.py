@@ -1,4 +1,4 @@
-"""What schedules have come past: faults by the writes they came between, and the states of the task runners.
+"""What schedules have covered: faults by the writes between which they came, and the states of the task runners.
 
 It only counts; it throws no dice, so it changes no schedule.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Commits of the service, of operators' commands, and the takeover of a transactional id.
 WRITES = ("ledger", "totals", "command", "takeover")
-#: The moments of a write at which something may come.
+#: The moments of a write at which a fault may come.
 BOUNDARIES = (
     "before the takeover",
     "after the takeover",
@@ -31,7 +31,7 @@ BOUNDARIES = (
     "before the end",
     "after the end",
 )
-#: What can be open when something happens.
+#: Kinds of transactions that can be open when a fault comes.
 _OPEN = WRITES[:3]
 BETWEEN = tuple((before, after) for before in WRITES for after in WRITES)
 
@@ -69,10 +69,10 @@ TRANSITIONS = (
 
 
 _REFUSED_WRITE = "who opens takes the transactional id over and writes nothing, and only a write is refused"
-#: What cannot come, and why; a run that sees it fails, since one of both is wrong.
+#: What cannot happen, and why; a run that sees it fails, since either the table or the code is wrong.
 #:
-#: None of the faults is in it: any other process may have written last, may write next, and may have a transaction open. Those of
-#: a commit too: while the answer to its EndTxn is on its way, every other writer goes on.
+#: No fault is in it: any other process may have written last, may write next, and may have a transaction open. That includes
+#: faults of a commit: while the answer to its EndTxn is on its way, all other writers continue.
 IMPOSSIBLE = {
     "runner: opening → fenced": _REFUSED_WRITE,
     "runner: reopening → fenced": _REFUSED_WRITE,
@@ -88,14 +88,14 @@ class Coverage:
         self._waiting: list[str] = []
 
     def happened(self, fault: str, open_roles: Iterable[str]) -> None:
-        """A fault has come; `open_roles` are the kinds of the transactions that are open."""
+        """Counts a fault; `open_roles` are the kinds of the open transactions."""
         for role in open_roles:
             self._seen[f"{fault}: in {role}"] += 1
         if self._before:
             self._waiting.append(f"{fault}: {self._before} → ")
 
     def wrote(self, kind: str) -> None:
-        """The next write: what came since the last one lies between them."""
+        """Counts a write: faults since the previous write came between the two."""
         if self._waiting:
             for fault in self._waiting:
                 self._seen[fault + kind] += 1
@@ -103,12 +103,12 @@ class Coverage:
         self._before = kind
 
     def changed(self, before: str, after: str) -> None:
-        """A task runner has gone from one state to another."""
+        """Counts a task runner's change of state."""
         self._seen[f"runner: {before} → {after}"] += 1
 
 
 class WatchedRunner(TaskRunner):
-    """The real runner, which tells its states."""
+    """The real runner, which reports its states."""
 
     at = "new"
 
@@ -143,7 +143,7 @@ class WatchedRunner(TaskRunner):
             raise
 
     async def _wait_for_work(self) -> None:
-        if self.is_open:  # else its opening has been stopped
+        if self.is_open:  # otherwise its opening has been stopped
             self._to("open")
         await super()._wait_for_work()
 
@@ -157,7 +157,7 @@ class WatchedRunner(TaskRunner):
 
 
 def table(seen: Mapping[str, int], faults: Sequence[str]) -> list[str]:
-    """A line for each fault: how often it came between which writes, and while which transactions were open."""
+    """A line for each fault: how often it came between which writes, and during which open transactions."""
     width = max(len(fault) for fault in faults)
     lines = [
         "faults between two writes (before → after), and in open transactions:",
@@ -187,7 +187,7 @@ def runners(seen: Mapping[str, int]) -> list[str]:
 
 
 def impossible(seen: Mapping[str, int]) -> list[str]:
-    """What was seen and cannot happen: by the table, or because nobody knows of such a transition."""
+    """What was seen although it cannot happen: by the table, or because the transition is unknown."""
     found = [f"{name}: {why}" for name, why in IMPOSSIBLE.items() if seen.get(name)]
     known = {f"runner: {one}" for one in TRANSITIONS} | IMPOSSIBLE.keys()
     return found + [
@@ -198,7 +198,7 @@ def impossible(seen: Mapping[str, int]) -> list[str]:
 
 
 def never_between(seen: Mapping[str, int], faults: Sequence[str]) -> list[str]:
-    """Each fault with the writes it never came between."""
+    """Each fault with the writes between which it never came."""
     lines = []
     for fault in faults:
         places = [f"{before} → {after}" for before, after in BETWEEN] + [f"in {role}" for role in _OPEN]

@@ -1,4 +1,4 @@
-"""A history that is killed at each of its write boundaries: up to a boundary it runs once, and from there on in a copy of the process too."""
+"""A history that is killed at each of its write boundaries: it runs once, and at each boundary a copy of the process is killed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class _Copies:
-    """Copies of this process that go on with a kill, so many at a time."""
+    """Copies of this process that continue with a kill; a limited number at a time."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
         self._running: deque[tuple[int, int]] = deque()
         self.results: list[Result] = []
-        #: In a copy: its boundary, and where its result is wanted.
+        #: In a copy: its boundary, and where to send its result.
         self.boundary = 0
         self.wanted_at = -1
 
@@ -40,7 +40,7 @@ class _Copies:
             self._running.append((process, reading))
             return False
         os.close(reading)
-        asyncio._set_running_loop(loop)  # it runs in the process that it was set in only
+        asyncio._set_running_loop(loop)  # set only in the process that it was started in
         self.boundary, self.wanted_at = boundary, writing
         return True
 
@@ -60,11 +60,11 @@ class _Copies:
 
 
 def killed_at_each_boundary(history: Plan, *, jobs: int) -> list[Result]:
-    """The history itself, and what came of it killed at boundary 1, 2, … as `run(replace(history, crash_at=boundary))` does.
+    """Results of the history itself and of killing it at boundary 1, 2, … as `run(replace(history, crash_at=boundary))` does.
 
     Args:
         history: A plan without a crash.
-        jobs: How many processes at a time.
+        jobs: Number of processes at a time.
     """
     copies = _Copies(jobs)
     try:

@@ -1,6 +1,6 @@
-"""Plans that have failed, each by the behaviour that it found missing; they hold since.
+"""Plans that have failed, named by the behaviour that was missing; they have held since.
 
-A plan stands for the schedule that failed only as long as neither the service nor the simulation changes.
+A plan reproduces the schedule that failed only as long as neither the service nor the simulation changes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.simulation.world import RULES, Plan
 
-#: Publishers without mischief and an undisturbed network: what is left of a plan that was shrunk.
+#: Publishers without mischief and an undisturbed network: the base of a shrunk plan.
 QUIET = Plan(
     0,
     mischief=0.0,

@@ -1,4 +1,4 @@
-"""The group: which member has which partitions, as members join, fall silent and come back."""
+"""The consumer group: which member has which partitions, as members join, fall silent and come back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Group:
         self._generation = 0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: Partitions of each topic as last seen by the group's leader, which asks now and then.
+        #: Partitions of each topic as last seen by the group's leader, which checks from time to time.
         self._known: dict[str, int] = {}
         self.rebalances = 0
 
@@ -40,7 +40,7 @@ class Group:
             self._task.cancel()
 
     def join(self, worker: Worker) -> None:
-        """A worker joins; one with the name of a former member takes its place."""
+        """Lets a worker join; one with the name of a previous member takes its place."""
         self._members[worker.instance] = worker
         self._silent_since.pop(worker.instance, None)
         self._wanted.set()
@@ -50,7 +50,7 @@ class Group:
         self._wanted.set()
 
     def look(self) -> None:
-        """The leader asks how many partitions there are."""
+        """The leader checks how many partitions there are."""
         topics = self._world.context.ledger_topics
         known = {topic: self._world.cluster.partition_count(topic) for topic in topics}
         if known != self._known:
@@ -109,7 +109,7 @@ class Group:
             await worker.on_assigned(held, generation)
 
     def _assignment(self, names: list[str]) -> dict[str, set[TP]]:
-        """Each ledger partition, and each partition of the totals, to one member."""
+        """Assigns each ledger partition, and each totals partition, to one member."""
         world, context = self._world, self._world.context
         held: dict[str, set[TP]] = {name: set() for name in names}
         order = list(names)

@@ -1,4 +1,4 @@
-"""What publishers send: lives of orders with everything that goes wrong, and the meaning of each record."""
+"""What publishers send: the lives of orders with everything that goes wrong, and the meaning of each record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HALF_A_DAY_US = 43_200_000_000
 
 
 class Sent(NamedTuple):
-    """A record to publish; `topic` is the family, `is_event` says whether it counts; otherwise it must become a dead letter."""
+    """A record to publish; `topic` is the family; it counts if `is_event`, otherwise it must become a dead letter."""
 
     topic: int
     key: bytes | None
@@ -28,12 +28,12 @@ class Sent(NamedTuple):
 
 
 class Publishers:
-    """Makes records whose times are now or a while ago.
+    """Makes records dated now or some time ago.
 
     Args:
         dice: Decides everything.
         mischief: Share of late, duplicated and wrong records.
-        produces: Whether vehicles are produced too; some orders are numbered by their vehicles then.
+        produces: Whether vehicles are produced too; then some orders have the number of their vehicle.
     """
 
     def __init__(self, dice: Random, mischief: float, *, produces: bool = False) -> None:
@@ -46,7 +46,7 @@ class Publishers:
         self._orders: list[bytes] = []
         self._sent: list[Sent] = []
         self._identities: list[tuple[str, str]] = []
-        #: What counts units: when it was published and where, the order, and which event.
+        #: Events that count units: when and where they were published, the order, and the event.
         self._counted: list[tuple[int, int, str, tuple[str, str]]] = []
 
     def next(self, now_us: int) -> Sent:
@@ -120,7 +120,7 @@ class Publishers:
         return [*made, *steps] if dice.random() < 0.7 else made
 
     def correction(self, now_us: int) -> Sent:
-        """One of the events was an error, best one of a past day, which may no longer be a record; else the next record."""
+        """Voids an event, preferably of a past day, which may then no longer be a record; otherwise the next record."""
         if not self._counted:
             return self.next(now_us)
         past = [one for one in self._counted if now_us - one[0] > _HALF_A_DAY_US]
@@ -139,7 +139,7 @@ class Publishers:
         if kind == 0:
             return Sent(ORDERS, b"k%d" % self._number, b"{not json %d" % self._number, is_event=False)
         if kind == 1:
-            return Sent(ORDERS, b"other", good, is_event=False)  # another key: a replay repairs it
+            return Sent(ORDERS, b"other", good, is_event=False)  # a wrong key: a replay repairs it
         if kind == 2:
             return Sent(DELIVERIES, order_id.encode(), good, is_event=False)
         if kind == 3:
@@ -229,7 +229,7 @@ class Announcers:
             data |= {} if is_event else {"campaign": "A launch"}
         else:
             data["start"] = (first if is_event else first + timedelta(seconds=30)).isoformat()
-            # Many last until told.
+            # Many last until they are changed.
             length = dice.choice([None, 1, 2, 75])
             data |= {"end": (first + timedelta(minutes=length)).isoformat()} if length else {}
             data |= {"scopes": [["model"]]} if dice.random() < 0.2 else {}

@@ -23,19 +23,19 @@ _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("proce
 
 
 class Process:
-    """A unit of failure: a worker, a publisher, a run of a command."""
+    """A unit of failure: a worker, a publisher, or one run of a command."""
 
     def __init__(self, name: str, loop: SimulatedLoop) -> None:
         self.name = name
         self.alive = True
         self.paused = False
-        #: Whether an operator runs it, and no supervisor.
+        #: Whether an operator runs it rather than a supervisor.
         self.is_command = False
         #: It is killed after this many more write boundaries; 0 for never.
         self.boundaries_left = 0
-        #: Told the transitions of its task runners: the state before and after.
+        #: Called with each transition of its task runners: the state before and after.
         self.runner_changed: Callable[[str, str], None] = _nothing
-        #: Its states of the totals, by their transactional ids, also one that is being released.
+        #: Its states of the totals by transactional id, including one that is being released.
         self.totals: dict[str, WindowTables] = {}
         self._loop = loop
         self._held: list[_Handle] = []
@@ -74,7 +74,7 @@ class _Handle(asyncio.Handle):
 
     __slots__ = ("args", "call", "context", "is_cancelled", "when_s")
 
-    def __init__(  # asyncio's own would keep what only its debug mode needs
+    def __init__(  # asyncio's own would store what only its debug mode needs
         self, call: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None, when_s: float
     ) -> None:
         self.call = call
@@ -127,7 +127,7 @@ class _Pause:
 
     def result(self) -> None:
         """Returns `None`, or raises the cancellation."""
-        self._handle = None  # else both would wait for the collector
+        self._handle = None  # otherwise both would wait for the collector
         if self._is_cancelled:
             raise asyncio.CancelledError
 
@@ -156,7 +156,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self._dice = dice
         self.errors: list[str] = []
-        #: Those ever begun: `asyncio.all_tasks` looks at the tasks of all schedules that are not collected yet.
+        #: All tasks ever started: `asyncio.all_tasks` includes those of all schedules that are not collected yet.
         self._tasks: list[asyncio.Task[Any]] = []
         self.set_exception_handler(self._hear)
 
@@ -191,7 +191,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override] # what is used of the signature
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
-        """Calls a function once the clock has come to `when`."""
+        """Calls a function once the clock reaches `when`."""
         return self.set_timer(when, callback, args, context)
 
     def call_later(  # type: ignore[override] # what is used of the signature
@@ -203,7 +203,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def set_timer(
         self, when_s: float, call: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
     ) -> _Handle:
-        """Calls a function once the clock has come to `when_s`."""
+        """Calls a function once the clock reaches `when_s`."""
         handle = _Handle(call, args, context, when_s)
         self._timers_set = number = self._timers_set + 1
         heappush(self._timers, (when_s, number, handle))
@@ -276,7 +276,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return future
 
     def _asyncgen_firstiter_hook(self, agen: object) -> None:
-        """Does not keep the generators: `bury` ends what is left."""
+        """Does not track the generators: `bury` ends those that are left."""
 
     def _process_events(self, event_list: Any) -> None:
         """There is no input."""
@@ -301,7 +301,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 def _nothing(*_: object) -> None:
-    """Stands in for a call that nobody wants."""
+    """Stands in for a callback that no one needs."""
 
 
 def current_process() -> Process:

@@ -1,4 +1,4 @@
-"""In which hours the events of each source are dated, by what was ever accepted; and what is said of that."""
+"""The hours in which each source's events are dated, by all accepted events, and what is published about them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Hours = defaultdict[SourceKey, set[Hour]]
 
 
 class ToldHours:
-    """What the records of one ledger partition, or of the totals, have said.
+    """The hours in the records of one ledger partition, or of the totals.
 
     Args:
-        broken: Called with what is wrong.
-        place_of: Gives the business date and the hour of the time of an event.
+        broken: Called with a description of what is wrong.
+        place_of: Returns the business date and the hour of an event's time.
     """
 
     def __init__(self, broken: Callable[[str], None], place_of: Callable[[str], Hour]) -> None:
@@ -44,7 +44,7 @@ class ToldHours:
         self.hours: Hours = defaultdict(set)
 
     def without_these(self, counts: Iterable[Entry]) -> Iterator[Entry]:
-        """Takes the records about sources among those of the counts; yields the others."""
+        """Takes the records about sources among the counts; yields the others."""
         for entry in counts:
             of = decode_hours_key(entry.key or b"")
             if of is None:
@@ -55,13 +55,13 @@ class ToldHours:
             self._hear(of, entry.value)
 
     def hear_memory(self, entries: Iterable[Entry]) -> None:
-        """Takes what the totals remember."""
+        """Takes the records of the totals' memory."""
         for entry in entries:
             if (entry.key or b"").startswith(_REMEMBERED):
                 self._hear(SourceKey.parse((entry.key or b"").removeprefix(_REMEMBERED).decode()), entry.value)
 
     def check_has(self, events: Iterable[dict[str, Any]]) -> None:
-        """The hours of these events have been told."""
+        """Checks that the hours of these events have been published."""
         for of, hours in self.of(events).items():
             if not hours <= self.hours[of]:
                 self._broken(f"{of} has events of {min(hours - self.hours[of])}, which is not told")

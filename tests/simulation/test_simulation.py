@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # What is measured while tests run would take them several times as long, and the faster ones come past the same lines.
+    # With coverage measured, these would take several times as long, and faster tests cover the same lines.
     measured = {"COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"}
     environment = {name: value for name, value in os.environ.items() if name not in measured} | {"PYTHONHASHSEED": "0"}
     return processes.run(

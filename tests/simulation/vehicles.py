@@ -1,4 +1,4 @@
-"""What ledger partitions tell each other of deliveries, and which of these contradict the production of their vehicles.
+"""What ledger partitions report to each other about deliveries, and which of these contradict their vehicle's production.
 
 Checked from the log alone, by independent plain code: each report is news, goes to the home of its vehicle and follows from the
 orders of the partition that sent it; each violation follows from the reports so far and the production that was applied.
@@ -31,7 +31,7 @@ class Delivery(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """One word about a vehicle and an order, and where it was said."""
+    """One report about a vehicle and an order, and where it was made."""
 
     offset: int
     vin: str
@@ -40,12 +40,12 @@ class _Said(NamedTuple):
 
 
 def delivery_of(event: dict[str, Any]) -> Delivery:
-    """The delivery that an event is."""
+    """The delivery in an event."""
     return Delivery(_us(event), event["id"], event["source"], event["data"]["order_id"])
 
 
 def stood(events: Iterable[dict[str, Any]], time_us: int) -> bool:
-    """Whether a production of a vehicle stood at a time, by all that is known under its VIN."""
+    """Whether a production of a vehicle stood at a time, by all events under its VIN."""
     some = list(events)
     named = {
         (event["data"]["voids"]["source"], event["data"]["voids"]["id"])
@@ -70,12 +70,12 @@ def _us(event: dict[str, Any]) -> int:
 
 
 class Told:
-    """What was told by each ledger partition, and to each.
+    """The reports by each ledger partition, and to each.
 
     Args:
         home_of: The ledger partition of a VIN.
-        broken: Ends the schedule, with what does not hold.
-        seen: What has happened.
+        broken: Ends the schedule with what does not hold.
+        seen: Counts of what has happened.
     """
 
     def __init__(self, home_of: Callable[[str], int], broken: Callable[[str], Exception], seen: Counter[str]) -> None:
@@ -89,22 +89,22 @@ class Told:
         self._by_teller: dict[int, dict[tuple[str, str], Delivery]] = {}
         self._to_home: dict[int, list[_Said]] = {}
         self._written: Counter[tuple[int, int]] = Counter()
-        #: Home → the offset of each record that is there, and who says with it that this is all.
+        #: Home → the offset of each record in it, and the partition that declares itself complete with it.
         self._records: dict[int, list[tuple[int, int | None]]] = {}
         self._next: dict[int, int] = {}
         self.restart()
 
     def restart(self) -> None:
         """The states of the ledger partitions are deleted."""
-        #: Those that have told something before, and read all again.
+        #: Partitions that had reported something, and are rereading everything.
         self._silent = {teller for teller, known in self._by_teller.items() if known}
-        #: Home → how far it had read what it is told; before it has again, it has nothing to correct.
+        #: Home → how far it had read its reports; until it has done so again, it has nothing to correct.
         self._before = dict(self._next)
         self._heard: dict[int, dict[str, dict[str, Delivery]]] = {}
         self._next = {}
 
     def tell(self, teller: int, entries: Iterable[Entry], *, has_read: bool) -> None:
-        """Takes what a transaction of a ledger partition tells: nothing before it has read again what a lost state had read."""
+        """Takes the reports in a ledger partition's transaction: none until it has reread what a lost state had read."""
         if has_read:
             self._silent.discard(teller)
         known = self._by_teller.setdefault(teller, {})
@@ -132,19 +132,19 @@ class Told:
 
     @staticmethod
     def words_of_others(entries: Iterable[Entry], touched: set[str]) -> int:
-        """How many deliveries a transaction tells of whose orders it has taken nothing of."""
+        """The number of deliveries that a transaction reports without having taken an event of their orders."""
         words = (word for entry in entries for word in orjson.loads(entry.value or b"")[2])
         return sum(order_id not in touched for _, order_id, *_ in words)
 
     def check_told(self, teller: int, standing: Mapping[tuple[str, str], Delivery], touched: set[str]) -> None:
-        """Of touched orders, what was told is what stands."""
+        """Checks that the reports of touched orders match the deliveries that stand."""
         known = self._by_teller.get(teller, {})
         for key in known.keys() | standing.keys():
             if key[1] in touched and known.get(key) != standing.get(key):
                 raise self._broken(f"ledger {teller} has told {known.get(key)} of {key}, {standing.get(key)} stands")
 
     def hear(self, home: int, state: ToldState, homes: int) -> set[str]:
-        """What has been told is taken as far as a marker says. Returns the vehicles of which something was."""
+        """Takes reports as far as a marker says they were read. Returns the vehicles that they are about."""
         position = state.next
         taken = [teller for offset, teller in self._records.get(home, ()) if offset < position]
         if (state.read, set(state.all_of)) != (len(taken), {teller for teller in taken if teller is not None}):
@@ -169,11 +169,11 @@ class Told:
 
     @property
     def is_on_its_way(self) -> bool:
-        """Whether something that was told has not been taken."""
+        """Whether any report has not been taken yet."""
         return any(records[-1][0] >= self._next.get(home, 0) for home, records in self._records.items())
 
     def vehicles(self, home: int) -> set[str]:
-        """All vehicles of which something was heard."""
+        """All vehicles that a home has got reports about."""
         return set(self._heard.get(home, ()))
 
     def has_heard(self, home: int, vin: str, delivery: Delivery) -> bool:

@@ -1,4 +1,4 @@
-"""A worker: the real engine, runners and states, behind the real hand-over, driven as Faust drives them.
+"""A worker: the real engine, runners and states, behind the real hand-over, driven as by Faust.
 
 Faust itself does not run: its fetcher loop, its agents' streams and the order of calls in a rebalance are reimplemented here as
 plainly as possible.
@@ -36,7 +36,7 @@ _BUFFERED_BATCHES = 2
 class SimulatedConsumer(BatchConsumer):
     """The real hand-over on a simulated fetcher."""
 
-    def __init__(self, world: World, worker: Worker) -> None:  # Faust's own wants an app and a broker
+    def __init__(self, world: World, worker: Worker) -> None:  # Faust's own needs an app and a broker
         self.app = SimpleNamespace(consumer_generation_id=0)
         self._world = world
         self._context = worker.context
@@ -92,7 +92,7 @@ class SimulatedConsumer(BatchConsumer):
         return await self._fetched(active, timeout), active
 
     async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, Sequence[LogRecord]]:
-        """What has come: of some partitions only, cut anywhere, and late where a leader is slow."""
+        """The fetched records: of some partitions only, cut anywhere, and late if a leader is slow."""
         world = self._world
         cluster, loop, positions, ready_s = world.cluster, world.loop, self._fetcher, self._ready_s
         until_s = loop.now_s + timeout_s
@@ -115,7 +115,7 @@ class SimulatedConsumer(BatchConsumer):
                 if ready_s and now_s < ready_s.get(tp, 0.0):
                     pass
                 elif is_plain and cluster.stands_at(tp, position):
-                    # As for most; the same as to ask.
+                    # The common case; same result as asking.
                     high_water[tp] = position
                     answered(tp, 0, position, asked_us=asked_us, asked_s=asked_s)
                 else:
@@ -132,14 +132,14 @@ class SimulatedConsumer(BatchConsumer):
             await cluster.change(active, max(next_ready_s - now_s, 0.001))
 
     def _ask(self, tp: TP, position: int, asked_us: int, asked_s: float) -> tuple[int, Sequence[LogRecord]]:
-        """Where a partition stands after its leader was asked, and what came. Without a leader its position stays."""
+        """The position of a partition after asking its leader, and the records. Without a leader the position stays."""
         world, dice = self._world, self._world.dice
         now_s = world.loop.now_s
         away_until_s, leader, end = world.cluster.answer(tp)
         if now_s < away_until_s:
             world.seen["asked without a leader"] += 1
             self._log_ends.missed(tp)
-            # Asked again once the metadata names another one.
+            # It is asked again once the metadata names another leader.
             self._ready_s[tp] = away_until_s + dice.uniform(0.0, 0.2)
             return position, []
         slow_share = world.plan.slow_leader_share
@@ -158,7 +158,7 @@ class SimulatedConsumer(BatchConsumer):
 
 
 class _Engine(Engine):
-    """The real engine with runners that tell their states."""
+    """The real engine with runners that report their states."""
 
     runner_type = WatchedRunner
 
@@ -201,7 +201,7 @@ class Worker:
         return self.process.alive
 
     def tell_runners(self, end: str) -> None:
-        """Counts in which states its runners are paused or killed."""
+        """Counts the states in which its runners are paused or killed."""
         if self.process.alive and not self.process.paused:
             for runner in self.engine._runners():
                 if isinstance(runner, WatchedRunner) and runner.at != "new":
@@ -223,7 +223,7 @@ class Worker:
         self.process.kill()
         await asyncio.sleep(0)  # never comes back
 
-    # A rebalance, in the order in which Faust goes through one ------------------------------------------------------
+    # A rebalance, in the order in which Faust performs one ----------------------------------------------------------
 
     async def on_revoked(self) -> None:
         """Stops the flow and empties the buffers; running transactions may end."""
@@ -301,5 +301,5 @@ class Worker:
             await self._queues[tp].put(batch)
 
     def is_program_fault(self) -> bool:
-        """Whether it ended with something that must never happen."""
+        """Whether it ended with an error that must never happen."""
         return self.failure is not None and not isinstance(self.failure, ExpectedError)

@@ -1,4 +1,4 @@
-"""Record batches as brokers keep them."""
+"""Record batches in the format that brokers store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONTROL: Final = 0b10_0000
 
 
 class Layout:
-    """Where things stand in a batch, and how."""
+    """Offsets and formats of the fields of a batch."""
 
     BASE_OFFSET = struct.Struct(">q"), 0
     CHECKSUM = struct.Struct(">I"), 17
@@ -33,7 +33,7 @@ class Layout:
 
 
 class Sent(NamedTuple):
-    """A record of a batch; its offset is that of the batch and `place`."""
+    """A record of a batch; its offset is that of the batch plus `place`."""
 
     place: int
     key: bytes | None
@@ -43,7 +43,7 @@ class Sent(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A batch: its bytes, and the offset behind it."""
+    """A batch: its bytes, and the offset after it."""
 
     data: bytes
     next: int
@@ -59,16 +59,16 @@ def batch(
     control: bool = False,
     gap: int = 0,
 ) -> Made:
-    """A batch.
+    """Makes a batch.
 
     Args:
         sent: Its records.
         base: Its offset.
         codec: 0 for none, then those of aiokafka by number.
         producer: Id of the producer whose transaction it belongs to, -1 for none.
-        appended_ms: When it was appended, where that is the time of its records.
-        control: Whether it is the end of a transaction.
-        gap: Offsets at its end of records that compaction has removed.
+        appended_ms: When it was appended, if that is the time of its records.
+        control: Whether it is the marker of a transaction's end.
+        gap: Number of offsets at its end whose records compaction has removed.
     """
     is_transactional = producer >= 0
     builder = DefaultRecordBatchBuilder(
@@ -97,27 +97,27 @@ def batch(
 
 
 def checked(data: bytearray) -> bytes:
-    """A batch with the checksum of what is in it."""
+    """A batch with the right checksum of its content."""
     _put(Layout.CHECKSUM, data, calc_crc32c(bytes(data[Layout.ATTRIBUTES[1] :])))
     return bytes(data)
 
 
 def marker(base: int, producer: int, *, commits: bool) -> Made:
-    """The end of a transaction."""
+    """The marker of a transaction's end."""
     sent = Sent(0, struct.pack(">HH", 0, int(commits)), struct.pack(">Hi", 0, 0))
     return batch([sent], base, producer=producer, control=True)
 
 
 def last_delta(data: bytes) -> int:
-    """From the offset of a batch to that of its last record."""
+    """The offset of a batch's last record, relative to the batch."""
     return _get(Layout.LAST_DELTA, data)
 
 
 def fetched_whole(records: Sequence[LogRecord], kind: Any) -> Sequence[LogRecord]:
-    """Records with append times, as they come in the bytes of batches.
+    """Records with append times, as they are read from the bytes of batches.
 
     Args:
-        records: Of one partition.
+        records: Records of one partition.
         kind: `schemas.hotpath.compiled_records`.
     """
     data = b""

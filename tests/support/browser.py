@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 expect.set_options(timeout=1000 * stretched(10))
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-#: Notes what must not happen in a page: a script of somebody else's, or what the content security policy has stopped.
+#: Notes what must not happen in a page: a foreign script that runs, or a violation of the content security policy.
 WATCH = """
 window.hacked = 0;
 window.violations = [];
@@ -30,7 +30,7 @@ for (const name of ["alert", "confirm", "prompt"]) window[name] = () => { window
 
 
 def chromium() -> str:
-    """Its path. Without one the test is skipped, except where a machine is to have it (CI)."""
+    """The path of Chromium. Without one the test is skipped, or fails on machines that must have it (CI)."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         why = f"no browser: none of {', '.join(_NAMES)} is installed (apt-get install chromium fonts-noto-cjk)"
@@ -41,12 +41,12 @@ def chromium() -> str:
 
 
 def arguments() -> list[str]:
-    """Of its command line: root has no sandbox, a container little shared memory."""
+    """Its arguments: root has no sandbox, and a container little shared memory."""
     return ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 
 
 class Heard:
-    """What a page says to its console, apart from answers that were meant to fail."""
+    """What a page writes to its console, apart from responses that were meant to fail."""
 
     def __init__(self, page: Page) -> None:
         self.faults: list[str] = []
@@ -60,7 +60,7 @@ class Heard:
 
 
 def picture_lines(png: bytes) -> int:
-    """How many different lines of pixels a screenshot has: one of nothing has hardly any."""
+    """The number of distinct pixel lines in a screenshot: an empty one has hardly any."""
     data, at, width, height = b"", 8, 0, 0
     while at < len(png):
         (length,) = struct.unpack(">I", png[at : at + 4])

@@ -1,6 +1,6 @@
-"""A worker whose clock is ahead of the machine's by the seconds in CLOCK_FILE, at any moment; otherwise the real thing.
+"""A worker whose clock is ahead of the machine's by the current number of seconds in CLOCK_FILE; otherwise the real thing.
 
-Its ledger partitions take SLOW_OPEN_S seconds longer to open, so that the totals are there before them.
+Its ledger partitions take SLOW_OPEN_S seconds longer to open, so that the totals are open before them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Every command of the command line, in its shortest use: for what holds of them all."""
+"""Every command of the command line in its shortest form, for tests of what all of them have in common."""
 
 from __future__ import annotations
 
-#: The shortest use of each command; `None` is for those that read no settings.
+#: The shortest form of each command; `None` for those that read no settings.
 USES: dict[str, list[str] | None] = {
     "backtest": [],
     "broker": None,

@@ -15,7 +15,7 @@ _VIN = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
 
 
 class Published(NamedTuple):
-    """One record for a source topic: the first of the `orders` or `deliveries`, or one by its name."""
+    """A record for a source topic: the first topic of `orders` or `deliveries`, or a topic by its name."""
 
     topic: str
     key: bytes | None
@@ -40,7 +40,7 @@ def event(kind: str, identity: str, time: datetime, data: dict[str, Any], source
 
 
 def lifecycle(seed: int, orders: int, *, days: int = 12, partitions: int = 4) -> Iterator[Published]:
-    """Orders placed, delivered, cancelled, reversed, voided; one in fifty twice, some late, some in foreign partitions."""
+    """Orders placed, delivered, cancelled, reversed, voided; one in fifty twice, some late, some in wrong partitions."""
     dice = random.Random(seed)
     late: list[Published] = []
     for number in range(orders):
@@ -59,7 +59,7 @@ def lifecycle(seed: int, orders: int, *, days: int = 12, partitions: int = 4) ->
 
 
 def production(seed: int, vehicles: int, *, days: int = 12) -> Iterator[Published]:
-    """Vehicles produced, some of them scrapped, some by mistake; one in ten comes twice."""
+    """Vehicles produced, some of them scrapped, some by mistake; one in ten is published twice."""
     dice = random.Random(seed)
     for number in range(vehicles):
         vin = "".join(dice.choices(_VIN, k=17))

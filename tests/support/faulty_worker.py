@@ -1,4 +1,4 @@
-"""A worker with a planted bug: its ledger raises where it applies an event of one of the orders in FAULTY_ORDERS."""
+"""A worker with a planted bug: its ledger raises when it applies an event of one of the orders in FAULTY_ORDERS."""
 
 from __future__ import annotations
 

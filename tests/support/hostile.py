@@ -1,4 +1,4 @@
-"""A small business with hostile names: enough of everything for each page, and script where text may be."""
+"""A small business with hostile names: enough data for each page, and script wherever text may be."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from tests.support.installation import Installation
 
-#: Runs where it gets into a page as anything but text, by one of several ways.
+#: Runs if it gets into a page as anything but text, in one of several ways.
 PAYLOAD = "'\"><img src=x onerror=window.hacked=1><script>window.hacked=1</script>{{7*7}}</textarea>`${window.hacked=1}"
 TODAY = "2024-10-07"
-#: Deliveries of today when the pages are opened; the rule wants more than `GOAL`.
+#: Deliveries of today when the pages are opened; the rule needs more than `GOAL`.
 DELIVERED_TODAY = 18
 GOAL = 20
 TARGET_ID = f"sept-{PAYLOAD}"
@@ -136,7 +136,7 @@ def history() -> Iterator[Sent]:
 
 
 def afternoon() -> Iterator[Sent]:
-    """The rest of today, in which nothing comes of a shop that was there in the morning."""
+    """The rest of today, without any order of a shop that sent some in the morning."""
     yield from _deliveries(is_later=True)
 
 
@@ -193,7 +193,7 @@ def _plans() -> Iterator[Sent]:
 
 
 def rejected() -> Iterator[Sent]:
-    """Records that become dead letters, one of each of several reasons."""
+    """Records that become dead letters, one for each of several reasons."""
     hostile = PAYLOAD.encode()
     yield Sent("deliveries", hostile, hostile)
     yield Sent("deliveries", hostile, None)

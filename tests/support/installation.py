@@ -1,4 +1,4 @@
-"""One installation of the service on the test broker: its own prefixes, workers as real processes."""
+"""An installation of the service on the test broker, with its own prefixes, and workers as real processes."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Worker:
         self.process.send_signal(number)
 
     def wait(self, timeout_s: float = 10.0) -> int:
-        """Exit code, once it has ended."""
+        """Waits until it has ended; returns its exit code."""
         return self.process.wait(stretched(timeout_s))
 
     def end(self) -> None:
-        """Makes sure that it has ended."""
+        """Ends it if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(stretched(10))
@@ -71,7 +71,7 @@ class Installation:
     """Topics, workers and what they have published.
 
     Attributes:
-        client: Settings of workers and commands alone, where they come to the cluster by another way than the test.
+        client: Settings of workers and commands alone, if they connect to the cluster in another way than the test.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class Installation:
 
         Args:
             bootstrap: `HOST:PORT` of the broker.
-            folder: For state, logs and the settings file.
-            config: Text of the settings file of its workers.
-            prefix: Of topics and groups; by default one that no other installation of the run has.
-            settings: Any others.
+            folder: Where to put state, logs and the settings file.
+            config: Text of its workers' settings file.
+            prefix: Prefix of topics and groups; unique within the run by default.
+            settings: Any other settings.
         """
         name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())[:40].strip("-")
         made = cls(bootstrap, prefix or f"{name}-{os.getpid()}-{next(_numbers)}.", folder, **settings)
@@ -121,7 +121,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of a worker of this installation."""
+        """The environment of this installation's workers."""
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -149,7 +149,7 @@ class Installation:
         late_partition: int | None = None,
         cold: bool = False,
     ) -> Worker:
-        """Starts a worker, perhaps one that takes longer to open its partitions, or whose batches are late once.
+        """Starts a worker; optionally one that takes longer to open its partitions, or whose batches are late once.
 
         With `cold` it is started from scratch, see `tests.support.warm`.
         """
@@ -165,7 +165,7 @@ class Installation:
     async def run(
         self, *arguments: str, module: str = "streams", timeout_s: float = 60.0, cold: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command of the command line as its user would, to its end."""
+        """Runs a command to its end, as a user would."""
         return await asyncio.to_thread(
             processes.run_module,
             module,
@@ -176,7 +176,7 @@ class Installation:
         )
 
     def end(self) -> None:
-        """Ends every worker that is left."""
+        """Ends every worker that still runs."""
         for worker in self.workers:
             worker.end()
 
@@ -219,11 +219,11 @@ class Installation:
         return {key.decode(): orjson.loads(value) for key, value in latest.items()}
 
     async def counts(self) -> dict[tuple[str, str, str], int]:
-        """Counts of the rows that are not zero."""
+        """The counts of the rows that are not at zero."""
         return _counts_of(await read_latest(self.settings, self.catalogue.windows.whole))
 
     async def milestones(self) -> list[dict[str, Any]]:
-        """All milestone events, those of a partition in its order."""
+        """All milestone events, in order within each partition."""
         events = []
         async for records in read_to_end(self.settings, self.catalogue.milestones.whole):
             events += [orjson.loads(record_value(record)) for record in records]
@@ -239,7 +239,7 @@ class Installation:
         return {identity for identity, event in last.items() if event["type"] not in ENDS}
 
     async def applied(self, timeout_s: float = 60.0) -> None:
-        """Waits until every source record has been applied, its counts are summed, and no milestone waits for its unit."""
+        """Waits until all source records are applied, their counts summed, and no milestone waits for its unit."""
         give_up_s = deadline(timeout_s)
         reason = "nothing seen"
         while time.monotonic() < give_up_s:
@@ -275,7 +275,7 @@ class Installation:
             for (metric, scope, period), pair in differing.items()
             if pair[0] != pair[1]
             # Rows of days that are no longer kept are meant to be absent.
-            # One that is no longer counted has its row as it was.
+            # A campaign that is no longer counted keeps its row as it was.
             and not (period.startswith("campaign:") and not pair[1])
             and not (pair[0] is None and period[4:] < since.get(re.sub(r"=[^,]*", "", scope), ""))
         }
@@ -291,7 +291,7 @@ class Installation:
             ledger = tp.partition % self.settings.partitions
             marker = markers.get(ledger)
             source = source_name(tp.topic, tp.partition, ledger)
-            # A transaction's control record after the last record of the rerouted topic is not a record.
+            # The transaction marker after the last record of the rerouted topic is no record to read.
             slack = 1 if tp.topic == self.catalogue.rerouted.name else 0
             if (
                 marker is None
@@ -310,7 +310,7 @@ class Installation:
         return _sums_of(await read_latest(self.settings, self.catalogue.counts.whole))
 
     async def books_balance(self) -> Counter[str]:
-        """The books of all partitions, after checking that each balances."""
+        """The summed books of all partitions, after checking that each balances."""
         total: Counter[str] = Counter()
         for marker in (await self.markers()).values():
             for topic, books in marker["books"].items():

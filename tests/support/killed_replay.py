@@ -1,4 +1,4 @@
-"""The command line, killed like by kill -9 right before or right after the first commit of a transaction (KILL)."""
+"""The command line, killed as by kill -9 right before or right after the first commit of a transaction (KILL)."""
 
 from __future__ import annotations
 

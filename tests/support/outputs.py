@@ -1,4 +1,4 @@
-"""Records of the output topics, as a service would write them, for tests of what reads them."""
+"""Records of the output topics as the service would write them, for tests of their readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELDS = {"timezone": "Asia/Shanghai", "targets": [], "status": "open", "restate
 
 @dataclass
 class Record:
-    """What a consumer gives for a record."""
+    """A record as a consumer returns it."""
 
     key: bytes | None
     value: bytes | None
@@ -30,7 +30,7 @@ class Record:
 def row(
     period: str, count: int, *, metric: str = "deliveries", scope: str = "model=SU7", **more: Any
 ) -> dict[str, Any]:
-    """A window row; what is not given is plausible."""
+    """A window row; fields that are not given are plausible."""
     start, end = _span(period)
     document = {"metric": metric, "scope": scope, "period": period, "start": start, "end": end, "count": count}
     document |= FIELDS | {"version": 1, "updated_at": "2024-10-07T10:00:00.000Z"} | more

@@ -1,4 +1,4 @@
-"""Runs a command to its end, and with it everything that it has started when it takes too long; pauses a process."""
+"""Runs a command to its end, or kills it with everything it has started if it takes too long; pauses a process."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def run(
     arguments: Sequence[str], *, cwd: Path, timeout_s: float, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """What the command has said as text, and its exit code.
+    """Runs a command; returns its output as text, and its exit code.
 
-    A child that outlives the command would keep its pipes open, and `subprocess.run` would wait for them for ever.
+    A child that outlives the command would keep its pipes open, and `subprocess.run` would wait for them forever.
 
     Raises:
         AssertionError: It did not end within `timeout_s`, stretched.
@@ -46,7 +46,7 @@ def run(
 def run_module(
     module: str, *arguments: str, env: Mapping[str, str], timeout_s: float, cold: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """The same of `python -m MODULE ARGUMENTS`, which is forked; or started from scratch, with `cold`.
+    """The same for `python -m MODULE ARGUMENTS`, which is forked or, with `cold`, started from scratch.
 
     Raises:
         AssertionError: It did not end within `timeout_s`, stretched.
@@ -69,12 +69,12 @@ def run_module(
 
 
 async def pause(process_id: int) -> None:
-    """Stops a process with SIGSTOP and waits until none of its threads runs any more.
+    """Stops a process with SIGSTOP and waits until none of its threads is running.
 
-    The thread that takes the signal stops the others, which on a busy machine go on for a moment.
+    The thread that receives the signal stops the others, which on a busy machine run on for a moment.
 
     Raises:
-        AssertionError: It goes on.
+        AssertionError: It keeps running.
     """
     os.kill(process_id, signal.SIGSTOP)
     give_up_s = deadline(5)

@@ -1,4 +1,4 @@
-"""An independent recount: the contract's section 3, as plainly as it can be written, without any code of the service."""
+"""An independent recount: section 3 of the contract, written as plainly as possible, without any code of the service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from schemas.facts import Metric
 
 _VOIDS = ("event.voided.v1", "production.voided.v1")
-#: Contradictions of deliveries that count all the same.
+#: Contradictions of deliveries that count nevertheless.
 _COUNTED = ("delivered_without_order", "delivered_after_cancellation")
 ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -41,7 +41,7 @@ def recount(values: Iterable[bytes]) -> Counts:
 
 
 def units(events: list[dict[str, Any]]) -> list[tuple[Metric, dict[str, Any], str]]:
-    """(metric, the event it is dated by, model) of each unit that one order's events make."""
+    """(metric, the event that dates it, model) of each unit of one order's events."""
     return judged(events)[0]
 
 
@@ -89,7 +89,7 @@ def judged(  # noqa: C901, PLR0912 - as the table is written
 
 
 def _contradiction(event: dict[str, Any], so_far: dict[str, dict[str, Any]]) -> str:
-    """What is wrong with an event after those that stand."""
+    """What is wrong with an event, given those that stand before it."""
     placed, cancelled, delivered = (
         so_far.get(kind) for kind in ("order.placed.v1", "order.cancelled.v1", "vehicle.delivered.v1")
     )

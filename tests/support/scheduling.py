@@ -1,4 +1,4 @@
-"""How the tests of a run in several processes are dealt out: by file, the longest first, so that none is left over at the end."""
+"""How tests are distributed over several processes: by file, longest first, so that no long one is left over at the end."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     import pytest
     from xdist.remote import Producer
 
-#: Files that go to one process, because they share a broker of their kind.
+#: Files that go to one process, because they share a special broker.
 SECURED: Final = ("tests/kafka/test_secured.py", "tests/kafka/test_rights.py", "tests/kafka/test_secured_guide.py")
-#: Files whose tests are dealt out one by one: each takes long, and they share nothing that is slow to make.
+#: Files whose tests are distributed one by one: each takes long, and they share nothing that is slow to set up.
 APART: Final = (
     "tests/faults/test_faults.py",
     "tests/cli/test_demo.py",
     "tests/simulation/test_simulation.py",
     "tests/kafka/test_targets.py",
 )
-#: Files that take longer than about ten seconds, the longest first. After them come all others that need Kafka.
+#: Files that take longer than about ten seconds, longest first. After them come all others that need Kafka.
 LONGEST: Final = (
     *SECURED,
     "tests/web/test_browser.py",
@@ -67,7 +67,7 @@ _PLACES: Final = {file: place for place, file in enumerate(LONGEST)}
 
 
 def unit_of(nodeid: str) -> str:
-    """What a test is dealt out with: itself, its file, or several files."""
+    """The unit that a test is distributed with: itself, its file, or several files."""
     file = nodeid.partition("::")[0]
     if file in APART:
         return nodeid
@@ -75,7 +75,7 @@ def unit_of(nodeid: str) -> str:
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Puts tests into the order in which they are dealt out."""
+    """Sorts tests into the order in which they are distributed."""
     items.sort(key=lambda item: _place(item.nodeid.partition("::")[0]))
 
 
@@ -84,7 +84,7 @@ def _place(file: str) -> int:
 
 
 class LongestFirst(LoadScopeScheduling):
-    """Deals out what belongs together in the order in which it comes."""
+    """Distributes units in the given order."""
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
         super().__init__(config, log)

@@ -1,4 +1,4 @@
-"""A broker as owners of clusters run them: TLS, each way to authenticate, and Kafka's own authoriser."""
+"""A broker as run by owners of clusters: TLS, each way to authenticate, and Kafka's own authoriser."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _SCRAM_SHA_512 = 2
 _ITERATIONS = 4096
 #: Short, so that a test sees a connection outlive its session.
 SESSION_S = 8
-#: What the controller has taken is known to the broker a moment later.
+#: The broker learns of changes from the controller a moment later.
 _SETTLE_S = 0.3
 
 
 class Certificates:
-    """Two authorities, and the files that a broker and its clients need of them."""
+    """Two certificate authorities, and the files that a broker and its clients need from them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,7 +68,7 @@ class Certificates:
         self.elsewhere = self._store("elsewhere", self._authority.issue_cert("kafka.example.com"))
 
     def client(self, user: str, *, password: str = "", expired: bool = False, stranger: bool = False) -> dict[str, str]:
-        """The settings that name a client's certificate and key."""
+        """The settings with a client's certificate and key."""
         authority = self._stranger if stranger else self._authority
         end = datetime.now(UTC) + timedelta(days=-1 if expired else 1)
         issued = authority.issue_cert(
@@ -84,7 +84,7 @@ class Certificates:
         }
 
     def _store(self, name: str, issued: trustme.LeafCert) -> str:
-        """Key and certificates in one file, as Kafka takes them."""
+        """Key and certificates in one file, in Kafka's format."""
         key = load_pem_private_key(issued.private_key_pem.bytes(), None)
         text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return self._write(f"{name}.pem", text + b"".join(part.bytes() for part in issued.cert_chain_pems))
@@ -96,7 +96,7 @@ class Certificates:
 
 
 class Tokens:
-    """Who issues the tokens of OAUTHBEARER: signed by a key that the broker knows from a file."""
+    """Issues OAUTHBEARER tokens, signed by a key that the broker knows from a file."""
 
     def __init__(self, folder: Path) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -122,7 +122,7 @@ class Tokens:
         return (signed + b"." + _base64(self._key.sign(signed, padding.PKCS1v15(), SHA256()))).decode()
 
     def write(self, path: Path, user: str, valid_s: float) -> None:
-        """Replaces the token in a file as those do that keep one fresh: at once."""
+        """Replaces the token in a file atomically, as tools that refresh tokens do."""
         fresh = path.with_suffix(".new")
         fresh.write_text(self.issue(user, valid_s) + "\n")
         fresh.rename(path)
@@ -137,22 +137,22 @@ def _number(value: int) -> str:
 
 
 class Silent:
-    """A port of this machine that takes whatever is sent and never answers, as a firewall that swallows packets."""
+    """A port of this machine that accepts anything and never answers, like a firewall that drops packets."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
 
     def close(self) -> None:
-        """Gives the port back."""
+        """Frees the port."""
         self._socket.close()
 
 
 class SecuredKafka:
-    """One broker with a listener for each way in.
+    """One broker with a listener for each way to connect.
 
     Attributes:
-        password: Of every user of PLAIN; must never be printed.
+        password: The password of every PLAIN user; must never be printed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -207,11 +207,11 @@ class SecuredKafka:
         ]
 
     def close(self) -> None:
-        """Frees what was taken besides the broker."""
+        """Frees everything but the broker."""
         self.silent.close()
 
     def address(self, way: str) -> str:
-        """`HOST:PORT` of one of the ways; `CLIENTS` asks for nothing, `SILENT` answers nothing."""
+        """`HOST:PORT` for a way to connect; `CLIENTS` needs no authentication, `SILENT` never answers."""
         match way:
             case "CLIENTS":
                 return self.broker.bootstrap
@@ -221,11 +221,11 @@ class SecuredKafka:
                 return self.broker.address(way)
 
     def token_file(self, user: str) -> Path:
-        """Where the token of a user is."""
+        """The file with a user's token."""
         return self.folder / f"token-{user}"
 
     def settings(self, way: str, user: str = "app") -> dict[str, str]:
-        """The settings of a client that comes in by one of the ways."""
+        """The settings of a client that connects in one of these ways."""
         address = {"bootstrap_servers": self.address(way)}
         tls = {"ssl_ca_file": self.certificates.ca}
         by_password = {"sasl_username": user, "sasl_password_file": str(self._password_file())}
@@ -261,7 +261,7 @@ class SecuredKafka:
         return path
 
     async def add_user(self, user: str) -> None:
-        """Makes a user of SCRAM, or gives it the password again."""
+        """Creates a SCRAM user, or sets its password again."""
         salt = os.urandom(16)
         salted = hashlib.pbkdf2_hmac("sha512", self.password.encode(), salt, _ITERATIONS)
         await self._administer(_AlterScram([], [(user, _SCRAM_SHA_512, _ITERATIONS, salt, salted, {})]))
@@ -271,7 +271,7 @@ class SecuredKafka:
         await self._administer(_AlterScram([(user, _SCRAM_SHA_512, {})], []))
 
     async def allow(self, user: str, rights: Iterable[Right], settle_s: float = _SETTLE_S) -> None:
-        """Gives a user rights, by Kafka's own authoriser."""
+        """Grants rights to a user, through Kafka's own authoriser."""
         creations = [
             (
                 *(right.resource.value, right.name, _PREFIXED if right.is_prefix else _LITERAL, f"User:{user}", "*"),
@@ -283,14 +283,14 @@ class SecuredKafka:
         wanted = {(name, operation) for _, name, _, _, _, operation, _ in creations}
         await self._administer(_AsIs(CreateAclsRequest_v1(creations)), settle_s)
         if settle_s:
-            # The broker hears of it from its controller, after the topics that were created before it.
+            # The broker learns of it from its controller, after the topics that were created earlier.
             give_up_s = deadline(20)
             while wanted - await self._allowed(user):
                 assert time.monotonic() < give_up_s, user
                 await asyncio.sleep(0.05)
 
     async def disallow(self, user: str, right: Right | None = None, settle_s: float = _SETTLE_S) -> None:
-        """Takes a right from a user, or all of them."""
+        """Revokes a right of a user, or all of them."""
         if right is None:
             filters: list[tuple[Any, ...]] = [(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ANY)]
         else:
@@ -302,7 +302,7 @@ class SecuredKafka:
         await self._administer(_AsIs(DeleteAclsRequest_v1(filters)), settle_s)
 
     async def _allowed(self, user: str) -> set[tuple[str, int]]:
-        """(resource, operation) of every right of a user that the broker knows of."""
+        """(resource, operation) of every right of a user that the broker knows."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
         await admin.start()
         try:

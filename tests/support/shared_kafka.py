@@ -1,4 +1,4 @@
-"""One embedded Kafka for all processes of a test run: the process that deals out the tests starts it when the first asks."""
+"""One embedded Kafka for all processes of a test run: the process that distributes the tests starts it on first request."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ASKING = 64
 
 
 class SharedKafka(NamedTuple):
-    """A broker that is used by many tests, and perhaps by several processes.
+    """A broker that is used by many tests, possibly in several processes.
 
     Attributes:
-        bootstrap: `HOST:PORT` of it.
-        data_dir: Its data.
-        pid: Its process.
-        owner: The process that has started it.
+        bootstrap: Its `HOST:PORT`.
+        data_dir: Its data directory.
+        pid: Its process id.
+        owner: Id of the process that has started it.
     """
 
     bootstrap: str
@@ -39,12 +39,12 @@ class SharedKafka(NamedTuple):
 
     @classmethod
     def of(cls, broker: EmbeddedKafka) -> SharedKafka:
-        """A broker that runs, started by this process."""
+        """A running broker that was started by this process."""
         return cls(broker.bootstrap, broker.data_dir, broker.pid, os.getpid())
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """Whether its process is running."""
         return psutil.pid_exists(self.pid)
 
     def last_words(self) -> str:
@@ -53,7 +53,7 @@ class SharedKafka(NamedTuple):
 
 
 class Lender:
-    """Tells the processes of a run where the broker is; a thread, until it is closed."""
+    """Tells the processes of a run where the broker is; a thread that runs until it is closed."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="milestones-tests-")
@@ -65,7 +65,7 @@ class Lender:
 
     @property
     def address(self) -> str:
-        """What `borrowed` asks."""
+        """The address for `borrowed`."""
         return str(self._listener.address)
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Lender:
             with self._listener.accept() as asking:
                 if self._closing:
                     return
-                with contextlib.suppress(OSError):  # who asked has ended
+                with contextlib.suppress(OSError):  # the process that asked has ended
                     asking.send(self._answer())
 
     def _answer(self) -> SharedKafka | str:
@@ -96,7 +96,7 @@ class Lender:
 
 @contextlib.contextmanager
 def borrowed(address: str) -> Iterator[SharedKafka]:
-    """The broker of a lender, which is started when this is the first to ask.
+    """The broker of a lender, which starts it on the first request.
 
     Raises:
         ExpectedError: It cannot be started.
@@ -110,6 +110,6 @@ def borrowed(address: str) -> Iterator[SharedKafka]:
 
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[SharedKafka]:
-    """A broker of this process alone."""
+    """A broker for this process alone."""
     with EmbeddedKafka(folder, java_options=SHORT_LIVED) as broker:
         yield SharedKafka.of(broker)

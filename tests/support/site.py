@@ -1,4 +1,4 @@
-"""The web view in the process of the test, without brokers: what has been read is what a test gives it."""
+"""The web view in the test's own process, without brokers: it has read what the test gives it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Site:
 
     Args:
         folder: For what is kept between two runs.
-        settings: Any.
+        settings: Any settings.
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -59,27 +59,27 @@ class Site:
         self.web.model.close()
 
     def read(self, feed: Feed, *records: Record) -> None:
-        """Has these records read."""
+        """Makes the site read these records."""
         self.web.model.apply([(feed, records)])
 
     def at(self, instant: str) -> None:
-        """It is then, where the clock is that of the events: a source has sent one."""
+        """Moves the clock to an instant, if events are the clock: a source has sent an event then."""
         text = f'{{"source":"/s","last_event_at":"{instant}","updated_at":"{instant}"}}'
         self.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
 
     def rows(self, *documents: dict[str, Any]) -> None:
-        """Has these rows read, and everything there is with them."""
+        """Makes the site read these rows, after which everything has been read."""
         self.read(Feed.WINDOWS, *(row_record(each, place) for place, each in enumerate(documents)))
         self.complete()
 
     def complete(self, *, age_s: float = 0.0) -> None:
-        """Everything was read a number of seconds ago; the brokers answer now."""
+        """Makes the site complete: everything was read `age_s` seconds ago, and the brokers answer now."""
         self.web.model.loaded()
         now_s = time.monotonic()
         self.web.state.broker_seen_s, self.web.state.caught_up_s, self.web.state.problem = now_s, now_s - age_s, ""
 
     def worker(self, *, partition_lag: int = 0, ago_s: float = 0.0) -> None:
-        """A worker of one partition has reported; of a site that is served it goes on with that."""
+        """Reports a worker of one partition; while the site is served, it keeps reporting."""
         self._works = True
         at = "2024-10-07T10:00:00.000Z"
         books = {"vehicle.deliveries.v1": {"read": 1, "applied": 1, "duplicates": 0, "dead_letters": 0, "rerouted": 0}}
@@ -104,7 +104,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
-        """Listens for browsers, and its clock goes on as if brokers answered; gives the address, without a slash at its end."""
+        """Listens for browsers, with a clock that runs as if brokers answered; yields the address, without a trailing slash."""
         config = uvicorn.Config(self.app.asgi, lifespan="off", http="h11", ws="none", log_config=None, port=0)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -135,7 +135,7 @@ class Site:
             await asyncio.sleep(0.5)
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
-        """The answer to a question."""
+        """The response to a request."""
         transport = httpx.ASGITransport(self.app.asgi, client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as asked:
             return await asked.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})

@@ -1,4 +1,4 @@
-"""The command line with a demo that tells a story of some thousand events; otherwise the real thing."""
+"""The command line with a demo whose story has a few thousand events; otherwise the real thing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.story.nights import Night, NightFacts, tell_night
 
 
 def small_story() -> Story:
-    """Two months of orders and one of deliveries in which nothing goes wrong but twice the same id."""
+    """Two months of orders and one of deliveries in which nothing goes wrong but a repeated id."""
     facts = load_facts()
     small = dataclasses.replace(
         facts,

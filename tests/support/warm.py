@@ -1,9 +1,9 @@
-"""Commands and services as processes that are forked from one that has loaded their modules, as tests start hundreds of them.
+"""Commands and services as processes forked from one that has loaded their modules, because tests start hundreds of them.
 
-A process differs from one that its user starts only in that its imports are done: it has its own arguments, environment,
+A process differs from one that a user starts only in that its imports are done: it has its own arguments, environment,
 directory and output, its signals and exit code, and ends as the interpreter ends. Variables that Python or a library reads
-before then (`_READ_EARLY`) cannot be given to it; with one of those that differs, or where coverage is measured, and where a
-test asks for it, a process is started from scratch. Each command and service is started so by some test.
+before that (`_READ_EARLY`) cannot be set for it; if one of these differs, coverage is measured, or a test asks for it, a
+process is started from scratch. Each command and service is started that way by some test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
-#: What takes time to import: with it comes nearly everything else that commands and services import.
+#: Modules that take time to import, and bring nearly everything else that commands and services import.
 _LOADED = ("streams.app", "streams.web.app", "streams.web.server")
 _READ_EARLY = re.compile(r"PYTHON|LC_|LANG|TZ$|LD_|COVERAGE|FAUST|F_|MALLOC|OPENSSL|SSL|MILESTONES_HOT_PATH")
 _MEASURED = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
@@ -47,7 +47,7 @@ def _load() -> None:
 
 
 def _serve(asked: socket.socket) -> dict[str, Any] | None:
-    """Forks whenever it is asked to and says how children end; returns in each child, with what was asked, and at the end."""
+    """Forks on request and reports how children end; returns in each child, with the request, and at the end."""
     heard, hear = os.pipe()
     for end in (heard, hear):
         os.set_blocking(end, False)
@@ -93,7 +93,7 @@ def _tell_ends(asked: socket.socket) -> None:
 
 
 def _become(wanted: dict[str, Any]) -> None:
-    """Takes on what makes one process another than the next, as `python -m MODULE` has it."""
+    """Sets up everything specific to this process, as `python -m MODULE` would."""
     import runpy  # noqa: PLC0415 - see `_load`
 
     if wanted["alone"]:
@@ -118,7 +118,7 @@ class Process:
         self._ended = threading.Event()
 
     def end(self, code: int) -> None:
-        """It has ended."""
+        """Notes that it has ended."""
         self.returncode = code
         self._ended.set()
 
@@ -127,10 +127,10 @@ class Process:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended.
+        """Waits until it has ended; returns its exit code.
 
         Raises:
-            subprocess.TimeoutExpired: It goes on.
+            subprocess.TimeoutExpired: It is still running.
         """
         if not self._ended.wait(timeout):
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
@@ -152,7 +152,7 @@ class Process:
 
 
 class _Forking:
-    """The process that has loaded the modules, as seen from here; it ends with this one."""
+    """The process that has loaded the modules, as seen from this one, with which it ends."""
 
     def __init__(self) -> None:
         self.read_early = _read_early(os.environ)
@@ -174,7 +174,7 @@ class _Forking:
         threading.Thread(target=self._listen, name="forking", daemon=True).start()
 
     def start(self, wanted: dict[str, Any], files: Sequence[int]) -> Process:
-        """Has a process forked."""
+        """Requests a forked process."""
         with self._asking:
             socket.send_fds(self._socket, [json.dumps(wanted).encode()], list(files))
             with self._answered:
@@ -183,7 +183,7 @@ class _Forking:
                 return self._started.pop()
 
     def close(self) -> None:
-        """Ends it; processes that it has started go on."""
+        """Ends it; processes that it has started keep running."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._process.wait()
 
@@ -237,14 +237,14 @@ def start(  # what a process is made of
     """Starts `python -m MODULE ARGUMENTS`.
 
     Args:
-        module: Of this tree.
-        arguments: Of its command line.
+        module: A module of this tree.
+        arguments: Its command line arguments.
         environment: The whole environment.
         out: Its standard output.
         err: Its standard error.
         cwd: Where it runs.
         alone: Whether it leads a session, so that it can be killed with its children.
-        cold: Whether it imports everything itself, as its user's does.
+        cold: Whether it imports everything itself, as a user's process does.
     """
     is_measured = any(name in environment for name in _MEASURED)
     if cold or is_measured or _read_early(environment) != _the_forking().read_early:

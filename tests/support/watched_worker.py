@@ -1,8 +1,8 @@
 """A worker that says how long its event loop stood still, in WATCH_FILE; otherwise the real thing.
 
-Each second a line of JSON: the longest time so far in milliseconds, by the clock and, at most so much of it, in CPU of the
-loop's thread, which other work on the machine does not lengthen; and of stretches of more than 50 ms what was running.
-It is sampled every 100 ms.
+It writes a line of JSON each second: the longest time so far in milliseconds, by the clock and in CPU time of the loop's thread
+(at most as long, and not affected by other work on the machine), and what was running in stretches of more than 50 ms. Samples
+are taken every 100 ms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _watching: list[asyncio.Task[None]] = []
 
 
 class _Watch:
-    """Samples the loop; a thread beside it looks what is running while it stands still."""
+    """Samples the loop; a separate thread looks at what is running while it stands still."""
 
     def __init__(self) -> None:
         self._due_s = time.monotonic() + _SAMPLE_S
@@ -44,7 +44,7 @@ class _Watch:
         self._running: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         threading.Thread(target=self._look, daemon=True).start()
         longest_s = longest_cpu_s = said_s = 0.0
         while True:
