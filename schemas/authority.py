@@ -190,9 +190,7 @@ def _tidied(given: dict[str, Any], read: dict[str, Any], above: str) -> Iterator
 
 def _read(record: SourceRecord, accepted: Sequence[type[E]], max_bytes: int, *, framed: bool = False) -> E:
     if record.value is None:
-        raise _RejectedError(
-            "not_an_event", "a record without a value; a void or a cancellation is an event of its own"
-        )
+        raise _RejectedError("not_an_event", "a record without a value; a void or a cancellation is a separate event")
     if record_bytes(record) > max_bytes:
         raise _RejectedError("too_large", f"key, value and headers are more than {max_bytes} bytes")
     document = _document(record.value, record.headers, framed=framed)
