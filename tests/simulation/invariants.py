@@ -1,7 +1,7 @@
 """What must hold after every commit, checked from the log alone with code that shares nothing with the service.
 
 The counts equal a naive recount of exactly the records below the committed positions; every record is accounted for once;
-milestones come once and in order; no period is over before everything that belongs to it is counted.
+milestones come once and in order; no period is over before everything in it is counted.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ Contradiction = tuple[str, str, str]  # kind, source, id
 
 _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
-#: The scope in which models count that the limits keep out.
+#: The scope of the models that the limits keep out.
 OTHERS: Final = "model=other"
 _OF_PRODUCTION: Final = frozenset({"vehicle.produced.v1", "production.reversed.v1", "production.voided.v1"})
-#: More than any window has.
+#: More units than any window has.
 _MOST_UNITS: Final = 300
-#: A campaign without an end.
+#: The length of a campaign without an end.
 _LONGEST: Final = timedelta(days=7)
 
 
@@ -74,20 +74,20 @@ class Minute(NamedTuple):
     number: int
 
 
-#: What a unit is counted by: its date, and each minute of a campaign that it is in.
+#: What a unit is counted by: its date, and its minute in each campaign that it is in.
 Part = date | Minute
 Counted = tuple[Metric, str, Part]
 
 
 class Campaign(NamedTuple):
-    """A campaign as the settings have it, or as an event does."""
+    """A campaign from the settings or from an event."""
 
     start: datetime
     end: datetime
     is_of_all: bool = True
 
 
-#: By the id of its period.
+#: Campaigns by the id of their period.
 Campaigns = dict[str, Campaign]
 
 
@@ -96,7 +96,7 @@ class _Shard:
 
     def __init__(self, told_hours: ToldHours) -> None:
         self.told_hours = told_hours
-        #: Orders with events whose hours are to be told.
+        #: Orders with events whose hours must be published.
         self.without_hours: set[str] = set()
         self.positions: dict[Partition, int] = defaultdict(int)
         self.lost: dict[Partition, int] = defaultdict(int)
@@ -108,22 +108,22 @@ class _Shard:
         self.dated: dict[str, list[tuple[Metric, str, tuple[str, str, str]]]] = {}
         self.expected: Counter[Counted] = Counter()
         self.counts: dict[Counted, int] = {}
-        #: Cells that have changed since both were compared.
+        #: Cells that have changed since expected and published counts were compared.
         self.uncompared: set[Counted] = set()
         #: Order → (kind, source, id) of its events that contradict the others.
         self.contradictions: dict[str, list[Contradiction]] = {}
-        #: The orders judged, or published, since both were compared.
+        #: The orders judged, or published, since expected and published violations were compared.
         self.unjudged: set[str] = set()
-        #: Vehicle and order → the delivery that stands, and the orders whose deliveries have not been compared with what was told.
+        #: Vehicle and order → the delivery that stands; and the orders whose deliveries were not yet compared with the reports.
         self.standing: dict[tuple[str, str], Delivery] = {}
         self.untold: set[str] = set()
-        #: The orders of which the last transaction has taken events.
+        #: The orders with events in the last transaction.
         self.touched: set[str] = set()
-        #: The models of the events taken, by the names they are counted under.
+        #: The models of the events taken, by the names under which they are counted.
         self.models: set[str] = set()
-        #: Whether its last marker says so; before the first it is.
+        #: Whether its last marker says that it is rebuilding; true before the first.
         self.is_rebuilding = True
-        #: What its last marker says of announced campaigns, and the campaigns that it has to count by it.
+        #: What its last marker says about announced campaigns, and the campaigns that it must count accordingly.
         self.announced = ""
         self.campaigns: Campaigns | None = None
 
@@ -135,7 +135,7 @@ class _Shard:
                 self.uncompared.add(cell)
 
     def check_hours(self, *, asked: bool) -> None:
-        """The hours of all events that are counted have been told, if anybody asks."""
+        """Checks that the hours of all counted events have been published, if anyone needs them."""
         for order_id in self.without_hours if asked else ():
             self.told_hours.check_has(self.orders[order_id].values())
         self.without_hours = set()
@@ -174,34 +174,34 @@ class _Summed:
 
 
 class _TotalsPart:
-    """What one partition of the totals has committed, and what it has to make of it still."""
+    """What one totals partition has committed, and what it still has to do."""
 
     def __init__(self, windows: tuple[str, ...]) -> None:
         self._windows = windows
-        #: Windows where passing a threshold and its standing disagree.
+        #: Thresholds whose milestone stands without being passed, or the reverse.
         self.wrong: set[tuple[str, str, str, int]] = set()
         self.unchecked: set[Cell] = set()
         self.step_us = 0
-        #: The last version of each row that the history has.
+        #: The last version of each row in the history.
         self.history: dict[Cell, int] = {}
         self.forget()
 
     def forget(self) -> None:
-        """The internal topics are deleted."""
+        """Notes that the internal topics are deleted."""
         self.summed = _Summed(self._windows)
-        #: Every committed record of the counts by offset, including those since removed by compaction.
+        #: Every committed record of the counts by offset, including those removed by compaction since.
         self.counted: list[Entry] = []
-        #: Since when thresholds that stand and do not pass have done so, by the service's clock, in microseconds: those that
-        #: are held back wait again from when they are found.
+        #: Since when thresholds stand without being passed, by the service's clock, microseconds: held-back retractions wait
+        #: again from when they are found.
         self.below_since_us: dict[tuple[str, str, str, int], int] = {}
-        #: The first day of which models have rows, as it is remembered.
+        #: The remembered first day for which models have rows.
         self.kept_since = ""
-        #: The announcement that it goes on by, as it is remembered, and the campaigns that are counted by it.
+        #: The remembered announcement that it counts by, and the campaigns that are counted by it.
         self.announced = ""
         self.campaigns: Campaigns | None = None
 
     def advance(self, position: int) -> _Summed:
-        """The counts up to an offset; a lower one than before is that of another writer, from what is committed."""
+        """The counts up to an offset; a lower offset than before is that of another writer, which started from the commits."""
         if position < self.summed.next:
             self.summed = _Summed(self._windows)
         self.summed.advance(self.counted, position)
@@ -211,7 +211,7 @@ class _TotalsPart:
 
 
 class _KeptOut:
-    """What the rows of the others have where limits keep models out, by the plain rule: who has a row keeps it."""
+    """What the rows of `other` have if limits keep models out, by the plain rule that a model with a row keeps it."""
 
     @staticmethod
     def _counted_in(scope: str, with_rows: set[str]) -> str:
@@ -234,7 +234,7 @@ class _KeptOut:
 
 @lru_cache(maxsize=64)
 def _marker(value: bytes) -> Marker:
-    """A marker, which several checks look at."""
+    """Parses a marker; cached, as several checks need it."""
     return decode_marker(value)
 
 
@@ -287,13 +287,13 @@ class Invariants:
         self._lost: set[Place] = set()
         self._forwarded: dict[Place, tuple[int, int]] = {}
         self._applied: set[Place] = set()
-        #: Events that were applied and not known before.
+        #: Number of applied events that were not known before.
         self._new = 0
-        #: Events that this transaction has kept out for want of room, with their models.
+        #: Events that this transaction has kept out for lack of room, with their models.
         self._kept_out: list[tuple[Place, set[str]]] = []
-        #: The models of those that it has taken.
+        #: The models of the events that it has taken.
         self._came: set[str] = set()
-        #: Records that somebody has asked to skip, and of those the ones of which the command has said that they will be.
+        #: Records that an operator asked to skip, and those of them that the command has promised to skip.
         self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
         self._lifting: set[Place] = set()
@@ -309,16 +309,16 @@ class Invariants:
         self._held_us = {rule.name: rule.retract_after_s * 1_000_000 for rule in world.settings.rule}
         self._replayed: set[bytes] = set()
         #: The contradictions that are published, by ledger partition and order.
-        #: Questions about units by id, and of each ledger partition what it counted whenever it answered one.
+        #: Questions about units by id, and what each ledger partition counted when it answered one.
         self._questions: dict[str, Question] = {}
         self._answered: dict[str, dict[int, list[list[tuple[str, str, str]]]]] = defaultdict(dict)
-        #: Ledger partition and how far it was → what it counted then, as `dated`.
+        #: Ledger partition and its positions → what it counted then, as `dated`.
         self._units_at: dict[tuple[Any, ...], dict[str, list[tuple[Metric, str, tuple[str, str, str]]]]] = {}
-        #: Events that wait behind others and have their unit already.
+        #: Events that already have their unit and wait behind others.
         self._had_units: set[str] = set()
         #: Milestone events that wait for their units, by the key of the record that remembers them.
         self._waiting: dict[bytes, dict[str, Any]] = {}
-        #: What was waiting when that was forgotten: it is put on record by the first whole step.
+        #: Milestones that were waiting when the memory was lost: the first complete step records them.
         self._forgotten: set[tuple[str, str, str, int]] = set()
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
@@ -332,24 +332,24 @@ class Invariants:
 
     @property
     def waits(self) -> bool:
-        """Whether milestones wait for their units, or homes for what they are told."""
+        """Whether milestones wait for their units, or reports for their homes."""
         return bool(self._waiting) or self._told.is_on_its_way
 
     def expect_dead_letter(self, entry: Entry) -> None:
-        """A record of a side topic is not a valid event."""
+        """Notes that a record of a side topic is not a valid event."""
         self.side_errors.add(Place(entry.topic, entry.partition, entry.offset))
 
     def asked_to_skip(self, place: Place) -> None:
-        """A quarantine command begins; whether it comes to an end is not said."""
+        """Notes that a quarantine command begins, which may or may not complete."""
         self.asked.add(place)
 
     def asked_to_lift(self, place: Place) -> None:
-        """A command that lifts a quarantine begins: from here on either may happen, also if another orders it again meanwhile."""
+        """Notes that a command lifting a quarantine begins: from here on either may happen, even if it is ordered again."""
         self._lifting.add(place)
         self._ordered.discard(place)
 
     def will_be_skipped(self, place: Place) -> None:
-        """A quarantine command has said that the record will be skipped."""
+        """Notes that a quarantine command has promised to skip the record."""
         if place in self._lifting:
             return
         if place in self._applied:
@@ -359,7 +359,7 @@ class Invariants:
         self._ordered.add(place)
 
     def forget_internals(self, *, told: bool) -> None:
-        """The internal topics are deleted: the ledgers start again, what was published stays; what they have told each other may."""
+        """The internal topics are deleted: ledgers start again, published topics stay; their reports to each other may stay."""
         if told:
             self._told.forget()
         self._told.restart()
@@ -377,26 +377,26 @@ class Invariants:
         self._waiting = {}
 
     def forget_judging(self) -> None:
-        """The states are those of a version that has judged no deliveries by production: all is to be told."""
+        """The states are now those of a version that judged no deliveries by production: everything must be reported."""
         self._told.forget()
         for shard, published in zip(self._shards, self._published, strict=True):
             shard.untold.update(shard.orders)
             shard.unjudged.update(published)
 
     def forget_decisions(self) -> None:
-        """What operators had decided is deleted: it holds where it has taken effect, which the dead letters say."""
+        """Operators' decisions are deleted: they hold where they have taken effect, as shown by the dead letters."""
         self._ordered = {place for place in self._ordered if place in self._dead and is_skipped(self._dead[place])}
 
     def position(self, tp: Partition) -> int:
-        """How far a source partition is applied by what is committed."""
+        """How far a source partition is applied according to the commits."""
         return self._shards[tp.partition % len(self._shards)].positions.get(tp, 0)
 
     def check_counted_again(self, ends: Mapping[Partition, int], records: int) -> None:
-        """A rebuild says that what was there when it began is applied, summed and published.
+        """Checks a rebuild's claim that everything from before it began is applied, summed and published.
 
         Args:
-            ends: Of the sources when it began.
-            records: How many of their records it says that it has read.
+            ends: The ends of the sources when it began.
+            records: How many of their records it claims to have read.
         """
         for tp, end in sorted(ends.items()):
             if self.position(tp) < end:
@@ -423,7 +423,7 @@ class Invariants:
                 raise BrokenError("rebuild", f"{key} is published as {count}, the records give {then[key]}")
 
     def _moving_since(self, ends: Mapping[Partition, int]) -> set[str]:
-        """Periods whose rows may hold more than was there at the ends, or less: those of all orders with later events."""
+        """Periods whose rows may have more or less than at these ends: those of all orders with later events."""
         later = {
             life_of(self._world.event_of(entry)["data"])
             for tp in self._world.sources()
@@ -512,7 +512,7 @@ class Invariants:
         self._units_at[_stand_of(number, marker)] = dict(shard.dated)
 
     def _note_answer(self, number: int, shard: _Shard, answer: Answer) -> None:
-        """Notes which units the shard counts when it answers: the one that is found must follow from these."""
+        """Notes the units that the shard counts when it answers: the unit found must follow from these."""
         question = self._questions.get(answer.id)
         if question is None:
             return  # from before the internal topics were deleted
@@ -520,7 +520,7 @@ class Invariants:
         self._answered[answer.id].setdefault(number, []).append(units)
 
     def _check_unit(self, name: str, data: dict[str, Any]) -> None:
-        """Whether the unit of a milestone is the N-th of its window, of the units that stood when the shards were asked."""
+        """Checks that a milestone's unit is the N-th of its window, among the units that stood when the shards answered."""
         if data.get("position") is None:
             self._world.seen["milestones without their unit"] += 1
             return
@@ -565,7 +565,7 @@ class Invariants:
         self._world.seen["milestones with their unit"] += 1
 
     def _check_markers(self, number: int, counts: list[Entry], marker: Marker) -> list[Answer]:
-        """The marker is the last record of a transaction in each partition of the counts. Returns the answers in them."""
+        """Checks that markers are the last records of a transaction in each counts partition. Returns their answers."""
         answers: list[Answer] = []
         for home in range(len(self._parts)):
             last = [entry for entry in counts if entry.partition == home][-1:]
@@ -595,7 +595,7 @@ class Invariants:
             self._world.seen["violations"] += 1
 
     def _hear_told(self, number: int, shard: _Shard, records: list[Entry], marker: Marker) -> bool:
-        """What is told of deliveries, and what was heard. Returns whether contradictions are withheld."""
+        """Takes the reports sent and received about deliveries. Returns whether violations are withheld."""
         state = marker.told
         if state is None:
             if self._world.plan.produces or records:
@@ -693,7 +693,7 @@ class Invariants:
             self._check_split(tp, past, books, places)
             applied += books.applied - past.applied
             shard.positions[tp], shard.books[name] = position, books
-        # Which of two copies of an event is the duplicate is not said: they may be in different sources.
+        # It is undefined which of two copies of an event is the duplicate: they may be in different sources.
         if applied != self._new - new_before:
             raise BrokenError("books", f"ledger {number}: {applied} applied, {self._new - new_before} events were new")
         self._check_room(number, shard, marker)
@@ -704,7 +704,7 @@ class Invariants:
         return covered
 
     def _check_split(self, tp: Partition, before: Books, after: Books, places: list[Place]) -> None:
-        """What was not taken from a source has become dead letters, or was forwarded."""
+        """Checks that records not taken from a source have become dead letters or were forwarded."""
         dead, away = after.dead_letters - before.dead_letters, after.rerouted - before.rerouted
         dead_letters = [place for place in places if place in self._dead]
         forwarded = [place for place in places if place in self._forwarded] if tp.topic != self._topics.rerouted else []
@@ -718,7 +718,7 @@ class Invariants:
             )
 
     def _check_loss(self, tp: Partition, before: int, lost: int) -> None:
-        """Only records removed by retention may be missing."""
+        """Checks that only records removed by retention are missing."""
         first = self._world.cluster.bounds(tp).first
         if lost < 0 or before + lost > first:
             raise BrokenError(
@@ -812,13 +812,13 @@ class Invariants:
 
     @staticmethod
     def _cells_at(metric: Metric, model: str, part: Part, shard: _Shard) -> list[Counted]:
-        """Where a unit of a model is counted."""
+        """The cells in which a unit of a model is counted."""
         of_model: Counted = (metric, f"model={model}", part)
         campaign = (shard.campaigns or {}).get(part.period) if isinstance(part, Minute) else None
         return [of_model] if campaign is not None and not campaign.is_of_all else [(metric, "all", part), of_model]
 
     def _check_room(self, number: int, shard: _Shard, marker: Marker) -> None:
-        """Events are kept out, and only those, for whose models there is no room; a rebuild takes what was taken before."""
+        """Checks that exactly the events for whose models there is no room are kept out; a rebuild takes the same as before."""
         most, known = self._world.settings.limits.values, set(shard.models)
         shard.models |= self._came
         self._came.clear()
@@ -833,7 +833,7 @@ class Invariants:
         self._kept_out.clear()
 
     def _models_of(self, event: dict[str, Any]) -> set[str]:
-        """The names under which its model may be counted."""
+        """The names under which an event's model may be counted."""
         model = event["data"].get("model")
         return set() if model is None else {self._counted_as(model, day) for day in (date.min, date.max)}
 
@@ -857,7 +857,7 @@ class Invariants:
 
     @staticmethod
     def _minutes_of(text: str, campaigns: Campaigns) -> list[Minute]:
-        """The minutes of campaigns that an instant is in."""
+        """The campaign minutes that an instant is in."""
         instant = datetime.fromisoformat(text)
         return [
             Minute(period, int((instant - campaign.start).total_seconds() // 60))
@@ -866,7 +866,7 @@ class Invariants:
         ]
 
     def _periods_at(self, text: str) -> tuple[str, ...]:
-        """Ids of the periods that an instant is in; of campaigns those that no event has announced."""
+        """Ids of the periods that an instant is in; only campaigns that no event has announced are included."""
         announced = {f"campaign:{event['data']['campaign']}" for event in self._announcements()}
         settled = {period: each for period, each in self._of_settings.items() if period not in announced}
         of_date = periods_of(self._date_of(text), self._windows)
@@ -895,7 +895,7 @@ class Invariants:
         return found
 
     def _campaigns_by(self, text: str, who: str) -> Campaigns:
-        """The campaigns of an announcement, which has to be what the events up to one of them come to."""
+        """The campaigns of an announcement, which must be the result of the events up to one of them."""
         said = dict(self._of_settings)
         for each in filter(None, text.partition(" ")[2].split("; ")):
             name, _, span = each.partition("@")
@@ -911,7 +911,7 @@ class Invariants:
         return said
 
     def _hear_announced(self, shard: _Shard, marker: Marker, number: int) -> None:
-        """A ledger partition counts by other campaigns: all that it has taken is counted again."""
+        """Recounts everything in a ledger partition that counts by other campaigns."""
         if shard.campaigns is not None and marker.announced == shard.announced:
             return
         before, shard.announced = shard.campaigns, marker.announced
@@ -921,7 +921,7 @@ class Invariants:
             self._count_again(shard, order_id)
 
     def _hear_adopted(self, number: int, entries: list[Entry]) -> None:
-        """A partition of the totals goes on by another announcement: all ledger partitions count by it."""
+        """Checks that all ledger partitions count by the announcement that a totals partition adopts."""
         part = self._parts[number]
         for entry in entries:
             if entry.key != key_of(SIDE, ANNOUNCED):
@@ -940,7 +940,7 @@ class Invariants:
         return self._of_settings if found is None else found
 
     def _is_left_as_it_is(self, key: Cell) -> bool:
-        """Whether a row is of a campaign that is not counted, of its scope, any more, or not yet."""
+        """Whether a row is of a campaign that is no longer, or not yet, counted in its scope."""
         if not key[2].startswith("campaign:"):
             return False
         campaign = self._campaigns_of(key[1]).get(key[2])
@@ -948,7 +948,7 @@ class Invariants:
 
     @property
     def is_announcing(self) -> bool:
-        """Whether somebody does not count by what all events of campaigns come to."""
+        """Whether any partition does not count by the result of all campaign events yet."""
         if not self._world.announces:
             return False
         expected = self._counted_after(self._announcements())
@@ -956,7 +956,7 @@ class Invariants:
         return any(each != expected for each in (*(shard.campaigns for shard in self._shards), *totals))
 
     def _check_announced(self) -> None:
-        """At the end everything counts by what all events come to."""
+        """Checks that in the end everything counts by the result of all campaign events."""
         if not self._world.announces:
             return
         expected = self._counted_after(self._announcements())
@@ -986,7 +986,7 @@ class Invariants:
     # Totals ---------------------------------------------------------------------------------------------------------
 
     def _home(self, scope: str) -> int:
-        """The partition of the totals that a scope belongs to."""
+        """The totals partition that a scope belongs to."""
         is_named_by_dimension = self._by_dimensions and scope != "all"
         return totals_partition("model" if is_named_by_dimension else scope, len(self._parts))
 
@@ -1031,7 +1031,7 @@ class Invariants:
         self._check_numbers(part, is_whole=is_whole and settled)
 
     def _hear_rows(self, found: Mapping[str, list[Entry]], part: _TotalsPart) -> tuple[list[Cell], set[Cell]]:
-        """Takes the rows of a transaction. Returns those whose period has come to be over, and all of them."""
+        """Takes the rows of a transaction. Returns those whose period has ended with it, and all of them."""
         over: list[Cell] = []
         published: set[Cell] = set()
         replaced = [orjson.loads(entry.value or b"") for entry in found[self._catalogue.history.name]]
@@ -1064,7 +1064,7 @@ class Invariants:
         return over, published
 
     def _check_inventories(self, scopes: Iterable[str]) -> None:
-        """Where vehicles are produced, those that are not delivered are a row, in one transaction with what it comes of."""
+        """Checks that produced and undelivered vehicles have a row, in one transaction with the rows that it follows from."""
         if not self._world.settings.keeps_inventory:
             return
         for scope in scopes:
@@ -1086,7 +1086,7 @@ class Invariants:
                 part.kept_since = since
 
     def _first_kept(self, part: _TotalsPart) -> str:
-        """The first day of which models have rows, from the counts and the clock of the step."""
+        """The first day for which models have rows, by the counts and the clock of the step."""
         days = self._world.plan.keep_days
         newest = max((day for _, (_, _, day) in part.summed.cells if isinstance(day, date)), default=None)
         if not days or newest is None or not part.step_us:
@@ -1095,13 +1095,13 @@ class Invariants:
         return str(min(newest, today) - timedelta(days=days))
 
     def _may_lack(self, key: Cell) -> bool:
-        """Whether a day's row is not kept."""
+        """Whether the row may be missing because its day is not kept."""
         part, day = self._parts[self._home(key[1])], key[2].removeprefix("day:")
         is_day = key[2].startswith("day:") and key[1] != "all"
         return is_day and key not in self.table and day < max(part.kept_since, self._first_kept(part))
 
     def _leave(self, part: _TotalsPart, name: bytes) -> None:
-        """A row leaves: it is of a day that is not kept, nothing waits for it, and the history has its last version."""
+        """Checks a leaving row: its day is not kept, nothing waits for it, and the history has its last version."""
         metric, scope, period = name.decode().split("/")
         key = metric, scope, period
         row = self.table.pop(key)
@@ -1113,7 +1113,7 @@ class Invariants:
         self._world.seen["rows of days that left"] += 1
 
     def _check_kept(self) -> None:
-        """No row is there of a day that is not kept, unless a retraction of it waits, or a milestone of it for its unit."""
+        """Checks that no row of a day that is not kept is left, unless a retraction, or a milestone without its unit, waits."""
         named = {(data["scope"], data["period"]) for data in (event["data"] for event in self._waiting.values())}
         for number, part in enumerate(self._parts):
             for key in self.table:
@@ -1125,9 +1125,9 @@ class Invariants:
                 raise BrokenError("kept days", f"days from {part.kept_since} on, not {self._first_kept(part)}")
 
     def _consistent(self, published: set[Cell], part: _TotalsPart) -> set[Cell]:
-        """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
+        """Within a step: the published rows and the other changes of the same metrics and scopes."""
         if self._kept is not None:
-            # Which models are let in shows only when all of them are published.
+            # Which models were let in can be seen only when all of them are published.
             self._world.seen["parts of a step with limits"] += 1
             return {key for key in published if key[1] == "all"}
         if self._world.plan.part_rows < self._world.plan.series_records:
@@ -1148,7 +1148,7 @@ class Invariants:
         part.unchecked = part.unchecked - keys
 
     def _is_to_come(self, key: Cell) -> bool:
-        """Whether a rolling window has no row since its last date may not have begun: it is not before the last that has one."""
+        """Whether a rolling window may lack a row because its last date has not begun: no later day has a row."""
         if not key[2].startswith("rolling:") or key in self.table:
             return False
         days = (
@@ -1165,7 +1165,7 @@ class Invariants:
             self._world.seen["dead letters of side topics"] += 1
 
     def _hear_waiting(self, entries: list[Entry], questions: list[Entry]) -> None:
-        """Events that are remembered until their units are known stand already; each is forgotten when it is published."""
+        """Takes events that are remembered until their units are known, and already stand; publishing one forgets it."""
         for entry in questions:
             self._questions.update((question.id, question) for question in decode_questions(entry.value or b""))
         self._completed: set[str] = set()
@@ -1183,7 +1183,7 @@ class Invariants:
                 self._completed.add(self._waiting.pop(entry.key or b"")["id"])
 
     def _turn(self, event: dict[str, Any], *, back: bool = False) -> None:
-        """A milestone stands, or no longer; or, turned back, it is forgotten that it does."""
+        """Notes that a milestone stands, or no longer does; with `back`, undoes that."""
         data = event["data"]
         if data["kind"] in ("threshold", "multiple"):
             number = _number_of(data)
@@ -1232,7 +1232,7 @@ class Invariants:
                 raise BrokenError("called over", f"{name} is a record of a period that is not over")
 
     def _judge(self, key: Cell, count: int) -> None:
-        """Which thresholds a window passes now."""
+        """Finds the thresholds that a window passes now."""
         metric, scope, period = key
         for rule in self._world.settings.rule:
             if rule.metric != metric or (scope == "all") != (rule.scope == ()):
@@ -1249,10 +1249,10 @@ class Invariants:
                     self._parts[self._home(scope)].wrong ^= {name}
 
     def _check_numbers(self, part: _TotalsPart, *, is_whole: bool) -> None:
-        """Thresholds stand where their windows pass, and nowhere else, but for those that a rule holds back for a time.
+        """Checks that thresholds stand exactly where their windows pass, except those that a rule holds back for a time.
 
         Args:
-            part: The partition of the totals that they are in.
+            part: The totals partition that they are in.
             is_whole: Whether everything has been judged by the clock of the step.
         """
         before, part.below_since_us = part.below_since_us, {}
@@ -1275,7 +1275,7 @@ class Invariants:
             self._forgotten = {
                 name
                 for name in self._forgotten
-                # One of an announced campaign that the totals have not been told of again is put on record when they are.
+                # One of an announced campaign that the totals do not know again yet is recorded when they do.
                 if self._parts[self._home(name[1])] is not part or self._is_left_as_it_is(("", *name[1:3]))
             }
 
@@ -1286,9 +1286,9 @@ class Invariants:
             self._check_numbers(part, is_whole=True)
 
     def _check_held(self, name: tuple[str, str, str, int]) -> None:
-        """A retraction that its rule holds back comes when its reason has lasted so long."""
+        """Checks that a held-back retraction comes once its reason has lasted as long as the rule says."""
         held_us = self._held_us[name[0]]
-        # In small parts it is remembered that one is held back before its row says why.
+        # In small parts, a held-back retraction is remembered before its row shows the reason.
         if not held_us or self._world.plan.part_rows < self._world.plan.series_records:
             return
         self._world.seen["retractions held back"] += 1
@@ -1298,7 +1298,7 @@ class Invariants:
             raise BrokenError("held back", f"{name} was retracted after {(part.step_us - since_us) / 1e6} s")
 
     def _check_over(self, key: Cell, summed: _Summed) -> None:
-        """Whether everything appended before the end of a day was counted when the day was declared over."""
+        """Checks that everything appended before the end of a day was counted when the day was declared over."""
         kind, _, text = key[2].partition(":")
         if kind not in ("day", "campaign") or self._world.settings.clock == "events":
             return
@@ -1357,7 +1357,7 @@ class Invariants:
     # At the end -----------------------------------------------------------------------------------------------------
 
     def check_end(self) -> None:
-        """Some time after the last fault: everything is read, counted and published."""
+        """Checks that some time after the last fault everything is read, counted and published."""
         for tp in self._world.cluster.partitions():
             end = self._world.cluster.bounds(tp).end
             if tp.topic in self._topics and self.position(tp) < end:
@@ -1414,7 +1414,7 @@ class Invariants:
         return ToldHours(_no_such_hours, lambda text: hour_of(text, self._zone, self._starts, self._date_of(text)))
 
     def _check_hours(self) -> None:
-        """What is remembered of sources is what the events of all ledger partitions say."""
+        """Checks that the remembered hours of sources are those of the events in all ledger partitions."""
         accepted = [event for shard in self._shards for order in shard.orders.values() for event in order.values()]
         expected = self._remembered_hours.of(accepted) if self._world.settings.watches_sources else {}
         if self._remembered_hours.hours != expected:
@@ -1422,7 +1422,7 @@ class Invariants:
         self._world.seen["hours of sources"] += sum(map(len, expected.values()))
 
     def _check_minutes(self) -> None:
-        """The minutes on the rows of campaigns are those of the events; which models are kept out is known to the totals."""
+        """Checks that campaign rows have the minutes of the events; only the totals know which models are kept out."""
         expected: defaultdict[Cell, Counter[int]] = defaultdict(Counter)
         for shard in self._shards:
             for (metric, scope, part), count in shard.expected.items():
@@ -1438,7 +1438,7 @@ class Invariants:
                 raise BrokenError("end", f"{key} has the minutes {published}, the events give {expected[key]}")
 
     def _expected_sums(self) -> Counter[Cell]:
-        """What the events give for each row."""
+        """The count of each row by the events."""
         sums: Counter[Cell] = Counter()
         for shard in self._shards:
             for (metric, scope, part), count in shard.expected.items():
@@ -1452,7 +1452,7 @@ class Invariants:
         return folded
 
     def _check_plans(self) -> None:
-        """The rows show the targets and balances in force and the latest control total of each system, whatever partition they are in."""
+        """Checks that rows show the targets and balances in force and the latest control totals, in whatever partition."""
         if self._world.settings.clock == "events":
             return  # a target whose time has not come by the last event is not in force
         plans = self._plans()
@@ -1473,7 +1473,7 @@ class Invariants:
                 )
 
     def _targets_in(self, plans: list[dict[str, Any]]) -> dict[Cell, dict[str, int]]:
-        """Row → target and value, of the targets that are in force after some events."""
+        """Row → target and value, for the targets that are in force after some events."""
         targets: dict[str, dict[str, Any] | None] = {
             start.target_id: start.model_dump() for start in self._world.settings.target
         }
@@ -1483,7 +1483,7 @@ class Invariants:
                 targets[data["target_id"]] = data if "value" in data else None
         found: dict[Cell, dict[str, int]] = defaultdict(dict)
         for target_id, of in targets.items():
-            # One of a window that is not counted has no row.
+            # A target of a window that is not counted has no row.
             if of is not None and (of["period"] != "total" or "total" in self._windows):
                 found[of["metric"], of["scope"], of["period"]][target_id] = of["value"]
         return found
@@ -1499,7 +1499,7 @@ class Invariants:
         return found
 
     def _plans(self) -> list[dict[str, Any]]:
-        """The valid events of the targets and control totals, in their own order."""
+        """The valid events of targets and control totals, in their defined order."""
         parts = [Partition(topic, 0) for topic in self._world.context.side_topics]
         entries = [entry for part in parts for entry in self._world.cluster.entries(part)]
         errors = self.side_errors
@@ -1508,12 +1508,12 @@ class Invariants:
         return sorted(events, key=lambda event: (event["time"], event["id"]))
 
     def _check_skipped(self) -> None:
-        """What was to be skipped has a dead letter that says so, unless retention has removed it first."""
+        """Checks that records to be skipped have such a dead letter, unless retention removed them first."""
         for place in self._ordered - self._lost - {place for place, letter in self._dead.items() if is_skipped(letter)}:
             raise BrokenError("quarantine", f"{place} was to be skipped and has no dead letter that says so")
 
     def _check_streaks(self) -> None:
-        """A day is the last of as many in a row as thresholds of a rule stand on up to it, where that is enough for the rule."""
+        """Checks streaks: a day ends one as long as the run of days with standing thresholds, if long enough for the rule."""
         for rule in self._world.settings.rule:
             mine = [data for data in self.standing.values() if data["rule"] == rule.name]
             passing = {(data["scope"], data["period"]) for data in mine if data["kind"] == "threshold"}
@@ -1531,7 +1531,7 @@ class Invariants:
                 raise BrokenError("streaks", f"standing are {sorted(standing)}, the days give {sorted(expected)}")
 
     def _check_records(self) -> None:
-        """Records are periods that are over and have more than every earlier one, at least one of which has units."""
+        """Checks records: periods that are over and have more than every earlier one, at least one of which has units."""
         for rule in self._world.settings.rule:
             if not rule.record:
                 continue
@@ -1548,7 +1548,7 @@ class Invariants:
                 self._check_standing(rule, kind, expected)
 
     def _check_factors(self) -> None:
-        """Days have so many times what the day before has, which is over and not the first with any."""
+        """Checks factors: days with so many times the count of the day before, which is over and not the first with units."""
         for rule in self._world.settings.rule:
             if rule.factor is None:
                 continue
@@ -1564,7 +1564,7 @@ class Invariants:
             self._check_standing(rule, "factor", expected)
 
     def _check_among_scopes(self) -> None:
-        """Models have their share of all in days that are over; and lead where another one did the day before."""
+        """Checks shares of `all` in days that are over, and leaders where another model led the day before."""
         for rule in self._world.settings.rule:
             if rule.share is None or not rule.leader:
                 continue
@@ -1586,7 +1586,7 @@ class Invariants:
             self._check_standing(rule, "leader", leaders)
 
     def _order_of(self, period: str, scope: str) -> tuple[float, str, str]:
-        """Periods of one window in the order of time: campaigns by their first instant and last date, the others by their names."""
+        """Sort key for periods of one window: campaigns by first instant and last date, others by name."""
         campaign = self._campaigns_of(scope).get(period)
         if campaign is None:
             return 0.0, "", period
@@ -1594,7 +1594,7 @@ class Invariants:
         return campaign.start.timestamp(), str(self._date_of(last)), period
 
     def _rows_of(self, rule: RuleSettings) -> dict[str, list[tuple[str, int, bool]]]:
-        """Of each scope that a rule watches: periods, counts, and whether they are over."""
+        """For each scope that a rule watches: periods, counts, and whether they are over."""
         found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
         for (metric, scope, period), row in self.table.items():
             is_judged = metric == rule.metric and period.startswith(f"{rule.window}:")
@@ -1619,7 +1619,7 @@ class Invariants:
 
 
 def _is_between(time: str, data: dict[str, Any]) -> bool:
-    """Whether an instant is between those of a milestone's campaign; always where it is of another window."""
+    """Whether an instant is within a milestone's campaign; always true for other windows."""
     if "starts_at" not in data:
         return True
     first, end = (datetime.fromisoformat(data[name]) for name in ("starts_at", "ends_at"))
@@ -1644,7 +1644,7 @@ def units_in(row: dict[str, Any]) -> int:
 
 
 def _cells_of(key: CountKey, count: DayCount) -> list[tuple[Counted, int]]:
-    """What a count says: units of a date, or of each minute of an hour of a campaign."""
+    """The units in a count: of a date, or of each minute of a campaign hour."""
     metric, scope, part = key
     if not isinstance(part, CampaignHour):
         return [((metric, scope, part), count.count)]
@@ -1658,7 +1658,7 @@ def _day_of(part: object) -> date:
 
 
 def _leaders_of(counts: Mapping[tuple[str, str], int], period: str) -> list[str]:
-    """The scopes of models with the most in a period; none without any."""
+    """The scopes of models with the most units in a period; empty without units."""
     named = {scope: count for (scope, of), count in counts.items() if of == period and scope != OTHERS and count}
     return [scope for scope, count in named.items() if count == max(named.values())]
 
@@ -1668,7 +1668,7 @@ def _number_of(data: dict[str, Any]) -> tuple[str, str, str, int]:
 
 
 def _stand_of(number: int, marker: Marker) -> tuple[Any, ...]:
-    """A ledger partition, and how far it has taken its sources."""
+    """A ledger partition, and how far it has read its sources."""
     return number, *sorted(marker.positions.items())
 
 
@@ -1685,18 +1685,18 @@ def _units_of(
 
 
 def is_copy(record: Entry, source: Entry) -> bool:
-    """Whether a record is another one byte for byte, with more headers behind."""
+    """Whether a record is a byte-for-byte copy of another, with additional headers at the end."""
     headers = [*source.headers]
     return (record.key, record.value, [*record.headers][: len(headers)]) == (source.key, source.value, headers)
 
 
 def is_skipped(letter: Entry) -> bool:
-    """Whether a dead letter is that of a record that was skipped by order."""
+    """Whether a dead letter is of a record that an operator skipped."""
     return dict(letter.headers)[ControlHeaders.REASON] == QUARANTINED.encode()
 
 
 def is_beyond_limits(letter: Entry) -> bool:
-    """Whether a dead letter is that of an event for whose dimensions there was no room."""
+    """Whether a dead letter is of an event for whose dimensions there was no room."""
     return dict(letter.headers)[ControlHeaders.REASON] == BEYOND_LIMITS.encode()
 
 

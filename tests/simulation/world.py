@@ -1,4 +1,4 @@
-"""One schedule: a small installation, its publishers, and everything that happens to them by the seed."""
+"""One schedule: a small installation, its publishers, and everything that happens to them, determined by the seed."""
 
 from __future__ import annotations
 
@@ -71,19 +71,19 @@ _LOOKS_OF_A_SUPERVISOR = 8
 _QUIET_S = 1.2
 _LAST_STEPS = 40
 _TRIES_TO_SKIP = 3
-#: Of past days, when these are over, in schedules in which days pass.
+#: Corrections of past days, when these are over, in schedules in which days pass.
 _CORRECTIONS = 4
 _AFTER_THE_DAYS_S = 3.0
-#: Of deletions where deliveries are judged, those of what is known of that.
+#: Share of deletions that delete what is known about judging deliveries, in schedules that judge them.
 _EARLIER_SHARE = 0.4
-#: Of the commands that may be killed.
+#: Share of the commands that may be killed which are.
 _KILLED_SHARE = 0.6
 #: How long a fault waits for the boundary that it is aimed at.
 _AIM_S = 3.0
 _ANOTHER_COMMITS = "another commits"
 _ARMED_S = 0.1
 
-#: Places and times: an ordinary midnight, a month's end, and the ends of two days with clock changes.
+#: Places and times: an ordinary midnight, the end of a month, and the ends of two days with clock changes.
 _PLACES = (
     ("Asia/Shanghai", "2024-10-07T23:59:50"),
     ("Asia/Shanghai", "2024-10-31T23:59:45"),
@@ -92,7 +92,7 @@ _PLACES = (
     ("America/New_York", "2024-12-31T23:59:50"),
 )
 
-#: What may happen besides lost and late messages.
+#: Faults besides lost and late messages.
 FAULTS = (
     "crash",
     "pause",
@@ -109,10 +109,10 @@ FAULTS = (
     "move leaders",
     "next day",
 )
-#: Those that end in commands of operators.
+#: Faults that end in operators' commands.
 _COMMANDS = ("replay", "trim", "quarantine")
 
-#: Faults that come by shares of messages, by boundaries of writes, or from other faults.
+#: Faults that come with a share of messages, at boundaries of writes, or from other faults.
 MISHAPS = (
     "killed at a write",
     "wake up",
@@ -126,14 +126,14 @@ MISHAPS = (
 )
 
 
-#: The topic of operators' decisions, after the prefix of an installation.
+#: The topic of operators' decisions, without the prefix of an installation.
 _DECISIONS = Settings().catalogue.quarantine.name
 
 
 def kind_of(transaction: Transaction) -> str:
-    """The kind of write of a transaction, empty for a publisher's.
+    """The kind of write of a transaction; empty for a publisher's.
 
-    Commands that decide on records or gaps write under the ids of ledger partitions, but to a topic where these do not.
+    Commands that decide on records or gaps write under the ids of ledger partitions, but to a topic that these never write.
     """
     _, is_own, role = transaction.transactional_id.rpartition("milestones-")
     if not is_own:
@@ -150,8 +150,8 @@ _FEW_WINDOWS = ("day", "month"), ("day", "month", "total"), ("day", "week", "mon
 class _Size(NamedTuple):
     """A kind of schedules: its share of all, how many records, how many faults and of how many kinds, and what is counted.
 
-    By the second of computing the long ones find somewhat more; of the short ones there are more, and what they find is
-    understood sooner.
+    Per CPU second, the long ones find somewhat more; the short ones are more numerous, and their findings are easier to
+    understand.
     """
 
     share: float
@@ -169,7 +169,7 @@ _SIZES = (
 )
 
 
-#: What faults are aimed at: mostly nothing. Left to chance, few would come to a command.
+#: What faults are aimed at: mostly nothing. By chance alone, few would hit a command.
 _AIMS = ("", "", "", "", "", "", "ledger", "totals", "command", "command")
 
 #: The rules, by name.
@@ -223,18 +223,18 @@ class Plan:
     place: int = 0
     clock: str = "wall"
     faults: tuple[tuple[float, str], ...] = ()
-    #: The kind of write that faults wait for, and at some boundary of which they then come; empty to come when they are due.
+    #: The kind of write at some boundary of which faults come, for which they wait; empty if they come when they are due.
     aim: str = ""
-    #: Whether `milestones rebuild` counts everything again beside it.
+    #: Whether `milestones rebuild` recounts everything alongside.
     rebuilds: bool = False
-    #: Rows and milestones of one transaction of the totals.
+    #: Rows and milestones in one transaction of the totals.
     part_rows: int = PART_ROWS
-    #: Records after which they make a snapshot of their rows, and how many of these are in one record of it.
+    #: Records after which the totals make a snapshot of their rows, and the number of rows in one record of it.
     snapshot_after: int = SNAPSHOT_AFTER
     block_rows: int = BLOCK_ROWS
-    #: Whether only as many models have rows as the limit says, which is one.
+    #: Whether the limit allows rows of only one model.
     bounded: bool = False
-    #: Whether a ledger partition takes as many models as the limit says, which is one, and rejects events of others.
+    #: Whether the limit allows only one model in a ledger partition, which rejects events of others.
     rejects: bool = False
     #: Partitions of the totals.
     totals: int = 1
@@ -255,24 +255,24 @@ class Plan:
 
     @property
     def limits(self) -> LimitSettings:
-        """Of the installation."""
+        """The limits of the installation."""
         if self.bounded or self.rejects:
             return LimitSettings(values=1, beyond="reject" if self.rejects else "other")
         return LimitSettings()
 
     @property
     def series_records(self) -> int:
-        """More than the rows and milestones of one metric and scope come to, so that a transaction of so many holds them."""
+        """More records than the rows and milestones of one metric and scope, so that they fit into one transaction."""
         return 40 if self.records < _LONG and all(fault != "next day" for _, fault in self.faults) else 80
 
     @classmethod
     def of(cls, seed: int) -> Plan:
-        """The plan of a seed: mostly a short history with a few kinds of faults, now and then a long one with all kinds."""
+        """The plan of a seed: mostly a short history with a few kinds of faults, sometimes a long one with all kinds."""
         dice = Random(seed)
         size = _SIZES[dice.choices(range(len(_SIZES)), [size.share for size in _SIZES])[0]]
         records = dice.choice(size.records)
         pace_s = dice.choice([0.05, 0.3, 0.6])
-        # Faults come while there is something to do, and some of them when it is done.
+        # Faults come while there is something to do, and some of them afterwards.
         length_s = records * pace_s + dice.choice([1.0, 2.0, 5.0])
         kinds = dice.sample(FAULTS[:-1], size.kinds)
         aim = dice.choice(_AIMS)
@@ -282,11 +282,11 @@ class Plan:
             )
         )
         if aim == "command":
-            # Each of the others comes while one runs.
+            # Each of the other faults comes while a command runs.
             both = [((at_s, dice.choice(_COMMANDS)), (at_s, fault)) for at_s, fault in faults if fault not in _COMMANDS]
             faults = tuple(chain.from_iterable(both))
         if any(fault == "quarantine" for _, fault in faults) and dice.random() < 0.4:
-            # What was skipped is skipped again when everything is counted again.
+            # Skipped records are skipped again when everything is recounted.
             faults = (*faults, (length_s + 1.0, "forget"))
         is_replayed = any(fault == "replay" for _, fault in faults)
         mischief = 0.5 if is_replayed else dice.choice([0.0, 0.2, 0.5])
@@ -295,7 +295,7 @@ class Plan:
             # Days pass, so that there are record days and later events change them.
             records, mischief, part_rows = max(records, 20), 0.5, _SIZES[-1].part_rows
             pace_s = max(pace_s, 0.3)
-            # The later a day, the longer, so that it is a record; at last all of them are over.
+            # Later days have more records, so that they are record days; in the end all of them are over.
             days = dice.randrange(2, 4)
             ends = [records * pace_s * (day / days) ** 1.5 for day in range(1, days)] + [records * pace_s + 1.0]
             leaps = [(round(end_s, 3), "next day") for end_s in ends]
@@ -336,16 +336,16 @@ class Plan:
         return replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
 
     def with_bounds(self, dice: Random) -> Self:
-        """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
+        """Sets limits in one schedule of five; then a rebuild, which may let in another model first, is not compared."""
         is_bounded, rejects = dice.random() < 0.2 and not self.rebuilds, dice.random() < 0.3
         return replace(self, bounded=is_bounded and not rejects, rejects=is_bounded and rejects)
 
     def with_totals(self, dice: Random) -> Self:
-        """In one schedule of five the totals have two or three partitions."""
+        """In one schedule of five, the totals have two or three partitions."""
         return replace(self, totals=dice.choice([2, 2, 3]) if dice.random() < 0.2 else 1)
 
     def with_kept_days(self, dice: Random) -> Self:
-        """In one schedule of eight rows of days leave, while days pass."""
+        """In one schedule of eight, rows of days leave while days pass."""
         if self.bounded or dice.random() > 0.125:
             return self
         records, pace_s = max(self.records, 12), max(self.pace_s, 0.3)
@@ -354,7 +354,7 @@ class Plan:
         return replace(self, records=records, pace_s=pace_s, keep_days=dice.choice([1, 1, 2]), faults=faults)
 
     def with_some_rules(self, dice: Random) -> Self:
-        """In two schedules of three rules are left out: what one hides shows without it, and there is time for more schedules."""
+        """In two schedules of three, rules are left out: this shows what they hide, and leaves time for more schedules."""
         share = dice.choice([0.0, 0.5, 0.8])
         return replace(self, without=tuple(name for name in RULES if dice.random() < share))
 
@@ -372,7 +372,7 @@ class Result:
     steps: int = 0
 
 
-#: The models that are listed, where some are.
+#: The models that `values` lists, if it lists any.
 LISTED = ("SU7",)
 
 
@@ -429,7 +429,7 @@ def _settings(
             else ()
         ),
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
-        # Nothing is usual in so few days: none is ever raised, and every scope is looked at.
+        # Nothing is usual in so few days: no alert is ever raised, but every scope is checked.
         RuleSettings(name="silent", metric="deliveries", window="day", scope=("model",), stalled_hours=1),
         RuleSettings(name="publishers", metric="deliveries", window="day", scope=("source",), stalled_hours=1),
         *(
@@ -474,13 +474,13 @@ def _settings(
                 else ()
             ),
         )
-    # Without a rule about the silence of sources the hours of their events are not told.
+    # Without a rule about silent sources, the hours of their events are not published.
     assert {rule.name for rule in rules} <= {*RULES, "publishers"}, "each other one can be left out"
     targets = (
         TargetSettings(
             target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
         ),
-        # Whether it will be reached is what forecasts are about.
+        # The forecasts are about whether it will be reached.
         TargetSettings(target_id="far", metric="deliveries", scope="all", period="month:2024-10", value=60),
     )
     return Settings(
@@ -504,12 +504,12 @@ def _settings(
         holidays=(),
         windows=windows,
         scopes=(("model",), ()),
-        # Where there are several topics, one of the two models is counted as another one.
+        # If there are several topics, one of the two models is counted as `other`.
         values=ValueSettings(model=LISTED if several else ()),
         closed_after_s=3600,
         transaction_timeout_s=4.0,
         session_timeout_s=6.0,
-        # These compare days, also old ones.
+        # These rules compare days, including old ones.
         rule=tuple(
             rule
             for rule in rules
@@ -525,7 +525,7 @@ def _settings(
 
 
 def _campaigns(dice: Random, start: datetime) -> tuple[CampaignSettings, ...]:
-    """In one schedule of six two campaigns that follow each other, or overlap, while the schedule runs."""
+    """In one schedule of six, two campaigns that follow each other, or overlap, while the schedule runs."""
     if dice.random() > 1 / 6:
         return ()
     begins = start.replace(second=0) - timedelta(minutes=dice.choice([0, 1, 70]))
@@ -541,11 +541,11 @@ def _campaigns(dice: Random, start: datetime) -> tuple[CampaignSettings, ...]:
 
 
 class World:
-    """Everything there is in one schedule."""
+    """Everything in one schedule."""
 
     def __init__(self, plan: Plan, loop: SimulatedLoop, dice: Random) -> None:
         zone, start = _PLACES[plan.place]
-        # In one schedule of five days begin at six, and everything is as much later.
+        # In one schedule of five, days begin at six, and everything is later accordingly.
         day_starts = 6 if Random(plan.seed + 3).random() < 0.2 else 0
         start = (datetime.fromisoformat(start) + timedelta(hours=day_starts)).isoformat()
         self.plan = plan
@@ -586,7 +586,7 @@ class World:
         self.coverage = Coverage(self.seen)
         self.last: deque[str] = deque(maxlen=_LAST_STEPS)
         self.boundaries = 0
-        #: Asked at each of them, besides the plan, whether the process is killed there.
+        #: Asked at each write boundary, besides the plan, whether the process is killed there.
         self.kills_at: Callable[[int], bool] | None = None
         self._numbers = count(1)
         self._meanings: dict[tuple[bytes | None, bytes | None, int], Any] = {}
@@ -605,25 +605,25 @@ class World:
         self.workers: dict[str, Worker] = {}
         #: The installation of a rebuild, once there is one.
         self.beside: Beside | None = None
-        #: All there have been, to be taken apart.
+        #: All workers that were ever started, to be taken apart.
         self._started: list[Worker] = []
         self._forgetting = False
         self._awaited = ""
         self._armed_until_s = 0.0
         self._is_reached = asyncio.Event()
-        #: Commands that have a record skipped.
+        #: Running commands that order a record to be skipped.
         self._deciding: list[Process] = []
         self._judging = Random(f"{plan.seed} judging")
 
     def take_apart(self) -> None:
-        """Releases memory at once that would wait for the collector: the collector is slower than a schedule's own work."""
+        """Frees memory that would otherwise wait for the collector, which is slower than a schedule's own work."""
         for worker in self._started:
             for part in (worker.engine, worker.consumer, worker.process, worker):
                 vars(part).clear()
         self.cluster.take_apart()
         vars(self).clear()
 
-    # What the parts ask -----------------------------------------------------------------------------------------------
+    # What the parts need ----------------------------------------------------------------------------------------------
 
     def next_number(self) -> int:
         """An unused number."""
@@ -660,7 +660,7 @@ class World:
         return state and (state._next, state._shards.settled, state.between_steps, state._step_us)
 
     def is_killed_at(self, role: str, boundary: str, process: Process) -> bool:
-        """A write boundary, at which the plan may kill the process."""
+        """Whether the plan kills the process at this write boundary."""
         self.boundaries += 1
         process.boundaries_left -= 1
         is_killed = self.boundaries == self.plan.crash_at or process.boundaries_left == 0
@@ -676,22 +676,22 @@ class World:
         return True
 
     def coverage_of(self, fault: str) -> None:
-        """A fault has come, wherever the writers are."""
+        """Counts a fault, wherever the writers are."""
         self.coverage.happened(fault, {kind_of(one) for one in self.cluster.open_transactions()} - {""})
 
     def happened(self, fault: str) -> None:
-        """A fault that is counted by its name, and by where it came."""
+        """Counts a fault by its name, and by where it came."""
         self.seen[fault] += 1
         self.coverage_of(fault)
 
     def took_over(self, role: str, epoch: int) -> None:
-        """A writer has its epoch; with the first one it has taken over from nobody."""
+        """Notes that a writer has its epoch; with the first epoch it has not replaced anyone."""
         if epoch:
             self.seen[f"takeover: {role}"] += 1
         self.coverage.wrote("takeover")
 
     def worker_ended(self, worker: Worker, error: BaseException) -> None:
-        """A worker has ended by itself."""
+        """Notes that a worker has ended on its own."""
         if self.is_over:
             return
         self.note(f"{worker.process} ends: {error!r}")
@@ -702,7 +702,7 @@ class World:
             self._fail(BrokenError("no fault of the program", f"{worker.process} ended: {error!r}"))
 
     def expelled(self, worker: Worker) -> None:
-        """The group continues without a worker."""
+        """Notes that the group continues without a worker."""
         self.note(f"{worker.process} is expelled from the group")
         self.happened("expelled")
 
@@ -736,7 +736,7 @@ class World:
         key = (entry.key, entry.value, family_of(self.context.source_topics.numbers[entry.topic]))
         if key in self._meanings:
             return self._meanings[key]
-        # Published by a replay: the record with its key repaired.
+        # Published by a replay: the record with a repaired key.
         found = meaning(entry.value or b"") if (entry.value or b"").startswith(b'{"') else None
         if found is not None and (
             entry.key != life_of(found["data"]).encode() or "+" not in found["time"] or key[2] != 0
@@ -822,7 +822,7 @@ class World:
                 return
 
     def _is_idle(self) -> bool:
-        """Whether everything is open, no transaction waits for its markers, and nothing waits to be read."""
+        """Whether everything is open, no transaction waits for markers, and nothing is left to read."""
         engines = [worker.engine for worker in self.workers.values() if worker.alive]
         totals = [part for engine in engines for part in engine._totals.items()]
         kept = sum(len(engine.partitions) for engine in engines if engine.ready)
@@ -872,7 +872,7 @@ class World:
                 await asyncio.sleep(_AFTER_THE_DAYS_S)
             sent = publishers.next(self.now_us()) if number < records else publishers.correction(self.now_us())
             self.learn(sent)
-            # Any topic of its family will do.
+            # Any topic of the family will do.
             topic = names[topic_number(sent.topic, self.dice.randrange(2) if self.plan.several else 0)]
             partitions = self.cluster.partition_count(topic)
             placed = home_of(sent.key, partitions)
@@ -956,9 +956,9 @@ class World:
         await asyncio.sleep(0)
 
     async def _boundary(self) -> None:
-        """Waits for the next boundary of some kind that a writer of the aimed kind reaches; not for long.
+        """Waits, not for long, until a writer of the aimed kind reaches a boundary of some kind.
 
-        Or for what another writer commits before this one does.
+        Or until another writer commits before this one does.
         """
         self._awaited = self.dice.choice((*BOUNDARIES, _ANOTHER_COMMITS, _ANOTHER_COMMITS))
         self._armed_until_s = 0.0
@@ -968,14 +968,14 @@ class World:
                 await self._is_reached.wait()
 
     def reached(self, boundary: str) -> None:
-        """A writer of the aimed kind is at a boundary."""
+        """Notes that a writer of the aimed kind is at a boundary."""
         if boundary == self._awaited:
             self._is_reached.set()
         elif self._awaited == _ANOTHER_COMMITS:
             self._armed_until_s = 0.0 if boundary == "after the end" else self.loop.now_s + _ARMED_S
 
     async def _count_again(self) -> None:
-        """A rebuild that begins at some moment and lasts at most until some time after the last fault."""
+        """Runs a rebuild that begins at some moment and lasts at most until some time after the last fault."""
         if not self.plan.rebuilds:
             return
         await asyncio.sleep(self.dice.uniform(0.5, self.plan.records * self.plan.pace_s))
@@ -984,7 +984,7 @@ class World:
         until_s = float("inf")
         while not running.done():
             await asyncio.sleep(_LOOK_S)
-            if not process.alive:  # its worker ends with it, and somebody begins again
+            if not process.alive:  # its worker ends with it, and someone starts again
                 beside.kill()
                 process, running = self._command("rebuild", beside.rebuild())
             if self.faults_on:
@@ -1027,7 +1027,7 @@ class World:
         """Retention, up to any offset; its operator looks at the gaps a while later."""
         tp = self.dice.choice(self.sources())
         self.cluster.trim(tp, self.dice.randint(0, self.cluster.high_water(tp)))
-        # In time for what waits for the command.
+        # In time for the fault that waits for the command.
         after_s = self.dice.uniform(0.1, _AIM_S if self.plan.aim == "command" else 10.0)
         self.loop.call_later(after_s, self._look_at_gaps, context=self.nobody)
 
@@ -1047,13 +1047,13 @@ class World:
         self.loop.call_later(self.dice.uniform(0.0, 10.0), self._look)
 
     def _look(self) -> None:
-        """The groups' leaders ask how many partitions there are."""
+        """The groups' leaders check how many partitions there are."""
         self.group.look()
         if self.beside is not None:
             self.beside.group.look()
 
     async def _fault_move_leaders(self) -> None:
-        """A broker ends: some partitions have no leader for a while, and then one that is behind for a moment."""
+        """A broker stops: some partitions have no leader for a while, and then one that is briefly behind."""
         share, away_s = self.dice.choice([0.2, 0.5, 1.0]), self.dice.choice([0.05, 0.5, 3.0, 9.0])
         for tp in self.cluster.partitions():
             if self.dice.random() < share:
@@ -1085,9 +1085,9 @@ class World:
         await replay(self.context_of(current_process()), Wanted(), Repair(by="somebody"), lambda _: None)
 
     async def _fault_quarantine(self) -> None:
-        """Somebody has a record skipped, mostly one that was published just now; now and then it is taken back.
+        """An operator orders a record to be skipped, mostly one just published, and sometimes takes that back.
 
-        Where it was too late, another one is tried.
+        If it was too late, another record is tried.
         """
         before = self.seen["records to be skipped"]
         for _ in range(_TRIES_TO_SKIP):
@@ -1128,7 +1128,7 @@ class World:
             self.seen["quarantines lifted"] += 1
 
     def context_of(self, process: Process) -> Context:
-        """The installation as a command reaches it."""
+        """The installation as seen by a command."""
         return replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
 
     def _command(
@@ -1150,7 +1150,7 @@ class World:
             self._fail(BrokenError("no fault of the program", f"a command ended: {error!r}"))
 
     async def _fault_forget(self) -> None:
-        """All processes stop, the internal topics or what is known of judging deliveries are deleted, all start again."""
+        """All processes stop, the internal topics or what is known about judging deliveries are deleted, all start again."""
         self._forgetting = True
         for process in (*(worker.process for worker in self.workers.values()), *self._deciding):
             process.kill()
@@ -1163,7 +1163,7 @@ class World:
         self._heal()
 
     def _forget_judging(self) -> None:
-        """The states become those of a version that has judged no deliveries; with other aliases, so that all is published again."""
+        """Turns the states into those of a version that judged no deliveries, with other aliases, so that all is republished."""
         self.seen["deliveries judged for the first time"] += 1
         catalogue = self.context.catalogue
         self.cluster.delete(catalogue.told.name)
@@ -1204,13 +1204,13 @@ class _Listener(logging.Handler):
         self.seen: Counter[str] = Counter()
 
     def attach(self, world: World) -> None:
-        """Listens for a world, and nobody else does: other tests of this process have ears of their own."""
+        """Listens for one world only; other tests of this process have their own listeners."""
         self.note, self.seen = world.note, world.seen
         _LOGGER.addHandler(self)
         _LOGGER.propagate = False
 
     def forget(self) -> None:
-        """Its world has ended."""
+        """Stops listening: its world has ended."""
         self.note, self.seen = lambda _: None, Counter()
         _LOGGER.removeHandler(self)
         _LOGGER.propagate = True
@@ -1228,7 +1228,7 @@ _LISTENER = _Listener()
 
 
 def run(plan: Plan, kills_at: Callable[[int], bool] | None = None) -> Result:
-    """Runs a schedule to its end or to the first violated invariant; those of odd seeds on the hot path in Python, the others as usual.
+    """Runs a schedule to its end or the first violated invariant; odd seeds take the hot path in Python, the others as usual.
 
     Args:
         plan: The schedule.
@@ -1251,10 +1251,10 @@ def run(plan: Plan, kills_at: Callable[[int], bool] | None = None) -> Result:
     collecting = gc.isenabled()
     if plan.seed % 2:
         hotpath.take("python")
-    # The collector closes generators of killed processes in loop steps that would come at unpredictable times.
+    # The collector would close generators of killed processes in loop steps at unpredictable times.
     gc.disable()
     with warnings.catch_warnings():
-        # What a killed process was about to start never starts.
+        # Coroutines that a killed process was about to start never start.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         try:
             loop.run_until_complete(main())
