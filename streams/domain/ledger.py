@@ -1,8 +1,8 @@
-"""The ledger of one partition: every event of every order once, and what they count.
+"""The ledger of one partition: every event of every order once, and their counts.
 
-A step is what happens between two drains, and becomes one transaction. Within a step events are only stored and the
-orders they touch noted; what a step changes is found when it ends, by comparing each touched order with what it was
-before the step. So units and violations that come and go within a step leave no trace, and no order of arrival shows.
+A step is everything between two drains, and becomes one transaction. Within a step, events are only stored and the
+orders they touch noted; its changes are found when it ends, by comparing each touched order with its state before
+the step. So units and violations that come and go within a step leave no trace, and the order of arrival does not matter.
 """
 
 from __future__ import annotations
@@ -71,31 +71,31 @@ if TYPE_CHECKING:
     from streams.domain.zone import BusinessZone
 
 
-#: Orders that are judged between two pauses, and those that are for an answer.
+#: Orders to judge between two pauses, also for an answer.
 _PAUSE_ORDERS: Final = 1000
 _PAUSE_ANSWERED: Final = 500
-#: Minutes with orders of one sort that are counted anew between two pauses.
+#: Minutes, each with orders that count alike, to recount between two pauses.
 _PAUSE_MINUTES: Final = 100
-#: Orders that are looked at together for an answer.
+#: Orders to process together for an answer.
 _ANSWERED_AT_ONCE: Final = 5_000
-#: Orders that are restored together: their columns fit into the processor's cache.
+#: Orders to restore together: their columns fit into the processor's cache.
 _RESTORED_AT_ONCE: Final = 10_000
 
-#: (index in the facts that were given, reason, one line for a person)
+#: (index in the given facts, reason, one line for people)
 Refusal = tuple[int, str, str]
 
 _ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
 _ORDERS: Final = GROUP_OF_METRIC[ORDERS]
 _CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
 _DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
-#: Kind of an order's, or a vehicle's, only event → the group of metrics that it adds to.
+#: Kind of the only event of an order, or of a vehicle → the group of metrics that it adds to.
 _GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
 
 
-#: What counts alike of orders with a single event: minute of UTC, group of metrics, code of the dimensions, whether it is history.
+#: Orders with a single event that count alike: UTC minute, group of metrics, code of the dimensions, whether it is backfill.
 _Plain = tuple[int, int, int, bool]
 
-#: What makes an event's content, by the name a person knows it by.
+#: The parts of an event's content, by the names that people know them by.
 _CONTENT: Final = {
     "type": "kind",
     "time": "time_us",
@@ -108,7 +108,7 @@ _CONTENT: Final = {
 
 @dataclass(slots=True)
 class Applied:
-    """What became of a batch of facts: applied + duplicates + refused = given."""
+    """The outcome of a batch of facts: applied + duplicates + refused = given."""
 
     applied: int
     duplicates: int
@@ -120,12 +120,12 @@ class LedgerChanges:
     """Everything that a step has changed.
 
     Attributes:
-        orders: Touched order → its events, packed, whole.
+        orders: Touched order → all its events, packed.
         vocabulary: Words in the packed events that no earlier step has reported.
-        counts: Touched days and hours of campaigns, absolute.
+        counts: Absolute counts of the touched days and hours of campaigns.
         violations: Orders, and vehicles by VIN, whose violations have changed; `None` if they no longer have any.
-        deliveries: The deliveries that stand now and did not, and where none does any more, `None`; for the homes of the vehicles.
-        vehicles: Vehicle → its deliveries, packed, whole, of those of which something else was told.
+        deliveries: Deliveries that stand now and did not before, `None` for those that no longer do; for the vehicles' homes.
+        vehicles: Vehicle → all its deliveries, packed, for those about which something new was reported.
     """
 
     orders: dict[str, bytes]
@@ -142,17 +142,17 @@ class Ledger:
     Args:
         zone: The business time zone.
         scopes: The scopes that are counted.
-        max_events_per_order: More events of an order than these are refused.
+        max_events_per_order: Further events of an order are refused.
         campaigns: The campaigns that are counted.
-        orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
+        orders_known: Whether orders are published; if not, a delivery without an order is no contradiction.
         produced_since_us: Event time of the first deliveries that are judged by the production of their vehicle, microseconds
-            since 1970; `None` where none is.
-        source_hours: Where the hours in which events come of each source are noted; None where nobody watches them.
+            since 1970; `None` if none are.
+        source_hours: Where to note the hours in which each source sends events; None if they are not watched.
 
     Attributes:
         clock_us: The greatest event time accepted so far.
-        last_by_source: The greatest event time accepted so far of each event source.
-        backfilled: Events accepted so far that were history being loaded.
+        last_by_source: The greatest event time accepted so far from each event source.
+        backfilled: Number of events accepted so far that were backfill.
         state_bytes: Size of all packed orders and their ids.
         vehicles: The vehicles whose home this partition is, and their deliveries.
     """
@@ -177,9 +177,9 @@ class Ledger:
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
         self._orders: PackedOrders = hotpath.way.PackedOrders()
-        # Touched order → its packed events before the step, then the facts that the step has brought.
+        # Touched order → its packed events before the step, then the facts that the step has added.
         self._touched: dict[str, Touched] = {}
-        #: Touched order → its packed events now: to look all of them up once more would cost as much as to store them.
+        #: Touched order → its packed events now: looking all of them up again would cost as much as storing them.
         self._changed: dict[str, bytes] = {}
         self._days = DayCounts(zone, scopes, campaigns)
         self._violations: dict[str, OrderViolations] = {}
@@ -205,25 +205,25 @@ class Ledger:
         return ids
 
     def dims(self) -> list[Dims]:
-        """All dimensions that its events have, by first appearance."""
+        """All dimensions of its events, by first appearance."""
         return [word for word in self._vocabulary.words if not isinstance(word, str)]
 
     def counts(self) -> dict[CountKey, DayCount]:
-        """Every day and hour of a campaign as of the last drain, for publishing all of them again."""
+        """Every day and hour of a campaign as of the last drain, for republishing all of them."""
         return self._days.all()
 
     def violations(self) -> dict[str, OrderViolations]:
-        """Every order with violations as of the last drain, for publishing all of them again."""
+        """Every order with violations as of the last drain, for republishing all of them."""
         return dict(self._violations)
 
     # Asking ---------------------------------------------------------------------------------------------------------
 
     def answering(self, questions: Sequence[Question]) -> Generator[None, None, list[Answer]]:
-        """What there is to say to questions, by the counts of the last drain; with pauses, between which nothing may change.
+        """Answers questions by the counts of the last drain; with pauses, during which nothing may change.
 
         Args:
-            questions: About one metric and the same local hours, which are answered in one pass over the orders of these hours;
-                or a single one about a campaign.
+            questions: Questions about one metric and the same local hours, which are answered in one pass over the orders of
+                these hours; or a single one about a campaign.
         """
         first = questions[0]
         if first.campaign:
@@ -254,7 +254,7 @@ class Ledger:
     def _find_units(
         self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[CountedUnits]]
     ) -> Generator[None]:
-        """Adds the units of a metric in some cells to those of the scopes that they count in."""
+        """Adds the units of a metric in some cells to those of the scopes in which they count."""
         known: dict[int, bool] = {}
         days, words, wanted = self._days, self._vocabulary.words, asked_in.keys()
         order_ids = days.orders_in(metric, first_cell, last_cell)
@@ -271,7 +271,7 @@ class Ledger:
                 if number % _PAUSE_ANSWERED == 0:
                     yield
                 order_id, blob = some[place], blobs[place]
-                # A unit has the dimensions of an event of its order; to judge one takes five times as long.
+                # A unit has the dimensions of an event of its order; judging an order takes five times as long.
                 if not any(self._may_count_in(dims, wanted, known) for _, _, _, dims, _ in heads(blob)):
                     continue
                 for of_metric, dims, cause in self._judge(unpack(order_id, blob, words)).units:
@@ -284,7 +284,7 @@ class Ledger:
                         each.add(unit)
 
     def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
-        """The same of minutes of a campaign; of one that is not counted there is nothing to say."""
+        """The same for minutes of a campaign; the answer for one that is not counted is empty."""
         days, words, metric = self._days, self._vocabulary.words, question.metric
         campaign = days.campaign(question.campaign)
         if campaign is None:
@@ -323,7 +323,7 @@ class Ledger:
         return _key_of(cause)
 
     def _may_count_in(self, code: int, wanted: AbstractSet[str], known: dict[int, bool]) -> bool:
-        """Whether a unit with the dimensions of a code counts in some scopes on some day; `known` has what was found before."""
+        """Whether a unit with the dimensions of a code counts in some scopes on any day; `known` caches the results."""
         found = known.get(code)
         if found is None:
             dims = cast("Dims", self._vocabulary.words[code])
@@ -331,7 +331,7 @@ class Ledger:
         return found
 
     def _scopes_meant(self, question: Question) -> set[str]:
-        """The scopes whose units a question is about, each with the same dimensions, so that none of them share a unit."""
+        """The scopes whose units a question is about, all with the same dimensions, so that no two share a unit."""
         if question.others_than is None:
             return {question.scope}
         kept = set(question.others_than)
@@ -342,7 +342,7 @@ class Ledger:
     # Applying -------------------------------------------------------------------------------------------------------
 
     def apply(self, facts: Sequence[Fact]) -> Applied:
-        """Stores facts of this partition's orders; each wholly or not at all."""
+        """Stores facts of this partition's orders, each completely or not at all."""
         refused: list[Refusal] = []
         duplicates, backfilled, new_bytes = hotpath.way.store(
             facts,
@@ -361,7 +361,7 @@ class Ledger:
         return Applied(len(facts) - duplicates - len(refused), duplicates, refused)
 
     def _refusal(self, fact: Fact, blob: bytes, packed: bytes) -> Refused | None:
-        """Why an order cannot take a fact; `KNOWN` if it has it, `None` if it can."""
+        """Why an order cannot take a fact; `KNOWN` if it already has it, `None` if it can take it."""
         if holds(blob, packed):
             return KNOWN
         known = unpack(fact.order_id, blob, self._vocabulary.words)
@@ -373,11 +373,11 @@ class Ledger:
         return None
 
     def hear(self, deliveries: Iterable[VehicleDelivery]) -> None:
-        """Takes what the homes of orders have told of deliveries of this partition's vehicles."""
+        """Takes what the homes of orders have reported about deliveries of this partition's vehicles."""
         self.vehicles.take(deliveries)
 
     def standing(self) -> Generator[None, None, dict[DeliveryKey, Fact]]:
-        """All deliveries that stand as of the last drain; with pauses, between which nothing may change."""
+        """All deliveries that stand as of the last drain; with pauses, during which nothing may change."""
         found: dict[DeliveryKey, Fact] = {}
         words = self._vocabulary.words
         for number, (order_id, blob) in enumerate(self._orders.items(), 1):
@@ -394,13 +394,13 @@ class Ledger:
     # Ending a step --------------------------------------------------------------------------------------------------
 
     def drain(self) -> LedgerChanges:
-        """Ends the step: everything that has changed since the last drain."""
+        """Ends the step. Returns everything that has changed since the last drain."""
         return whole(self.draining())
 
     def draining(self) -> Generator[None, None, LedgerChanges]:
-        """The same with pauses, between which nothing may be applied."""
+        """The same with pauses, during which nothing may be applied."""
         violations: dict[str, OrderViolations | None] = {}
-        # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
+        # Single events of the two most common kinds, as nearly all touched orders have, are counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
         if self._source_hours is not None:
@@ -434,7 +434,7 @@ class Ledger:
         return LedgerChanges(orders, vocabulary, counts, violations, deliveries, told)
 
     def _note_hours(self, hours: SourceHours) -> None:
-        """Notes the hours of the step's events: nearly all are in a quarter-hour of which this was noted before."""
+        """Notes the hours of the step's events: nearly all are in a quarter-hour that was noted before."""
         quarters = {
             (fact.kind, fact.source, fact.time_us // QUARTER_HOUR_US)
             for _, *facts in self._touched.values()
@@ -444,7 +444,7 @@ class Ledger:
         self._note_quarters(hours, quarters)
 
     def _note_quarters(self, hours: SourceHours, quarters: Iterable[tuple[int, str, int]]) -> None:
-        """The same of kinds of events, sources and quarter-hours of UTC."""
+        """The same, given kinds of events, sources and UTC quarter-hours."""
         cells: dict[SourceKey, set[int]] = {}
         for kind, source, quarter in quarters:
             family = FAMILY_OF_KIND.get(kind)
@@ -482,7 +482,7 @@ class Ledger:
         return judgement.violations
 
     def _count_known_order(self, order_id: str, blob: bytes, facts: Sequence[Fact]) -> OrderViolations:
-        """Counts what further facts change of an order that was counted before. Returns its violations."""
+        """Counts what further facts change in an order that was counted before. Returns its violations."""
         days = self._days
         if len(facts) == 1:
             new = facts[0]
@@ -508,7 +508,7 @@ class Ledger:
         for unit in gone.values():
             self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
             if unit.metric == DELIVERIES and self._produced_since_us is not None:
-                # Another delivery of the vehicle may have come in its place.
+                # Another delivery of the vehicle may have replaced it.
                 self._deliveries.setdefault((unit.cause.vin, unit.cause.order_id), None)
 
     def _add(self, group: int, dims: Dims, cause: Fact) -> None:
@@ -517,11 +517,11 @@ class Ledger:
             self._deliveries[cause.vin, cause.order_id] = cause
 
     def _judging_vehicles(self, changed: dict[str, OrderViolations | None]) -> Generator[None, None, None]:
-        """Judges the vehicles of which something was told."""
+        """Judges the vehicles about which something was reported."""
         for number, (vin, first_us) in enumerate(self.vehicles.touched.items(), 1):
             if number % _PAUSE_ORDERS == 0:
                 yield
-            # Nearly always it was produced before, once, and nothing else is known of it.
+            # Nearly always it was produced earlier, once, and nothing else is known about it.
             blob = self._orders.get(vin)
             if blob is not None and vin not in self._violations and is_sole(blob, PRODUCED, first_us + 1):
                 continue
@@ -530,7 +530,7 @@ class Ledger:
                 self._set_violations(vin, self._violations_of(vin) + now, changed)
 
     def _not_produced(self, vin: str) -> OrderViolations:
-        """The deliveries of a vehicle at whose time no production of it stood."""
+        """The deliveries of a vehicle at times when no production of it stood."""
         since_us = self._produced_since_us or 0
         judged = [each for each in self.vehicles.deliveries(vin) if each.time_us >= since_us]
         if not judged:
@@ -548,7 +548,7 @@ class Ledger:
         )
 
     def _violations_of(self, order_id: str) -> OrderViolations:
-        """What contradicts among the events of an order, or of a vehicle, if there are any."""
+        """The violations among the events of an order or a vehicle, if there are any events."""
         blob = self._orders.get(order_id)
         return () if blob is None else self._judge(unpack(order_id, blob, self._vocabulary.words)).violations
 
@@ -571,10 +571,10 @@ class Ledger:
     # Other campaigns ------------------------------------------------------------------------------------------------
 
     def counting_by(self, campaigns: Campaigns) -> Generator[None, None, dict[CountKey, DayCount]]:
-        """Counts by other campaigns from now on; after a drain and with pauses, between which nothing may be applied.
+        """Switches to other campaigns, after a drain; with pauses, during which nothing may be applied.
 
         Returns:
-            The hours of campaigns that are counted anew, and those that no longer are.
+            The recounted hours of campaigns, and those that are no longer counted.
         """
         days, words, own = self._days, self._vocabulary.words, self._orders
         times = days.count_by(campaigns)
@@ -588,7 +588,7 @@ class Ledger:
             kind, time_us, _, code, backfill = events[0]
             group = _GROUP_OF_SOLE.get(kind) if len(events) == 1 else None
             if group is not None:
-                # To unpack and judge it would take ten times as long, and a night may have hundreds of thousands.
+                # Unpacking and judging it would take ten times as long, and a night may have hundreds of thousands.
                 plain.setdefault((time_us // MINUTE_US, group, code, backfill), []).append(order_id)
                 continue
             for metric, dims, cause in self._judge(unpack(order_id, own[order_id], words)).units:
@@ -606,7 +606,7 @@ class Ledger:
     # Restoring ------------------------------------------------------------------------------------------------------
 
     def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], orders: Mapping[str, bytes]) -> None:
-        """Takes back what drains have given, and counts everything again.
+        """Restores what drains have returned, and recounts everything.
 
         Args:
             vocabulary: Every entry that was drained, in any order.
@@ -641,7 +641,7 @@ class Ledger:
         self._days.end_restoring()
 
     def restore_vehicles(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Takes back what drains have given of vehicles, after the orders; of one vehicle the last counts."""
+        """Restores what drains have returned about vehicles, after the orders; the last entry of a vehicle counts."""
         self.vehicles.restore(entries)
         for vin in self.vehicles.vins():
             violations = self._not_produced(vin)
@@ -655,7 +655,7 @@ def _without_order(delivery: Fact) -> OrderViolations:
 
 
 def _kinds_of(metric: Metric) -> list[int]:
-    """The kinds of events that are units of a metric where they are their order's only one."""
+    """The kinds of events that are units of a metric if they are their order's only event."""
     return [kind for kind, group in _GROUP_OF_SOLE.items() if metric in GROUPS[group]]
 
 

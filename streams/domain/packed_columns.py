@@ -1,4 +1,4 @@
-"""The first events of packed orders in columns of numbers: looked at one by one, they take ten times as long."""
+"""The first events of packed orders in columns of numbers: processing them one by one takes ten times as long."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ EVENT: Final = np.dtype([(name, f"<{code}") for name, code in LAYOUT])
 
 
 class Cells(Protocol):
-    """What knows the cell of an instant."""
+    """Finds the cell of an instant."""
 
     def cell_of(self, time_us: int) -> int: ...  # noqa: D102 - as of `BusinessZone`, both of these
     def cell_of_quarter(self, quarter: int) -> int | None: ...  # noqa: D102 - likewise
 
 
 class PlainUnits(NamedTuple):
-    """Units that are the only event of their order: their times, the codes of their dimensions, the places of the orders."""
+    """Units that are the only event of their order: their times, the codes of their dimensions, the indices of the orders."""
 
     times_us: Numbers
     dims: Numbers
@@ -36,15 +36,15 @@ class PlainUnits(NamedTuple):
 
     @property
     def codes(self) -> set[int]:
-        """The codes of all dimensions that there are."""
+        """The codes of all dimensions that occur."""
         return set(np.unique(self.dims).tolist())
 
     def with_dims(self, codes: Sequence[int]) -> PlainUnits:
-        """Those with some dimensions."""
+        """The units with some dimensions."""
         return self._some(np.isin(self.dims, codes))
 
     def by_dims_and_cell(self, of: Cells) -> Iterator[tuple[int, int, PlainUnits]]:
-        """The units of each code of dimensions and cell that there are."""
+        """The units of each combination of dimensions and cell that occurs."""
         cells = cells_of(self.times_us, of)
         for cell in np.unique(cells).tolist():
             for code in np.unique(self.dims[cells == cell]).tolist():
@@ -65,7 +65,7 @@ def cells_of(times_us: Numbers, of: Cells) -> Numbers:
 
 
 def placed(blobs: Sequence[bytes]) -> tuple[NDArray[np.void], Numbers, Numbers]:
-    """What would be an event at each place of the orders' bytes, one after the other; where the orders begin, and where they end."""
+    """The event that would start at each byte of the concatenated orders; where the orders begin, and where they end."""
     sizes = np.fromiter(map(len, blobs), np.int64, len(blobs))
     ends = np.cumsum(sizes)
     data = b"".join(blobs) + bytes(EVENT.itemsize)
@@ -76,12 +76,12 @@ def placed(blobs: Sequence[bytes]) -> tuple[NDArray[np.void], Numbers, Numbers]:
 def plain_units(
     blobs: Sequence[bytes], plain_kinds: Collection[int], kinds: Collection[int]
 ) -> tuple[PlainUnits, list[int]]:
-    """The units of orders with a single event, and the places of the orders that must be judged.
+    """The units of orders with a single event, and the indices of the orders that must be judged.
 
     Args:
         blobs: Packed orders.
-        plain_kinds: Kinds of events that are units, of some metric, where they are their order's only one.
-        kinds: Those that are units of the metric that is asked for.
+        plain_kinds: Kinds of events that are units of some metric if they are their order's only event.
+        kinds: The kinds among these that are units of the requested metric.
     """
     at_place, starts, ends = placed(blobs)
     first = at_place[starts].view(EVENT)

@@ -3,10 +3,10 @@
 A packed day is a MessagePack list of integers, for each partition: its number, units, units loaded as history, how many
 hours have any, and those hours with their units. Most days of a narrow scope have one unit, so equal ones are shared.
 
-An hour of a campaign is packed likewise, with its minutes in place of the hours.
+An hour of a campaign is packed the same way, with its minutes instead of hours.
 
-Days that have no row are put away with their month: a list of the same kind, of each day its number in the month, how many
-integers follow, and these.
+Days without a row are stored with their month: a list of the same kind, with each day's number in the month, the number of
+integers that follow, and these.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENTRY: Final = 4
 _SHARED_BYTES: Final = 24
 _MOST_SHARED: Final = 65_536
 _MASK: Final = (1 << 64) - 1
-#: Sums of hours, or minutes, times these tell apart days whose hours differ, and add up over partitions.
+#: Sums of hours, or minutes, times these distinguish days whose hours differ, and add up over partitions.
 _WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in range(MINUTES))
 _WEIGHT_OF_HOUR: Final = 0xD1342543DE82EF95
 
@@ -35,13 +35,13 @@ _shared: dict[bytes, bytes] = {}
 
 
 class Replaced(NamedTuple):
-    """A day after one partition's count has replaced the one before.
+    """A day after one partition's count has replaced its earlier one.
 
     Attributes:
         packed: The day.
-        units: Units of the partition before.
+        units: The partition's units before.
         backfilled: Those of them loaded as history.
-        hours: What to add to the fingerprint of the hours.
+        hours: The difference to add to the fingerprint of the hours.
     """
 
     packed: bytes
@@ -51,7 +51,7 @@ class Replaced(NamedTuple):
 
 
 def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
-    """The day with another count of one partition; None is a day without any. Likewise for an hour of a campaign."""
+    """The day with a new count of one partition; None is a day without counts. Likewise for an hour of a campaign."""
     pairs: list[int] = []
     hours = 0
     for hour, units in enumerate(count.by_hour):
@@ -78,27 +78,27 @@ def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
 
 
 def fingerprint(by_hour: Sequence[int]) -> int:
-    """What tells these 24 counts by hour apart from others, 64 bits."""
+    """A 64-bit fingerprint of 24 counts by hour."""
     total: int = sum(map(mul, by_hour, _WEIGHTS))
     return total & _MASK
 
 
 def fingerprint_of_minutes(by_minute: Sequence[int]) -> int:
-    """The same of the minutes of a campaign, from its first one on."""
+    """The same for the minutes of a campaign, from its first one on."""
     hours = range(-(-len(by_minute) // MINUTES))
     return sum(in_hour(fingerprint(by_minute[hour * MINUTES : (hour + 1) * MINUTES]), hour) for hour in hours) & _MASK
 
 
 def in_hour(minutes: int, hour: int) -> int:
-    """What a fingerprint of minutes adds to that of a campaign which has them in an hour."""
+    """What the fingerprint of an hour's minutes adds to the fingerprint of its campaign."""
     return minutes * pow(_WEIGHT_OF_HOUR, hour + 1, 1 << 64) & _MASK
 
 
 def minutes_of(hours: Mapping[int, bytes]) -> list[int]:
-    """Counts by minute of a campaign, of all partitions together, up to the last one that has any.
+    """Counts by minute of a campaign, over all partitions, up to the last minute with units.
 
     Args:
-        hours: Its packed hours, by number.
+        hours: The campaign's packed hours, by number.
     """
     minutes: list[int] = []
     for hour in range(max(hours, default=-1) + 1):
@@ -130,7 +130,7 @@ def taken_apart(packed: bytes | None) -> dict[int, bytes]:
 
 
 def hours_of(packed: bytes | None, parts: int = HOURS) -> list[int]:
-    """24 counts by local hour, or as many by minute as `parts` says, of all partitions together."""
+    """24 counts by local hour, or `parts` counts by minute, over all partitions."""
     hours = [0] * parts
     if packed is not None:
         flat = unpack(packed)
@@ -144,7 +144,7 @@ def hours_of(packed: bytes | None, parts: int = HOURS) -> list[int]:
 
 
 def of_shard(packed: bytes | None, shard: int, parts: int = HOURS) -> DayCount:
-    """What one partition counts, without its latest unit; nothing where it has not counted any."""
+    """One partition's count, without its latest unit; zero if it has counted none."""
     flat = unpack(packed) if packed is not None else []
     at = 0
     while at < len(flat):
@@ -165,7 +165,7 @@ def of_hours(by_hour: Sequence[int]) -> bytes:
 
 
 def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
-    """(partition, units) of each."""
+    """(partition, units) for each partition."""
     flat = unpack(packed) if packed is not None else []
     at = 0
     while at < len(flat):
@@ -174,7 +174,7 @@ def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
 
 
 def sums_of(packed: bytes | None) -> tuple[int, int]:
-    """Units, and those of them loaded as history, of all partitions together."""
+    """Units, and those of them loaded as history, over all partitions."""
     flat = unpack(packed) if packed is not None else []
     at = units = backfilled = 0
     while at < len(flat):
@@ -185,7 +185,7 @@ def sums_of(packed: bytes | None) -> tuple[int, int]:
 
 
 def put_away(month: bytes | None, day: int, packed: bytes | None) -> bytes:
-    """A month with a packed day in it, in place of what it had of that day; None is a day without any counts."""
+    """The month with a packed day, instead of what it had for that day; None is a day without counts."""
     flat = unpack(month) if month is not None else []
     cell = unpack(packed) if packed is not None else []
     at = 0
@@ -197,7 +197,7 @@ def put_away(month: bytes | None, day: int, packed: bytes | None) -> bytes:
 
 
 def taken_out(month: bytes | None, day: int) -> bytes | None:
-    """The packed day that a month has of a day; None where it has none."""
+    """The packed day that a month has for a day; None if it has none."""
     flat = unpack(month) if month is not None else []
     at = 0
     while at < len(flat):
@@ -209,7 +209,7 @@ def taken_out(month: bytes | None, day: int) -> bytes | None:
 
 
 def in_month(month: bytes | None) -> Iterator[tuple[int, int, int]]:
-    """Of each day that a month has: its number, units, and those of them loaded as history."""
+    """For each day that a month has: its number, units, and those of them loaded as history."""
     flat = unpack(month) if month is not None else []
     at = 0
     while at < len(flat):
@@ -224,7 +224,7 @@ def in_month(month: bytes | None) -> Iterator[tuple[int, int, int]]:
 
 
 def shared(packed: bytes | None) -> bytes | None:
-    """The same packed day, once in memory for all that are equal and short."""
+    """The same packed day; equal short ones are one object in memory."""
     return _share(packed) if packed is not None else None
 
 

@@ -1,6 +1,6 @@
-"""The numbers of all rows, a column each: a row is its place in them.
+"""The numbers of all rows, in one column per field; a row is an index (its place) in them.
 
-Objects would take ten times the memory. What few rows have (targets, control totals) is not here.
+Objects would take ten times the memory. Fields that few rows have (targets, control totals) are elsewhere.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 STATUSES: Final[tuple[WindowStatus, ...]] = ("open", "provisional", "closed")
 STATUS_CODES: Final[dict[str, int]] = {status: code for code, status in enumerate(STATUSES)}
 _MASK: Final = (1 << 64) - 1
-#: Rows that there is room for at a time.
+#: Rows in the first block of memory.
 _FIRST_BLOCK: Final = 256
 _BLOCK: Final = 4096
-#: Status of what has not been published.
+#: Status of a row that has not been published.
 UNPUBLISHED: Final = -1
-#: The columns of a snapshot, and those that are given as their difference from another.
+#: The columns of a snapshot, and those that are written as differences from another column.
 _KEPT: Final = (
     "series",
     "period",
@@ -45,21 +45,21 @@ _KEPT_DIFFERENCES: Final = {
 
 
 class Columns:
-    """Columns by name; `add` makes a row.
+    """Columns by name; `add` creates a row.
 
     Attributes:
         series: Number of the metric and scope.
         period: Number of the period.
-        count: Units, and `backfilled` those of them that were loaded as history.
-        hours: Fingerprint of the counts by hour, 0 on others than days.
+        count: Units; `backfilled` has those of them that were loaded as history.
+        hours: Fingerprint of the counts by hour; 0 except for days.
         status: Code of the status.
-        published_count: Of the published version, like the next three.
-        version: Of the published version; 0 where there is none.
-        restated: Versions since the first that was closed, without those to which only history was added.
+        published_count: Count of the published version; the next three are of that version too.
+        version: Number of the published version; 0 if there is none.
+        restated: Versions since the first closed one, except those to which only history was added.
         updated_us: When the published version was made, microseconds since 1970.
-        history_version: The last version that the history has; 0 for none, or if it is not known.
-        history_us: When that was written, or the first version published; 0 if it is not known.
-        cells: The packed counts of all partitions, on days; on months those of their days that have no row.
+        history_version: The last version in the history; 0 for none, or if unknown.
+        history_us: When that was written, or the first version was published; 0 if unknown.
+        cells: For days, the packed counts of all partitions; for months, those of their days without a row.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Columns:
                 column.frombytes(bytes(column.itemsize * more))
 
     def add(self, series: int, period: int, status: int) -> int:
-        """A row of nothing; returns its place."""
+        """Adds an empty row; returns its place."""
         place = len(self.cells)
         self._make_room(place + 1)
         self.cells.append(None)
@@ -100,7 +100,7 @@ class Columns:
         return place
 
     def remove(self, place: int) -> int:
-        """Removes a row. Returns which place the row had that has its place now: the last one, perhaps the same."""
+        """Removes a row; the last row moves to its place. Returns the place that the last row had, possibly the same."""
         last = len(self.cells) - 1
         for column in self._columns:
             column[place] = column[last]
@@ -114,9 +114,9 @@ class Columns:
         return last
 
     def cut(self, first: int, end: int) -> dict[str, bytes]:
-        """The rows from one place to before another, by column, for `extend`; without `cells`.
+        """The rows from `first` up to, but not including, `end`, by column, for `extend`; without `cells`.
 
-        The published columns are as far as they differ from the current ones, so nearly all zeros between two steps.
+        The published columns are written as differences from the current ones, so nearly all zeros between two steps.
         """
         found = {name: getattr(self, name)[first:end].tobytes() for name in _KEPT}
         for name, current in _KEPT_DIFFERENCES.items():
@@ -124,7 +124,7 @@ class Columns:
         return found
 
     def extend(self, columns: Mapping[str, bytes], cells: Sequence[bytes | None]) -> None:
-        """Adds rows that `cut` has given, as many as there are `cells`. Their status is the published one: the clock says the rest.
+        """Adds rows from `cut`, as many as there are `cells`. Their status is the published one; the clock does the rest.
 
         Raises:
             ValueError: A column has too few numbers.
@@ -145,7 +145,7 @@ class Columns:
         self.cells.extend(cells)
 
     def add_to(self, rows: tuple[int, ...], count: int, backfilled: int, hours: int) -> None:
-        """Adds differences to a day and the rows that contain it; `hours` to the fingerprint of the day, the first of them."""
+        """Adds differences to a day and the rows that contain it; `hours` to the fingerprint of the day, which is the first row."""
         if hours:
             self.hours[rows[0]] = (self.hours[rows[0]] + hours) & _MASK
         if count:
@@ -158,7 +158,7 @@ class Columns:
                 column[row] += backfilled
 
     def differs(self, row: int) -> bool:
-        """Whether a row's numbers are others than the published ones."""
+        """Whether a row's numbers differ from the published ones."""
         return (
             self.count[row] != self.published_count[row]
             or self.hours[row] != self.published_hours[row]
@@ -169,7 +169,7 @@ class Columns:
     # Of all rows, with pauses in which none may change --------------------------------------------------------------
 
     def differing(self) -> Generator[None, None, bytearray]:
-        """Mask of the rows whose numbers are others than the published ones, or that have never been published."""
+        """Mask of the rows whose numbers differ from the published ones, or that have never been published."""
         return vectors.differing(
             len(self),
             (self.count, self.published_count),
@@ -179,20 +179,20 @@ class Columns:
         )
 
     def of_series(self, flags: list[bool]) -> Generator[None, None, bytearray]:
-        """Mask of the rows of the series that have a flag."""
+        """Mask of the rows of all series whose flag is set."""
         return vectors.flagged(len(self), self.series, bytes(flags))
 
     def advance(self, levels: bytearray) -> Generator[None, None, bytearray]:
-        """Raises the status of every row to the level of its period. Returns the mask of those that rose."""
+        """Raises the status of every row to the level of its period. Returns a mask of the raised ones."""
         return vectors.raised(len(self), self.status, self.period, bytes(levels))
 
     def not_in_history(self, since_us: int) -> Iterator[list[int]]:
-        """Rows whose published version the history does not have, and is not their first and from an instant or later; in pieces."""
+        """Rows whose published version, not their first, is from an instant or later and missing in the history; in pieces."""
         return vectors.beyond(
             len(self), self.version, self.history_version, (self.version, 2), (self.updated_us, since_us)
         )
 
     @property
     def last_update_us(self) -> int:
-        """When the last version was made, microseconds since 1970; 0 without rows."""
+        """When the latest version was made, microseconds since 1970; 0 without rows."""
         return vectors.greatest(len(self), self.updated_us)

@@ -1,4 +1,4 @@
-"""What is done for every event when facts are stored and counted: in Python here, or compiled in `_steps.pyx`, with the same results."""
+"""The work for every event when facts are stored and counted: in Python here, or compiled in `_steps.pyx`, with the same results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from streams.domain.packing import Vocabulary
 
-#: (reason, one line for a person); with an empty reason for a fact that the order has already.
+#: (reason, one line for people); with an empty reason if the order already has the fact.
 Refused = tuple[str, str]
 KNOWN: Final[Refused] = ("", "")
 
-#: Packed events of an order before a step, then the facts that the step has brought.
+#: Packed events of an order before a step, then the facts that the step has added.
 Touched = tuple[bytes | None, *tuple[Fact, ...]]
 
 #: Packed events by order. Compiled, it is a class that takes a third of the memory and deletes nothing.
@@ -39,21 +39,21 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
     refusal: Callable[[Fact, bytes, bytes], Refused | None],
     refused: list[tuple[int, str, str]],
 ) -> tuple[int, int, int]:
-    """Stores facts, each wholly or not at all.
+    """Stores facts, each completely or not at all.
 
     Args:
-        facts: Of any orders.
+        facts: Facts of any orders.
         orders: Packed events by order.
-        touched: What the step has touched so far.
-        changed: Packed events of what the step has touched, as they are now.
-        vocabulary: Of the packed events.
+        touched: The orders that the step has touched so far.
+        changed: The present packed events of the touched orders.
+        vocabulary: The vocabulary of the packed events.
         last_by_source: The greatest event time of each source.
         below_limit_bytes: An order with fewer bytes can certainly take one more event.
-        refusal: Given a fact, the order's packed events and the fact packed: why it cannot be taken, `None` if it can.
-        refused: Facts that are refused are appended: (index, reason, message).
+        refusal: Given a fact, the order's packed events and the packed fact: why it cannot be taken, `None` if it can.
+        refused: Receives refused facts: (index, reason, message).
 
     Returns:
-        Numbers of duplicates, of stored facts that were history being loaded, and of bytes added.
+        Numbers of duplicates, of stored facts that were backfill, and of bytes added.
     """
     duplicates = backfilled = new_bytes = 0
     for index, fact in enumerate(facts):
@@ -65,7 +65,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
             touched[order_id] = (None, fact)
             new_bytes += len(order_id)
         else:
-            # An order that does not hold the id's bytes has no event of that id: most second events ask no more.
+            # An order without the id's bytes has no event with that id: for most second events that is enough.
             if fact.id.encode() in blob or len(blob) >= below_limit_bytes:
                 refused_for = refusal(fact, blob, packed)
                 if refused_for is not None:
@@ -86,7 +86,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
 
 
 def order_ids(orders: PackedOrders) -> Iterator[str]:
-    """The orders, by first appearance; those that are stored while they are iterated over are not among them."""
+    """The orders, by first appearance; orders stored during the iteration are not included."""
     return iter(list(orders))
 
 
@@ -99,19 +99,19 @@ def part(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
     early: list[Fact],
     late: list[Fact],
 ) -> list[tuple[str, Touched]]:
-    """Parts touched orders with new events of the two commonest kinds, which count without being judged, from the others.
+    """Separates touched orders with new events of the two most common kinds, which count unjudged, from the others.
 
     Args:
         entries: Touched orders.
-        known_violations: By order.
-        orders_known: Whether orders are published; a delivery without one counts otherwise.
-        placed: Facts of new orders are appended.
-        delivered: Facts of deliveries of orders that were only placed, and before, are appended; also where both are new.
-        early: Deliveries of orders that have no other event are appended, where these are violations.
-        late: Facts of orders that were placed before their delivery, their only event so far, are appended.
+        known_violations: Violations by order.
+        orders_known: Whether orders are published; if not, a delivery without an order counts.
+        placed: Receives the facts of new orders.
+        delivered: Receives deliveries of orders that were only placed, and earlier; also if both events are new.
+        early: Receives deliveries of orders without any other event, if these are violations.
+        late: Receives order events that precede the delivery that was their order's only event so far.
 
     Returns:
-        The other entries, in their order.
+        The other entries, in order.
     """
     others = []
     for order_id, entry in entries:
@@ -154,16 +154,16 @@ def add_own(  # noqa: PLR0913, PLR0917 - likewise
     code_of: Callable[[Any], int],
     new_sum: Callable[[], Any],
 ) -> None:
-    """Adds each event to the causes of the sum that it belongs to.
+    """Adds each event to the causes of its sum.
 
     Args:
         causes: The events.
-        shifted: The group of metrics, at its place in the key of a sum.
+        shifted: The group of metrics, shifted to its place in the key of a sum.
         quarters: Quarter-hour → the sums of its cell, by key.
-        codes: Dimensions → code of their scopes, at its place in the key.
-        cell_of: The sums of the cell of an instant whose quarter-hour is in no cell yet, or in several.
-        code_of: The code of dimensions that have none yet.
-        new_sum: Makes a sum.
+        codes: Dimensions → code of their scopes, shifted to its place in the key.
+        cell_of: Returns the sums of the cell of an instant whose quarter-hour is in no known cell, or in several.
+        code_of: Returns the code of dimensions that have none yet.
+        new_sum: Creates a sum.
     """
     for cause in causes:
         cell = quarters.get(cause.time_us // QUARTER_HOUR_US)
@@ -180,6 +180,6 @@ def add_own(  # noqa: PLR0913, PLR0917 - likewise
 
 
 def latest(causes: list[Fact]) -> list[Fact]:
-    """Those of some events that have the greatest time."""
+    """The events with the greatest time."""
     last_us = max(map(_time, causes))
     return [cause for cause in causes if cause.time_us == last_us]

@@ -1,12 +1,12 @@
 """Totals: the single writer's step from day counts to window rows and milestones.
 
-Nothing is kept that the output topics do not say. What is published is the state before a step, so taking over is one
-more step: the rows and milestones that differ are published, and nothing twice.
+All state is in the output topics. The published rows and milestones are the state before a step, so taking over is just
+another step: the rows and milestones that differ are published, and nothing twice.
 
-A step can be too much for one transaction and for one turn of the event loop. It is made scope by scope: rows of one scope
-and the milestones that come of them are published together, so each scope is consistent at every moment, and a step
-that ends half-way goes on with the takeover. Where even one scope is too much, its milestones are first remembered as decided:
-after a part of the rows has been published, nobody could tell any more what the others were judged by.
+A step can be too large for one transaction and for one turn of the event loop. It is made scope by scope: rows of one scope
+and the milestones that they lead to are published together, so each scope is consistent at every moment, and a step that is
+interrupted continues after the takeover. If even one scope is too large, its milestones are first remembered as decided: once
+some of the rows are published, it is no longer possible to tell what the others were judged by.
 """
 
 from __future__ import annotations
@@ -72,29 +72,29 @@ if TYPE_CHECKING:
     from streams.domain.targets import TargetChange
     from streams.domain.windows import CountedDay, Left, PublishedRow, Row
 
-#: Rows that are judged, or published, between two pauses; a millisecond or two.
+#: Rows to judge, or publish, between two pauses; a millisecond or two.
 _PAUSE_ROWS: Final = 200
 _NO_LIMIT: Final = 1 << 62
-#: Its next version, and its first one where that is replaced.
+#: Its next version, and its first one if that is replaced.
 _RECORDS_OF_ROW: Final = 2
-#: Kinds of milestones that one row decides; the others compare rows.
+#: Kinds of milestones that depend on one row; the others compare rows.
 _OF_ONE_ROW: Final = ("threshold", "multiple", "share", "target")
-#: A record of a period that is over, or of one that may still run.
+#: A record of a period that is over, or of one that may still be running.
 _BestKind = Literal["record", "record_passed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an evaluation, or a part of it, publishes in one transaction: changed rows, milestones in order.
+    """What an evaluation, or a part of it, publishes in one transaction: changed rows, and milestones in order.
 
     `places` are those of the rows.
     `held` must be remembered: id of a milestone → since when its retraction has been delayed, None once it is not.
     `decided` likewise: id of an event → an event that a later part publishes, None once it is published or void.
-    `replaced` are versions of rows that nothing else keeps: first ones that have another one now, and those of rows that left.
+    `replaced` are versions of rows that nothing else has: first ones that have been replaced, and those of rows that left.
     `left` are the rows that have left their topic, because their days are no longer kept.
-    `kept` must be remembered: dimensions → from when on days of such scopes have rows, None for all of them.
+    `kept` must be remembered: dimensions → since when days of such scopes have rows, None if all do.
     `campaigns` must be remembered: id of the period → what defines the campaign, None once it is no longer counted.
-    `is_last` tells that nothing of the evaluation follows.
+    `is_last` says that this is the last part of the evaluation.
     """
 
     rows: list[WindowRow | PlainRow] = field(default_factory=list)
@@ -122,26 +122,26 @@ class Step:
 
     @property
     def size(self) -> int:
-        """Records that it comes to."""
+        """Number of its records."""
         rows = len(self.rows) + len(self.replaced) + len(self.left)
         remembered = len(self.held) + len(self.decided) + len(self.kept) + len(self.campaigns)
         return rows + len(self.milestones) + remembered
 
 
-#: Between what rises in a step and what leaves with it: milestones that are decided are to be published first, and others have
-#: the places of rows that have left.
+#: Separates the rows that rise in a step from those that leave with it: decided milestones must be published in between, and
+#: the places of rows that have left get other rows.
 _RISEN: Final = Step()
 
 
 class _Judged(NamedTuple):
-    """Rows of one scope, and what comes of them.
+    """Rows of one scope, and what they lead to.
 
     Attributes:
         rows: By key, without those that are plain.
         plain: The places of these.
-        milestones: As decided.
-        held: Milestone → since when its retraction waits, None for no longer.
-        settled: Ids of those that are remembered as decided.
+        milestones: The decided events.
+        held: Milestone → since when its retraction has been waiting, None if it no longer is.
+        settled: Ids of the events that were remembered as decided and are settled now.
     """
 
     rows: list[Row]
@@ -151,7 +151,7 @@ class _Judged(NamedTuple):
     settled: list[str]
 
     def by_metric(self, metric_of: Callable[[int], str]) -> list[_Judged]:
-        """The same for each metric, with which the ids of its milestones begin.
+        """The same split by metric, with which the ids of milestones begin.
 
         Args:
             metric_of: Returns the metric of a place.
@@ -183,14 +183,14 @@ class Totals:
         targets: The targets to start with; events replace them.
         timezone: IANA name of the business time zone.
         closed_after_s: Seconds after the end of a period until its row is closed.
-        scopes: The scopes that are counted; control totals of others have nothing to be compared with.
-        is_home: Whether the rows of a scope are here; targets and control totals of other scopes are only known.
-        bounds: Which scopes have rows; without them all have.
+        scopes: The scopes that are counted; control totals of others cannot be compared with anything.
+        is_home: Whether the rows of a scope are here; targets and control totals of other scopes have no effect here.
+        bounds: Which scopes have rows; without it, all have.
         keeps_inventory: Whether scopes with production have a row of what was produced and not delivered.
-        keep_days: Dimensions → how many days before the latest business date have rows; all have where they are not listed.
+        keep_days: Dimensions → how many days before the latest business date have rows; unlisted ones keep all.
 
     Raises:
-        ValueError: A rule or target is not valid; the line names it.
+        ValueError: A rule or target is invalid; the message names it.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a configuration, by name
@@ -229,7 +229,7 @@ class Totals:
         self._has_left = False
         self._target_book = TargetBook(targets)
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
-        # Where scopes are compared, that of all has a say.
+        # If scopes are compared, the row of `all` matters too.
         self._watched |= {(rule.metric, ()) for rule in self._rules if rule.compares_scopes}
         self._kept = KeptDays(keep_days)
         self._windows = Windows(calendar, closed_after_s, self._is_watched, self._kept, keeps_inventory=keeps_inventory)
@@ -240,7 +240,7 @@ class Totals:
         self._bounds = bounds
         self._others_before = False
         self._controls = Controls()
-        #: The campaigns that there are, and those that a former writer has counted, by id of the period: what defines each.
+        #: The counted campaigns, and those that a previous writer has counted: id of the period → what defines the campaign.
         self._campaigns = {campaign.period_id: campaign.text for campaign in calendar.counted_campaigns}
         self._campaigns_before: dict[str, str] = {}
         self._has_published = False
@@ -251,7 +251,7 @@ class Totals:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Lines to show: years that have counts but no holiday calendar."""
+        """Warnings to show: years that have counts but no holiday calendar."""
         return self._calendar.warnings(self._days_seen)
 
     @property
@@ -260,31 +260,31 @@ class Totals:
         return self._windows
 
     def end_snapshot(self) -> Iterator[None]:
-        """Ends the rows of a snapshot that have been restored in `windows`, with pauses; what was published since follows."""
+        """Completes the rows that were restored from a snapshot in `windows`, with pauses; then restore what was published since."""
         yield from self._windows.add_up()
         self._days_seen.update(self._windows.days)
         self._has_published = True
 
     def count_campaigns(self, campaigns: Iterable[Campaign]) -> None:
-        """Counts these campaigns in place of those of the settings, before anything is restored."""
+        """Counts these campaigns instead of those of the settings; call it before anything is restored."""
         self._calendar.count_campaigns(campaigns)
         self._campaigns = {campaign.period_id: campaign.text for campaign in self._calendar.counted_campaigns}
 
     def restore_campaign(self, period_id: str, definition: str) -> None:
-        """Takes over that a campaign has been counted, before the first evaluation."""
+        """Restores that a campaign has been counted, before the first evaluation."""
         self._campaigns_before[period_id] = definition
 
     def restore_row(self, row: PublishedRow) -> None:
-        """Takes over the published version of a row, before the first evaluation."""
+        """Restores the published version of a row, before the first evaluation."""
         self._has_published = True
         self._windows.restore(row)
 
     def restore_left(self, key: RowKey) -> None:
-        """Takes over that a row has left its topic, after the counts and before the first evaluation."""
+        """Restores that a row has left its topic, after the counts and before the first evaluation."""
         self._windows.restore_left(key)
 
     def restore_kept(self, template: tuple[str, ...], state: KeptState) -> None:
-        """Takes over from when on days of such scopes have rows, before any count."""
+        """Restores since when days of such scopes have rows, before any count."""
         self._kept.restore(template, state)
 
     def restore_milestone(self, event: MilestoneEvent) -> None:
@@ -292,7 +292,7 @@ class Totals:
         self._book.restore(event)
 
     def restore_decided(self, event: MilestoneEvent) -> None:
-        """Takes over a milestone event that the former writer had decided on, before the first evaluation."""
+        """Restores a milestone event that the previous writer had decided on, before the first evaluation."""
         self._book.restore_decided(event)
 
     def publish_as(self, source: str) -> None:
@@ -300,7 +300,7 @@ class Totals:
         self._book.source = source
 
     def restore_held(self, milestone_id: str, since_us: int) -> None:
-        """Takes over since when a retraction is held back, before the first evaluation."""
+        """Restores since when a retraction has been held back, before the first evaluation."""
         self._held.restore(milestone_id, since_us)
         self._windows.must_stay(RowKey(*milestone_id.split("/")[:3]))
 
@@ -327,17 +327,17 @@ class Totals:
 
     @property
     def bounds(self) -> ScopeBounds | None:
-        """Which scopes have rows; None where all have."""
+        """Which scopes have rows; None if all have."""
         return self._bounds
 
     def let_in(self, scope: str) -> None:
-        """A scope has published rows; all that have any must be told before the first count."""
+        """Notes that a scope has published rows; report all such scopes before the first count."""
         if self._bounds is not None:
             self._others_before |= scope != ALL and scope == scope_of_others(scope)
             self._bounds.let_in(scope)
 
     def _give_rows(self, scope: str) -> None:
-        """A target or a control total gives a scope a row, so all that it counts is in its rows."""
+        """Lets in a scope that a target or control total gives a row, so everything that it counts is in its rows."""
         if self._bounds is not None and not self._bounds.is_in(scope):
             for shard, metric, of, part, count in self._bounds.release(scope):
                 self._put(shard, metric, of, part, count)
@@ -345,7 +345,7 @@ class Totals:
     def _within(  # noqa: PLR0913, PLR0917 - a count and where it is from
         self, bounds: ScopeBounds, shard: int, metric: Metric, scope: str, part: date | CampaignHour, count: DayCount
     ) -> tuple[str, DayCount]:
-        """Where a count counts, and what is counted there with it."""
+        """The scope that a count counts in, and the partition's count there, this one included."""
         is_new = not bounds.is_in(scope)
         if not bounds.has_room(scope, len(self._windows)):
             others = scope_of_others(scope)
@@ -363,7 +363,7 @@ class Totals:
         return self._balance_book.take(change)
 
     def take_control(self, control: Control) -> Disposition:
-        """Takes another system's total; the next evaluation puts it on its row, if such a row can be."""
+        """Takes another system's total; the next evaluation puts it on its row, if such a row can exist."""
         taken = self._controls.take(control)
         scope = control.row.scope
         if taken == APPLIED and self._is_home(scope) and self._scopes.has(scope):
@@ -377,11 +377,11 @@ class Totals:
         return self._targets
 
     def day(self, metric: Metric, scope: str, day: date) -> CountedDay | None:
-        """The counts of a business date as they are now; None where there are none."""
+        """The present counts of a business date; None if there are none."""
         return self._windows.day(metric, scope, day)
 
     def day_counts(self, metric: Metric, scope: str) -> Iterator[tuple[date, int]]:
-        """Dates and counts of the business dates that have any, in no order."""
+        """Dates and counts of the business dates that have any, in no particular order."""
         return self._windows.day_counts(metric, scope)
 
     def balance(self, metric: Metric, scope: str) -> int:
@@ -393,27 +393,27 @@ class Totals:
         return self._windows.backfilled(metric, scope)
 
     def hour_of_unit(self, metric: Metric, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
-        """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
+        """Date and local hour of the N-th unit (from 1) between two dates; None if there are not that many."""
         return self._windows.hour_of_unit(metric, scope, first, last, number)
 
     def newest_unit(self, metric: Metric, scope: str, first: date, last: date) -> LatestUnit | None:
-        """The latest unit from one date to another, if the ledger partitions have told which it is."""
+        """The latest unit between two dates, if the ledger partitions have published which it is."""
         return self._windows.newest_unit(metric, scope, first, last)
 
     def instants_of(self, period_id: str) -> str | None:
-        """The first instant of a campaign and the first one after it, in one text; None where it is not counted."""
+        """The first instant of a campaign and the first one after it, in one text; None if it is not counted."""
         return self._calendar.period(period_id).definition if period_id in self._campaigns else None
 
     def minute_of_unit(self, key: RowKey, number: int) -> int | None:
-        """The minute of the N-th unit of a campaign, both from its start; N from 1. None where there are not so many."""
+        """The minute, from its start, of the N-th unit (from 1) of a campaign; None if there are not that many."""
         return self._windows.minute_of_unit(key, number)
 
     def newest_unit_of_campaign(self, key: RowKey) -> LatestUnit | None:
-        """The latest unit of a campaign, if the ledger partitions have told which it is."""
+        """The latest unit of a campaign, if the ledger partitions have published which it is."""
         return self._windows.newest_unit_of_campaign(key)
 
     def others_than(self, scope: str) -> list[str] | None:
-        """Of the scope of the others: the scopes that have rows; None for any other scope, or where all have rows."""
+        """For a scope `other`: the scopes of its dimensions that have rows; None for any other scope, or if all have rows."""
         if self._bounds is None or scope == ALL or scope != scope_of_others(scope):
             return None
         return self._bounds.with_rows(template_of(scope))
@@ -423,7 +423,7 @@ class Totals:
 
         Args:
             now_us: The clock, microseconds since 1970.
-            caught_up: Every shard has read all there is; only then do periods come to be over.
+            caught_up: Whether every shard has read everything; only then do periods end.
         """
         whole = Step(is_last=True)
         for part in self.steps(now_us=now_us, caught_up=caught_up, most=_NO_LIMIT):
@@ -435,23 +435,23 @@ class Totals:
     def steps(
         self, *, now_us: int, caught_up: bool, most: int, waiting: Callable[[], set[RowKey]] = set
     ) -> Iterator[Step | None]:
-        """The same in parts, each to be committed before the next one is asked for.
+        """The same in parts, each to be committed before the next one is requested.
 
-        Rows of one scope are in one part, and so are the milestones that come of them. Where these are more than `most`
-        records, those of one metric of it are. Where even these are more, a row is in one part with the milestones for its
-        own number, and first-ever milestones and records come after all rows.
+        Rows of one scope and the milestones that they lead to are in one part. If these are more than `most` records, those of
+        each of its metrics are. If even these are more, a row is in one part with the milestones for its own number, and
+        first-ever milestones and records come after all rows.
 
         Args:
             now_us: The clock, microseconds since 1970.
-            caught_up: As above.
-            most: Records of a part; what belongs to a single row may be a few more.
+            caught_up: See above.
+            most: Most records in a part; those of a single row may be a few more.
             waiting: Returns the rows with milestones that are decided and not yet published; they do not leave.
 
         Yields:
-            A part, or None where the caller may do something else for a moment. Counts, targets and totals must be
-            taken before the first and after the last.
+            A part, or None for a pause. Counts, targets and totals may only be taken before the first part and after the
+            last.
         """
-        # Not before events say so: a clock that is wrong must not take rows away.
+        # Only as far as events confirm it: a wrong clock must not remove rows.
         self._kept.advance(min(self._zone.date_of(now_us), self._windows.newest_day))
         self._put_in_force(self._target_book.in_force(now_us))
         self._put_balances(self._balance_book.in_force(now_us))
@@ -473,13 +473,13 @@ class Totals:
     def _made(
         self, now_us: int, most: int, waiting: Callable[[], set[RowKey]], *, caught_up: bool
     ) -> Iterator[Step | None]:
-        """What a step comes to, in pieces that belong together; None is a pause."""
+        """The result of a step, in pieces that belong together; None is a pause."""
         for number, late in enumerate(self._windows.leaving_late()):
             yield _departure(late)
             yield from _pause(number)
         is_new = not self._started and not self._has_published
         if is_new and self._campaigns:
-            # Nothing has been counted yet: all there is comes as news, as it does of other windows.
+            # Nothing has been counted yet: everything in campaigns is news, as it is in other windows.
             self._campaigns_before = dict(self._campaigns)
             yield Step(campaigns=dict(self._campaigns))
         known = self._campaigns.items() & self._campaigns_before.items()
@@ -492,7 +492,7 @@ class Totals:
                 yield None
                 continue
             yield from self._judge_scope(places, due, most)
-            # Most scopes have few rows: many of them are as much work as one that has many.
+            # Most scopes have few rows: many such scopes are as much work as one with many rows.
             judged += len(places)
             if judged >= _PAUSE_ROWS:
                 judged = 0
@@ -503,7 +503,7 @@ class Totals:
         self._held.end_step()
         yield Step(held=self._held.drain())
         if self._campaigns_before != self._campaigns:
-            # What others had passed before they were known is on record by now.
+            # What other campaigns had passed before they were known is recorded by now.
             gone = dict.fromkeys(self._campaigns_before.keys() - self._campaigns.keys())
             self._campaigns_before = dict(self._campaigns)
             yield Step(campaigns={**gone, **self._campaigns})
@@ -513,14 +513,14 @@ class Totals:
         yield from self._leave(waiting)
 
     def _leave(self, waiting: Callable[[], set[RowKey]]) -> Iterator[Step | None]:
-        """Takes away the rows of days that are no longer kept, one by one; None is a pause."""
+        """Removes the rows of days that are no longer kept, one by one; None is a pause."""
         changed = dict(self._kept.changed())
         if changed:
-            # What has come back is published by now, and of what leaves nothing has left.
+            # Rows that come back are published by now, and none of the leaving rows has left yet.
             yield Step(kept=changed)
         if not (changed or self._windows.stayed or not self._has_left):
             return
-        yield _RISEN  # else it would not be known yet which of its milestones wait
+        yield _RISEN  # otherwise it would not be known yet which of its milestones wait
         stay = self._held.rows() | waiting()
         if changed or not self._has_left or self._windows.stayed - stay:
             self._has_left = True
@@ -553,13 +553,13 @@ class Totals:
         self._windows.set_balances(here)
 
     def _judge_scope(self, places: list[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
-        """What comes of rows of one scope, by metric where they are many; None is a pause."""
+        """Judges rows of one scope, by metric if there are many; None is a pause."""
         is_much = len(places) * _RECORDS_OF_ROW > most
         for part in self._windows.by_metric(places) if is_much else [places]:
             yield from self._judge(part, due, most)
 
     def _judge(self, places: list[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
-        """What comes of rows of one scope, all or those of a metric; None is a pause."""
+        """Judges rows of one scope, all or those of a metric; None is a pause."""
         judged = yield from self._judged(places, due)
         fits = yield from self._fits(judged, most)
         parts = [judged] if fits else judged.by_metric(self._windows.metric)
@@ -601,7 +601,7 @@ class Totals:
             yield whole
 
     def _fits(self, judged: _Judged, most: int) -> Generator[None, None, bool]:
-        """Whether it comes to so many records at most."""
+        """Whether it comes to at most `most` records."""
         rest = len(judged.milestones) + len(judged.held) + len(judged.settled)
         if (len(judged.rows) + len(judged.plain)) * _RECORDS_OF_ROW + rest <= most:
             return True
@@ -615,8 +615,8 @@ class Totals:
         return size <= most
 
     def _in_pieces(self, judged: _Judged) -> Iterator[Step | None]:
-        """Rows of one scope and the milestones that come of them, as small as they can be parted; None is a pause."""
-        # Since when a retraction waits is known from before its row says why until it is decided.
+        """Rows of one scope and the milestones that they lead to, in the smallest possible parts; None is a pause."""
+        # The start of a retraction's wait is remembered before its row shows the reason, and until it is decided.
         yield from (Step(held={id_: since_us}) for id_, since_us in judged.held.items() if since_us is not None)
         known = set(judged.settled)
         for event in judged.milestones:
@@ -656,7 +656,7 @@ class Totals:
             part.replaced.extend(self._windows.replaced())
 
     def _publish_plain(self, places: Sequence[int], part: Step) -> None:
-        """The same of plain rows."""
+        """The same for plain rows."""
         changed, versions = self._windows.publish_plain(places, self._timezone, self._updated_at)
         part.places.extend(changed)
         part.rows.extend(versions)
@@ -667,7 +667,7 @@ class Totals:
         if row.scope != self._template_of[0]:
             self._template_of = row.scope, template_of(row.scope)
         template = self._template_of[1]
-        # A rule may be for one campaign; it has records among all of them.
+        # A rule may be for one campaign; records are among all campaigns.
         window = row.period.id if row.period.kind == CAMPAIGN else row.period.window
         key = (row.metric, template, window)
         found = self._rules_by_window.get(key)
@@ -682,14 +682,14 @@ class Totals:
         return found
 
     def _is_watched(self, metric: str, scope: str) -> bool:
-        """Whether a rule or a target, also one that is not in force, can raise milestones of a metric and scope."""
+        """Whether a rule or a target, even one that is not in force, can raise milestones of a metric and scope."""
         return (metric, template_of(scope)) in self._watched or self._target_book.has(metric, scope)
 
     def _first(self, rule: Rule, scope: str) -> FirstPassing:
         return self._firsts.setdefault((rule.name, scope), FirstPassing(rule, scope))
 
     def _judge_numbers(self, rows: Sequence[Row]) -> Iterator[None]:
-        """Thresholds, multiples, firsts, streaks and targets. The first period must be known before thresholds can say so."""
+        """Judges thresholds, multiples, firsts, streaks and targets. Firsts come first, as thresholds mention them."""
         touched: dict[tuple[str, str], FirstPassing] = {}
         numbered: list[tuple[Row, Rule, bool]] = []
         for number, row in enumerate(rows):
@@ -723,7 +723,7 @@ class Totals:
                     self._judge_crossing(claim, row, passes=row.count >= units, passed=row.known_count >= units)
 
     def _counts_as_passing(self, row: Row, rule: Rule) -> bool:
-        """Whether a row passes the number of a rule, or has done so and may do so again soon."""
+        """Whether a row passes a rule's number, or has done so and its retraction is still held back."""
         passes = rule.passed_by(row.count)
         if not rule.retract_after_s:
             return passes
@@ -738,7 +738,7 @@ class Totals:
     def _judge_threshold(self, row: Row, rule: Rule, *, passes: bool) -> None:
         passed = rule.passed_by(row.published_count)
         if self._started and passes == passed and not rule.retract_after_s:
-            return  # rules change with a takeover only: since then the milestone stands exactly when the row passes
+            return  # rules change only with a takeover: since then the milestone stands if and only if the row passes
         claim = Claim(
             threshold_id(rule, row.scope, row.period.id),
             "threshold",
@@ -751,9 +751,9 @@ class Totals:
         self._judge_crossing(claim, row, passes=passes, passed=rule.passed_by(row.known_count), first=first)
 
     def _judge_multiples(self, row: Row, rule: Rule, every: int) -> Iterator[None]:
-        """Each multiple that a row has come to, or has fallen below. Those that stand are always the smallest ones."""
+        """Judges each multiple that a row has reached or fallen below. Those that stand are always the smallest ones."""
         reached, before, known = (count // every for count in (row.count, row.published_count, row.known_count))
-        # Rules change with a takeover only: since then exactly those stand that the row has reached.
+        # Rules change only with a takeover: since then exactly the multiples that the row has reached stand.
         number = 1 if not self._started else min(reached, before) + 1
         while number <= reached or self._book.stands(multiple_id(rule, row.scope, row.period.id, number * every)):
             claim = Claim(
@@ -775,8 +775,8 @@ class Totals:
     def _judge_crossing(self, claim: Claim, row: Row, *, passes: bool, passed: bool, first: bool = False) -> None:
         stands = self._book.stands(claim.milestone_id)
         if passes and not stands:
-            # A window that had passed before is met by a new rule or target, or passes by its first opening balance; one in
-            # which no day has grown has passed by a new calendar. None of it is news.
+            # A window that had already passed is met by a new rule or target, or passes by its first opening balance; one in
+            # which no day has grown has passed by a new calendar. None of these is news.
             by_units = (row.grew or row.is_balance_corrected) and not passed
             self._book.pass_(claim, row, news=by_units and not row.only_backfilled, first=first)
         elif stands and not passes:
@@ -799,7 +799,7 @@ class Totals:
         if period is not None:
             former = self._windows.get(RowKey(rule.metric, scope, period))
             if former is None:
-                return  # its holiday is no longer counted: the setting does not take back what was achieved
+                return  # its holiday is no longer counted: the setting does not undo what was achieved
             self._book.retract(claim, former, first=True)
         row = self._windows.get(RowKey(rule.metric, scope, earliest)) if earliest is not None else None
         if row is not None:
@@ -811,7 +811,7 @@ class Totals:
         touched: dict[tuple[str, str, str], tuple[Rule, Streaks]] = {}
         for row, rule, passes in numbered:
             if rule.streak is not None:
-                # A rule for all holidays keeps the years of each apart.
+                # A rule for all holidays treats each holiday's years separately.
                 of = (rule.name, row.scope, row.period.window)
                 streaks = self._streaks.setdefault(of, Streaks(self._calendar))
                 streaks.put(row.period, passes=passes)
@@ -822,7 +822,7 @@ class Totals:
                 yield from _pause(number)
 
     def _judge_streak(self, rule: Rule, scope: str, period: Period, length: int) -> None:
-        """A period is the last of so many in a row that pass now; lengths that the rule does not ask for are left as they are."""
+        """Judges a period that is now the last of `length` in a row that pass; lengths outside the rule are left alone."""
         least = rule.streak or 0
         row = self._row_of(rule, scope, period.id)
         for stands in self._book.streaks(streaks_id(rule, scope, period.id)):
@@ -845,7 +845,7 @@ class Totals:
         )
 
     def _is_newly_passed(self, rule: Rule, last: Row, length: int) -> bool:
-        """Whether units of this step, others than history being loaded, have brought one of so many periods over the number."""
+        """Whether units of this step, other than backfill, have brought one of the last `length` periods over the number."""
         row: Row | None = last
         for _ in range(length):
             if row is None:
@@ -862,7 +862,7 @@ class Totals:
         for number, row in enumerate(rows):
             for rule in self._rules_of(row):
                 if rule.factor is not None:
-                    # A rule for all holidays keeps the years of each apart.
+                    # A rule for all holidays treats each holiday's years separately.
                     of = (rule.name, row.scope, row.period.window)
                     comparisons = self._comparisons.setdefault(of, Comparisons(self._calendar, rule.than))
                     comparisons.put(row)
@@ -913,13 +913,13 @@ class Totals:
                 and row.published_count >= rule.units_of(base.published_count)
                 and (rule.while_running or row.was_over)
             )
-            # As with records, a clock may be what makes it one: no unit of that step tells history from news.
+            # As with records, the clock may trigger it: then no unit of the step tells history from news.
             self._book.pass_(claim, row, news=not (passed or row.only_backfilled or row.count == row.backfilled))
         elif not self._is_held_back(milestone_id, row, rule):
             self._book.retract(claim, row)
 
     def _judge_scopes(self, rows: Iterable[Row]) -> Iterator[None]:
-        """Shares of `all`, and leaders: of periods that are over only."""
+        """Judges shares of `all`, and leaders, in periods that are over."""
         for number, row in enumerate(rows):
             self._among_scopes.note(row)
             for rule in self._rules_of(row):
@@ -969,7 +969,7 @@ class Totals:
         self._judge_among(claim, rule, row, passes=led_before is not None and led_before != row.scope)
 
     def _judge_among(self, claim: Claim, rule: Rule, row: Row, *, passes: bool) -> None:
-        """News is what the scope's own units, or the end of its period, have decided: nothing else is published with it."""
+        """It is news if the scope's own units, or the end of its period, have decided it: nothing else is published with it."""
         passes = passes and row.is_over
         stands = self._book.stands(claim.milestone_id)
         if passes:
@@ -983,7 +983,7 @@ class Totals:
             self._book.retract(claim, row)
 
     def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
-        """Records of periods that are over; and those that have just been passed, where a rule asks for them."""
+        """Judges records of periods that are over, and those that have just been passed if a rule asks for them."""
         yield from self._judge_best([row for row in rows if row.is_over], due, "record")
         yield from self._judge_best(rows, due, "record_passed")
 
@@ -993,7 +993,7 @@ class Totals:
         for number, row in enumerate(rows):
             rule = next((rule for rule in self._rules_of(row) if _has(rule, kind)), None)
             if rule is not None:
-                # A rule for all holidays keeps the records of each apart.
+                # A rule for all holidays treats each holiday's records separately.
                 of = (rule.name, row.scope, row.period.window)
                 periods = of_kind.setdefault(of, RecordPeriods())
                 periods.put(row)
@@ -1002,7 +1002,7 @@ class Totals:
         for (_, scope, window), (rule, periods) in touched.items():
             before_step: list[Row] = []
             if not self._started:
-                # Only a takeover can bring a new rule; what was a record before it is then not news.
+                # Only a takeover can bring a new rule; what was already a record is then not news.
                 for number, period_id in enumerate(periods):
                     row = self._row_of(rule, scope, period_id)
                     if row.was_over or kind == "record_passed":
@@ -1034,7 +1034,7 @@ class Totals:
         if is_record:
             self._held.end(claim.milestone_id)
         if is_record and not stands:
-            # Periods loaded as history come to be over by the clock: no unit of that step tells them from news.
+            # Periods loaded as history end by the clock: then no unit of the step tells them from news.
             news = not (was_record or row.only_backfilled or row.count == row.backfilled)
             self._book.pass_(claim, row, news=news)
         elif stands and not is_record and not self._is_held_back(claim.milestone_id, row, rule):
@@ -1052,7 +1052,7 @@ def _best_id(rule: Rule, row: Row, kind: _BestKind) -> str:
 
 
 def _position(rule: Rule) -> int:
-    """Which unit of a window passes the number of a threshold."""
+    """The position of the unit that passes a rule's threshold."""
     return (rule.threshold or 0) + (rule.operator == "exceeds")
 
 
@@ -1066,12 +1066,12 @@ def _ordered(step: Step, *, is_last: bool = False) -> Step:
 
 
 def _records_before(rows: Sequence[Row]) -> set[str]:
-    """The records among periods, in their order, by what was published of them."""
+    """The records among periods, given in order, by their published counts."""
     published = records_among(row.published_count for row in rows)
     return {row.period.id for row, is_record in zip(rows, published, strict=True) if is_record}
 
 
 def _pause(number: int) -> Iterator[None]:
-    """A pause after a number of rows."""
+    """Pauses after every `_PAUSE_ROWS` rows."""
     if number % _PAUSE_ROWS == _PAUSE_ROWS - 1:
         yield None

@@ -1,7 +1,7 @@
-"""Window rows: day counts of all shards summed to days, months, years and holidays, campaigns to their minutes; status and version.
+"""Window rows: day counts of all shards summed to days, months, years and holidays, campaigns by minute; status and version.
 
-Sums are kept up to date count by count, so a step costs only what it changes. What there is lies packed in columns
-(`row_columns.py`, `packed_days.py`); rows as objects are made for a step and dropped after it.
+Sums are updated count by count, so a step costs only what it changes. Everything is packed in columns (`row_columns.py`,
+`packed_days.py`); row objects are created for a step and dropped after it.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ if TYPE_CHECKING:
 _MICROSECONDS = 1_000_000
 _NEVER_US = 1 << 62
 _OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
-#: More rows than this are not gathered before a step, but looked for scope by scope while it goes on.
+#: More rows than this are not collected before a step, but found scope by scope while it runs.
 _FEW_ROWS = 20_000
-#: A scope without rows: a pause.
+#: A pause, in the form of a scope without rows.
 _NO_ROWS: tuple[str, list[int]] = "", []
-#: Changed days that are looked at between two pauses.
+#: Changed days to process between two pauses.
 _PAUSE_DAYS = 500
-#: Entries of a dictionary that are let go between two pauses.
+#: Entries of a dictionary to free between two pauses.
 _LET_GO = 10_000
-#: Rows of which the marked ones are looked for at a time.
+#: Rows to search for marked ones between two pauses.
 _LOOK_ROWS = 2_000
-#: Rows of which those with counts are looked for at a time.
+#: Rows to search for ones with counts between two pauses.
 _LOOK_CELLS = 20_000
 
 
 class PublishedRow(Protocol):
-    """A version of a row as it was published: a `WindowRow`, or what is read of one in a hurry."""
+    """A version of a row as it was published: a `WindowRow`, or the fields of one that are read fast."""
 
     # fmt: off
     @property
@@ -104,7 +104,7 @@ class PublishedRow(Protocol):
 class Row:
     """One window of one metric and scope during a step: its current and its last published state.
 
-    What was published is the state before the step, which milestones are judged by; `publish` ends the step for it.
+    The published state is the one before the step, which milestones are compared with; `publish` ends the step for this row.
     """
 
     __slots__ = (
@@ -141,7 +141,7 @@ class Row:
         self.place = place
         self.count = 0
         self.backfilled = 0
-        #: Of a rolling window: units, and those of history, of its days before the last one.
+        #: For a rolling window: units, and those loaded as history, of its days before the last one.
         self.begun_with = 0, 0
         #: The part of the count that is an opening balance.
         self.balance = 0
@@ -158,7 +158,7 @@ class Row:
 
     @property
     def ordering(self) -> Ordering:
-        """Periods of one window in the order of time."""
+        """Sort key: periods of one window in order of time."""
         return self.period.ordering
 
     @property
@@ -168,14 +168,14 @@ class Row:
 
     @property
     def was_over(self) -> bool:
-        """Whether that was so before this step."""
+        """Whether that was already so before this step."""
         return self.published_status not in (None, "open")
 
     @property
     def known_count(self) -> int:
-        """What is no news: what was published, with an opening balance where there was none before.
+        """The count that is no news: the published one, plus the opening balance if it is the first.
 
-        Of a rolling window, what its days before the last one count is not either.
+        In a rolling window, the days before its last one are no news either.
         """
         return max(self._published_with_balance, self.begun_with[0])
 
@@ -185,7 +185,7 @@ class Row:
 
     @property
     def only_backfilled(self) -> bool:
-        """Whether this step added history being loaded, and nothing else in the end."""
+        """Whether, in the end, this step added nothing but backfill."""
         before, loaded = self._published_with_balance, self.published_backfilled
         if self.published_status is None:
             before, loaded = before + self.begun_with[0], self.begun_with[1]
@@ -193,18 +193,18 @@ class Row:
 
     @property
     def is_balance_corrected(self) -> bool:
-        """Whether another opening balance than before is set."""
+        """Whether the opening balance has changed in this step."""
         return bool(self.published_balance) and self.balance != self.published_balance
 
     def publish(self, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
-        """Ends the step: the next version, or None when it equals what is published or has never held anything."""
+        """Ends the step: the next version, or None if it equals the published one or has never held anything."""
         if self._windows is None:
             raise RuntimeError(f"{self.key} belongs to no table")
         return self._windows.publish(self, timezone, updated_at)
 
 
 class CountedDay:
-    """Counts of one business date: units, and by local hour."""
+    """The counts of one business date: in total and by local hour."""
 
     __slots__ = ("_packed", "count")
 
@@ -224,7 +224,7 @@ class CountedDay:
 
 
 class Cut(NamedTuple):
-    """Consecutive rows: numbers by column, packed days, and the published versions that these do not hold in full."""
+    """Consecutive rows: numbers by column, packed days, and the published versions that these cannot reproduce."""
 
     columns: dict[str, bytes]
     cells: list[bytes | None]
@@ -232,12 +232,12 @@ class Cut(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A row that has left, because its day is no longer kept.
+    """A row that has left because its day is no longer kept.
 
     Attributes:
         key: Its key.
-        version: The published version, unless the history has it; None also where none was published.
-        is_published: Whether its topic has it.
+        version: The published version, unless it is in the history; None also if none was published.
+        is_published: Whether it is in its topic.
     """
 
     key: RowKey
@@ -246,7 +246,7 @@ class Left(NamedTuple):
 
 
 class _Dates(NamedTuple):
-    """When the period of a row is, as the row says it."""
+    """The dates of a row's period, as in the published row."""
 
     start: str
     end: str
@@ -275,18 +275,18 @@ class _Series:
         self.number = number
         self.kept = kept
         self.is_watched = is_watched
-        #: Days of the rolling windows that it has.
+        #: Lengths, in days, of its rolling windows.
         self.rolling = rolling
         self.rows: dict[int, int] = {}
-        #: The last day of which a count has come, and the latest unit of each ledger partition on it, as far as it is known.
+        #: The last day with a count, and the latest unit of each ledger partition on it, if known.
         self.newest_day = date.min
         self.newest: dict[int, LatestUnit | None] = {}
-        #: Before the first step: the latest unit of each row of a day and shard that milestones can come of.
+        #: Before the first step: the latest unit by row of a day and shard, if the series can have milestones.
         self.latest: dict[tuple[int, int], LatestUnit] | None = None
 
 
 class _Touched:
-    """A day that this step has changed: the rows that contain it (its own first), and what its shards were before."""
+    """A day that this step has changed: the rows that contain it (its own first), and its shards' counts before."""
 
     __slots__ = ("after", "before", "latest", "rows")
 
@@ -305,7 +305,7 @@ class Windows:
         closed_after_s: Seconds after the end of a period until it is closed.
         watched: Whether a metric and scope can have milestones; otherwise the units by which its rows grew do not matter.
         keeps_inventory: Whether scopes with production have a row of what was produced and not delivered.
-        kept: Which days have rows. What is counted on others is put away with their month, so that all sums stay exact.
+        kept: Which days have rows. Counts of other days are stored with their month, so that all sums stay exact.
     """
 
     def __init__(
@@ -324,64 +324,64 @@ class Windows:
         self.kept = kept or KeptDays()
         #: Rows that had to stay when others of their days left.
         self.stayed: set[RowKey] = set()
-        #: Told of each row that goes: its place, and the place of the row that has it now.
+        #: Called for each row that is removed: its place, and the former place of the row that has it now.
         self.on_move: Callable[[int, int], None] = lambda _place, _moved: None
         self.columns = Columns()
-        #: The latest business date of which a count has come.
+        #: The latest business date with a count.
         self.newest_day = date.min
         self._scopes: dict[str, dict[str, _Series]] = {}
         self._series: list[_Series] = []
         self._periods: list[Period] = []
         self._ends_us: list[int] = []
         self._begins_us: list[int] = []
-        #: Of each period: start and end as text, and whether it is a day; and what its rows say of it.
+        #: For each period: start and end as text, and whether it is a day; and its dates as published in rows.
         self._dates: list[tuple[str, str, bool]] = []
         self._row_dates: list[_Dates] = []
         self._numbers: dict[str, int] = {}
         self._numbers_of_day: dict[date, tuple[int, ...]] = {}
         #: Date and rolling windows → the numbers of these periods, after the others.
         self._numbers_with_rolling: dict[tuple[date, tuple[int, ...]], tuple[int, ...]] = {}
-        #: Rows that have counts and whose period has not begun: those of rolling windows that end with a later date.
+        #: Rows with counts whose period has not begun: those of rolling windows that end on a later date.
         self._put_off: set[int] = set()
         self._put_off_until_us = _NEVER_US
-        #: Status that the rows of a period have at least, and (instant, period) of each change of it to come.
+        #: The least status of a period's rows, and (instant, period) of each future change of it.
         self._levels = bytearray()
         self._due: list[tuple[int, int]] = []
-        #: Rows that were made after their period had ended; where they are many, they are not gathered but looked for among all.
+        #: Rows created after their period had ended; if there are many, they are not collected but searched for among all.
         self._late: set[int] = set()
         self._is_late_many = False
         self._targets: dict[int, tuple[Target, ...]] = {}
         self._controls: dict[int, tuple[Control, ...]] = {}
-        #: Units that rows have besides those of their days.
+        #: Units that rows have in addition to those of their days.
         self._balances: dict[int, int] = {}
         self._published_balances: dict[int, int] = {}
         self._published_targets: dict[int, tuple[tuple[str, int, bool], ...]] = {}
         self._published_controls: dict[int, dict[str, RowControl]] = {}
-        #: Rows that are published with other dates than the calendar gives, or otherwise not as they would be now: with which.
+        #: Rows that are published with other dates than they would have now → the published dates.
         self._redated: dict[int, _Dates] = {}
         #: Rows whose targets or control totals have changed in this step.
         self._retargeted: set[int] = set()
-        #: By place, or by series and period where the day has no row.
+        #: By place, or by series and period if the day has no row.
         self._touched: dict[int | tuple[int, int], _Touched] = {}
-        #: Rows on the topic of days that are no longer kept: the former writer has not come to take them away.
+        #: Rows in the topic whose days are no longer kept, and which the previous writer has not removed yet.
         self._left_over: dict[RowKey, PublishedRow] = {}
-        #: Rows that have to be judged once more, however old their days are.
+        #: Rows that must be judged once more, however old their days are.
         self._must_stay: set[RowKey] = set()
-        #: Days that have changed since their first version, which only their row says: its counts by hour.
+        #: Days that have changed since their first version, which only the row itself has → its counts by hour.
         self._first_cells: dict[int, bytes | None] = {}
-        #: Rows of campaigns → their packed hours by number; and the minutes of those that have changed since their first version.
+        #: Rows of campaigns → their packed hours by number; and the minutes of those changed since their first version.
         self._campaign_hours: dict[int, dict[int, bytes]] = {}
         self._first_minutes: dict[int, list[int]] = {}
-        #: Rows of campaigns → the last hour of which a count has come, and the latest unit of each ledger partition in it.
+        #: Rows of campaigns → the last hour with a count, and the latest unit of each ledger partition in it.
         self._newest_of_campaigns: dict[int, tuple[int, dict[int, LatestUnit | None]]] = {}
-        #: Campaigns whose growth before the first step is news: the former writer counted them, too.
+        #: Campaigns whose growth before the first step is news, as the previous writer counted them too.
         self._known_campaigns: set[str] = set()
         self._replaced: list[WindowRow | PlainRow] = []
         self._grown: dict[int, LatestUnit | None] = {}
         self._loaded: dict[int, Row] = {}
         #: Scopes whose units before the first step were known before, though their rows are new.
         self._known_before: set[str] = set()
-        #: The instants that were read and written last: all rows of a step have the same.
+        #: The instants that were parsed and formatted last: all rows of a step have the same.
         self._instant = "", 0
         self._text = "", 0
         self._started = False
@@ -394,7 +394,7 @@ class Windows:
     # What is there --------------------------------------------------------------------------------------------------
 
     def find(self, key: tuple[str, str, str]) -> int | None:
-        """The place of a row; None where there is none."""
+        """The place of a row; None if there is none."""
         metric, scope, period_id = key
         number = self._numbers.get(period_id)
         series = self._scopes.get(scope, _NOTHING).get(metric)
@@ -410,7 +410,7 @@ class Windows:
         return (self._row_at(place) for _, place in self._places_of(metric, period_id))
 
     def scopes_over(self, metric: str, period_id: str) -> Iterator[str]:
-        """The scopes of which the row of a metric and period is published as over."""
+        """The scopes whose row of a metric and period is published as over."""
         over = self.columns.published_status
         return (scope for scope, place in self._places_of(metric, period_id) if over[place] not in (UNPUBLISHED, _OPEN))
 
@@ -431,7 +431,7 @@ class Windows:
             yield series.metric, series.scope, self._periods[columns.period[place]]
 
     def day(self, metric: str, scope: str, day: date) -> CountedDay | None:
-        """The counts of a business date as they are now; None where there are none."""
+        """The present counts of a business date; None if there are none."""
         packed = self._cell(metric, scope, day)
         if packed is None and self.find((metric, scope, _day_id(day))) is None:
             return None
@@ -446,11 +446,11 @@ class Windows:
         return packed_days.taken_out(self.columns.cells[month], day.day) if month is not None else None
 
     def shard_count(self, shard: int, metric: str, scope: str, day: date) -> DayCount:
-        """What one ledger partition counts on a business date, without its latest unit; nothing where there is no row."""
+        """One ledger partition's count of a business date, without its latest unit; zero if there is no row."""
         return packed_days.of_shard(self._cell(metric, scope, day), shard)
 
     def day_counts(self, metric: str, scope: str) -> Iterator[tuple[date, int]]:
-        """Dates and counts of the days of a metric and scope, in no order."""
+        """Dates and counts of the days of a metric and scope, in no particular order."""
         series = self._scopes.get(scope, _NOTHING).get(metric)
         for number, place in series.rows.items() if series is not None else ():
             period = self._periods[number]
@@ -471,7 +471,7 @@ class Windows:
         return backfilled
 
     def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
-        """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
+        """Date and local hour of the N-th unit (from 1) between two dates; None if there are not that many."""
         counts = [counted for counted in self.day_counts(metric, scope) if first <= counted[0] <= last]
         for day, count in sorted(counts):
             if number > count:
@@ -485,7 +485,7 @@ class Windows:
         return None
 
     def newest_unit(self, metric: str, scope: str, first: date, last: date) -> LatestUnit | None:
-        """The latest unit from one date to another, if the ledger partitions have told which it is."""
+        """The latest unit between two dates, if the ledger partitions have published which it is."""
         series = self._scopes.get(scope, _NOTHING).get(metric)
         if series is None or not first <= series.newest_day <= last:
             return None
@@ -498,7 +498,7 @@ class Windows:
     # What comes in --------------------------------------------------------------------------------------------------
 
     def _place_of_published(self, row: PublishedRow) -> tuple[int, int] | None:
-        """Number of the period, and place, of a published row, which begins to exist; None where it has none."""
+        """Number of the period, and place, of a published row, which is created if needed; None if it has no place."""
         number = self._numbers.get(row.period)
         if number is None:
             try:
@@ -517,7 +517,7 @@ class Windows:
         return number, place
 
     def restore(self, row: PublishedRow) -> None:
-        """Restores a published row, the last version last; that of a holiday that is no longer counted stays as published."""
+        """Restores a published row, the last version last; a row of a holiday that is no longer counted stays as published."""
         found = self._place_of_published(row)
         if found is None:
             return
@@ -543,7 +543,7 @@ class Windows:
         if published != self._row_dates[number] or (by_hour is None) is is_day:
             self._redated[place] = published
             if row.starts_at is not None and self._periods[number].kind == CAMPAIGN:
-                # Whether it is over by its instants of now is another question than whether it was.
+                # Whether it is over by its present instants is a different question from whether it was.
                 columns.status[place] = _OPEN
                 self._note_late(place)
         elif self._redated:
@@ -573,11 +573,11 @@ class Windows:
         )
 
     def must_stay(self, key: RowKey) -> None:
-        """A row has to be judged in the first step, whatever its day is; before the counts."""
+        """Marks a row to be judged in the first step, whatever its day is; call it before the counts."""
         self._must_stay.add(key)
 
     def restore_left(self, key: RowKey) -> None:
-        """A row has left its topic, after the counts have been restored."""
+        """Restores that a row has left its topic; call it after the counts have been restored."""
         self._left_over.pop(key, None)
         place = self.find(key)
         if place is None:
@@ -588,7 +588,7 @@ class Windows:
             self._unpublish(place)
 
     def _unpublish(self, place: int) -> None:
-        """A row whose day is kept now had left: it keeps what it counts, and comes back as a new one."""
+        """Makes a row that had left, and whose day is kept again, unpublished: it keeps its counts and comes back as new."""
         columns = self.columns
         columns.version[place] = columns.restated[place] = 0
         columns.published_count[place] = columns.published_backfilled[place] = columns.published_hours[place] = 0
@@ -607,11 +607,11 @@ class Windows:
         return {key: row.version for key, row in self._left_over.items()}
 
     def know_before(self, scope: str) -> None:
-        """What is counted in a scope before the first step is no news: it was counted in another one."""
+        """Notes that counts of a scope before the first step are no news: they were counted in another scope."""
         self._known_before.add(scope)
 
     def set_targets(self, targets: Iterable[Target]) -> None:
-        """Puts these targets in force and no others; rows that did not exist begin to.
+        """Puts these targets in force and no others; creates missing rows.
 
         One of a period that the calendar does not know, or of a day that is no longer kept, has no row.
         """
@@ -627,7 +627,7 @@ class Windows:
         }
 
     def set_balances(self, balances: Mapping[RowKey, int]) -> None:
-        """Puts these opening balances in force and no others; rows that did not exist begin to.
+        """Puts these opening balances in force and no others; creates missing rows.
 
         Args:
             balances: Row → units, at least 1. One of a period that the calendar does not know has no row.
@@ -641,7 +641,7 @@ class Windows:
         self._balances = by_row
 
     def set_controls(self, key: RowKey, controls: tuple[Control, ...]) -> None:
-        """Puts the totals of other systems on a row, which begins to exist with them.
+        """Puts the totals of other systems on a row, which is created if needed.
 
         One of a period that the calendar does not know, or of a day that is no longer kept, has no row.
         """
@@ -682,7 +682,7 @@ class Windows:
             series.latest[own, shard] = count.latest
 
     def update_campaign(self, shard: int, metric: Metric, scope: str, hour: CampaignHour, count: DayCount) -> None:
-        """Replaces one shard's count of an hour of a campaign; nothing, if there is no such campaign."""
+        """Replaces one shard's count of an hour of a campaign; does nothing if there is no such campaign."""
         place = self._place_of_campaign(metric, scope, hour.campaign)
         if place is None:
             return
@@ -705,7 +705,7 @@ class Windows:
                 newest[shard] = count.latest if count.is_newest else None
                 self._newest_of_campaigns[place] = hour.hour, newest
         if self._started:
-            # No series has a number below 0.
+            # No series has a negative number.
             self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count)
 
     def _place_of_campaign(self, metric: Metric, scope: str, name: str) -> int | None:
@@ -719,17 +719,17 @@ class Windows:
         return self._place(metric, scope, number)
 
     def know_campaigns(self, period_ids: Iterable[str]) -> None:
-        """By how much these campaigns have grown before the first step is news; that of others has been counted before."""
+        """Notes campaigns whose growth before the first step is news; that of others was counted before."""
         self._known_campaigns.update(period_ids)
 
     def campaign_count(self, shard: int, metric: str, scope: str, hour: CampaignHour) -> DayCount:
-        """What one ledger partition counts in an hour of a campaign, without its latest unit; nothing where there is no row."""
+        """One ledger partition's count of an hour of a campaign, without its latest unit; zero if there is no row."""
         place = self.find((metric, scope, f"{CAMPAIGN}:{hour.campaign}"))
         packed = self._campaign_hours.get(place, _NO_HOURS).get(hour.hour) if place is not None else None
         return packed_days.of_shard(packed, shard, MINUTES)
 
     def minute_of_unit(self, key: RowKey, number: int) -> int | None:
-        """The minute of the N-th unit of a campaign, both from its start; N from 1. None where there are not so many."""
+        """The minute, from its start, of the N-th unit (from 1) of a campaign; None if there are not that many."""
         place = self.find(key)
         for hour, packed in sorted(self._campaign_hours.get(place, _NO_HOURS).items()) if place is not None else ():
             units = sum(units for _, units in packed_days.counts_of(packed))
@@ -743,7 +743,7 @@ class Windows:
         return None
 
     def newest_unit_of_campaign(self, key: RowKey) -> LatestUnit | None:
-        """The latest unit of a campaign, if the ledger partitions have told which it is."""
+        """The latest unit of a campaign, if the ledger partitions have published which it is."""
         place = self.find(key)
         if place is None:
             return None
@@ -757,7 +757,7 @@ class Windows:
         return _latest_of(hours[newest_hour], newest)
 
     def _update_without_row(self, shard: int, series: _Series, day: date, count: DayCount) -> None:
-        """The same for a day that is no longer kept: only what contains it has rows."""
+        """The same for a day that is no longer kept: only the longer periods that contain it have rows."""
         own, *others = self._numbers_without_rolling(day)
         places = tuple([self._place(series.metric, series.scope, number) for number in others])
         month, cells = places[self._month_among(others)], self.columns.cells
@@ -770,7 +770,7 @@ class Windows:
             self._touch((series.number, own), places, shard, replaced.units, count)
 
     def _month_among(self, numbers: Sequence[int]) -> int:
-        """Which of the periods of a day is its month."""
+        """The number of the month among the periods of a day."""
         return next(at for at, number in enumerate(numbers) if self._periods[number].kind == "month")
 
     @staticmethod
@@ -798,7 +798,7 @@ class Windows:
         return numbers
 
     def _numbers_without_rolling(self, day: date) -> tuple[int, ...]:
-        """The numbers of the periods of a date: all that a series has of which days leave."""
+        """The numbers of the periods of a date: all that a series whose days leave can have."""
         return self._numbers_of_day.get(day) or self._learn(day)
 
     def _rolling_of(self, day: date) -> Iterator[Period]:
@@ -806,7 +806,7 @@ class Windows:
         return chain.from_iterable(self._calendar.rolling_of(day, days) for days in self._calendar.rolling)
 
     def _numbers_of(self, day: date, series: _Series) -> tuple[int, ...]:
-        """The numbers of the periods of a date that a series has."""
+        """The numbers of those periods of a date that a series has."""
         key = day, series.rolling
         found = self._numbers_with_rolling.get(key)
         if found is None:
@@ -824,27 +824,27 @@ class Windows:
 
     @property
     def last_update_us(self) -> int:
-        """When the last version was made, microseconds since 1970; 0 without rows."""
+        """When the latest version was made, microseconds since 1970; 0 without rows."""
         return self.columns.last_update_us
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Rows, series (a metric and scope each) and periods, each numbered from 0."""
+        """The numbers of rows, series (a metric and scope each) and periods, each numbered from 0."""
         return len(self.columns), len(self._series), len(self._periods)
 
     def series_names(self, first: int, end: int) -> list[tuple[str, str]]:
-        """Metric and scope of series, from one number to before another."""
+        """Metric and scope of the series from number `first` up to, but not including, `end`."""
         return [(series.metric, series.scope) for series in self._series[first:end]]
 
     def period_dates(self, first: int, end: int) -> list[tuple[str, str, str, str | None]]:
-        """Id, first date, last date and what else defines them of periods, from one number to before another."""
+        """Id, first date, last date and further definition of the periods from `first` up to, but not including, `end`."""
         return [
             (period.id, *dates[:2], period.definition)
             for period, dates in zip(self._periods[first:end], self._dates[first:end], strict=True)
         ]
 
     def cut(self, first: int, end: int) -> Cut:
-        """The rows from one place to before another, for `restore_rows`."""
+        """The rows from place `first` up to, but not including, `end`, for `restore_rows`."""
         columns = self.columns
         more = self._published_targets, self._published_controls, self._published_balances, self._redated
         others = [place for place in range(first, end) if any(place in one for one in more)] if any(more) else []
@@ -861,7 +861,7 @@ class Windows:
     def restore_names(
         self, series: Iterable[tuple[str, str]], periods: Sequence[tuple[str, str, str, str | None]]
     ) -> Iterator[None]:
-        """Restores all series and periods, with the numbers that they had; before anything else, and with pauses.
+        """Restores all series and periods with their numbers, with pauses; call it before anything else.
 
         Raises:
             ValueError: The calendar gives a period other dates, or a day other periods; nothing is restored then.
@@ -893,12 +893,12 @@ class Windows:
     def restore_rows(
         self, columns: Mapping[str, bytes], kept: Sequence[bytes | None], others: Iterable[PublishedRow]
     ) -> None:
-        """Restores the rows that follow those there are; then, when all are there, `add_up`.
+        """Restores the next rows; when all are restored, call `add_up`.
 
         Args:
-            columns: As `cut` gives them; they may have more rows.
-            kept: Packed days of as many rows as there shall be.
-            others: Published versions with what the columns do not hold; of other rows too.
+            columns: As returned by `cut`; they may have more rows.
+            kept: Packed days, one for each row to restore.
+            others: Published versions that the columns cannot reproduce; also of other rows.
         """
         first = len(self.columns)
         self.columns.extend(columns, [packed_days.shared(packed) for packed in kept])
@@ -920,10 +920,10 @@ class Windows:
                 self.columns.published_hours[found] = hours  # its counts by hour are those of the packed day
 
     def add_up(self) -> Iterator[None]:
-        """Makes the sums of the days that were restored, at whatever moments each was, with pauses.
+        """Sums the restored days, whatever moment each is from, with pauses.
 
         Raises:
-            ValueError: A day belongs to a row that is not there.
+            ValueError: A day belongs to a row that is missing.
         """
         parents: list[tuple[int, ...]] = [()] * len(self._periods)
         of_some: set[int] = set()
@@ -961,7 +961,7 @@ class Windows:
         self.newest_day = max([self.newest_day, *(self._periods[number].start for number in with_days)])
 
     def _add_month(self, series: _Series, month: Period, packed: bytes) -> None:
-        """Adds the days of a month that have no row to all that contains them."""
+        """Adds the days of a month that have no row to all rows that contain them."""
         sums: dict[int, list[int]] = {}
         for day, units, backfilled in packed_days.in_month(packed):
             for number in self._numbers_without_rolling(month.start.replace(day=day))[1:]:
@@ -977,7 +977,7 @@ class Windows:
         return self._numbers_of_day.keys()
 
     def _is_as_published(self, day: int) -> bool:
-        """Whether a day has the counts by hour of its published version, which only this one says so far."""
+        """Whether a day's counts by hour are those of its published version, which only the row itself has so far."""
         columns = self.columns
         return not columns.history_version[day] and columns.hours[day] == columns.published_hours[day]
 
@@ -986,12 +986,12 @@ class Windows:
     def begin_step(
         self, *, now_us: int, caught_up: bool, also: Iterable[RowKey] = ()
     ) -> Iterator[tuple[str, list[int]]]:
-        """Brings status up to date. Returns the rows that may have changed, scope by scope; the first time, all that matter.
+        """Updates the status. Returns the rows that may have changed, scope by scope; the first time, all that matter.
 
-        A scope of which it gives none is a pause.
+        A scope without rows is a pause.
 
-        Status moves only while everything has been read: a period that ended during an outage is not over before what
-        happened in it has arrived.
+        Status advances only while everything has been read: a period that ended during an outage is not over before its
+        events have arrived.
 
         Args:
             now_us: The clock, microseconds since 1970.
@@ -1022,20 +1022,20 @@ class Windows:
             yield from self._by_scope(places).items()
 
     def _taking_stock(self, places: set[int]) -> Generator[None, None, None]:
-        """Brings the inventories up to date whose production or deliveries have changed; the first time, all. Adds their rows."""
+        """Updates the inventories whose production or deliveries have changed; the first time, all. Adds their rows."""
         total = self._numbers.get(TOTAL)
         if not self._keeps_inventory or total is None:
             return
         if self._is_first:
             scopes: Iterable[str] = list(self._scopes)
         else:
-            # Whatever is produced or delivered changes the total of its scope.
+            # Every unit produced or delivered changes the total of its scope.
             period, series = self.columns.period, self.columns.series
             scopes = {self._series[series[place]].scope for place in places if period[place] == total}
         for number, scope in enumerate(scopes, 1):
             produced, delivered = self._count(PRODUCED_METRIC, scope, total), self._count(DELIVERIES, scope, total)
             if produced is not None:
-                # No rule is about it, and no unit counts in it.
+                # No rule is about inventory, and no unit counts in it.
                 place = self._place(cast("Metric", INVENTORY), scope, total)
                 self.columns.count[place] = produced - (delivered or 0)
                 places.add(place)
@@ -1043,7 +1043,7 @@ class Windows:
                 yield
 
     def _count(self, metric: str, scope: str, number: int) -> int | None:
-        """The count of a row; None where there is none, or none that has ever held anything."""
+        """The count of a row; None if there is none, or it has never held anything."""
         series = self._scopes[scope].get(metric)
         place = series.rows.get(number) if series is not None else None
         if place is None or not (self.columns.count[place] or self.columns.version[place]):
@@ -1051,7 +1051,7 @@ class Windows:
         return self.columns.count[place]
 
     def _beginning(self, places: set[int], now_us: int) -> Generator[None, None, set[int]]:
-        """Of rows that have changed those whose period has begun, with those that were put off until now.
+        """Those changed rows whose period has begun, and the ones that were deferred until now.
 
         A row that is published has begun by the clock of an earlier writer, which may have been ahead of this one.
         """
@@ -1077,7 +1077,7 @@ class Windows:
         return places - later
 
     def _mattering(self, places: Iterable[int]) -> Generator[None, None, bytearray]:
-        """Mask of the rows to be looked at in the first step: those that differ, and those that milestones can come of."""
+        """Mask of the rows to process in the first step: those that differ, and those that can have milestones."""
         watched = yield from self.columns.of_series([series.is_watched for series in self._series])
         marked = vectors.either((yield from self.columns.differing()), watched)
         for place in self._put_off:
@@ -1088,24 +1088,24 @@ class Windows:
         return marked
 
     def by_metric(self, places: Iterable[int]) -> list[list[int]]:
-        """Rows of one scope, parted by metric."""
+        """Rows of one scope, split by metric."""
         by_series: dict[int, list[int]] = {}
         for place in places:
             by_series.setdefault(self.columns.series[place], []).append(place)
         return list(by_series.values())
 
     def begin_group(self) -> None:
-        """Starts the rows of another scope; those of the previous one have been published."""
+        """Begins the rows of another scope; those of the previous one have been published."""
         self._loaded = {}
 
     def load(self, places: Iterable[int]) -> None:
-        """Makes rows of the group."""
+        """Creates the row objects of the group."""
         for place in places:
             if not self._leaves_unseen(place):
                 self._loaded[place] = self._load(place)
 
     def _leaves_unseen(self, place: int) -> bool:
-        """Whether a row is of a day that is no longer kept, and has not been published: it leaves before it is."""
+        """Whether a row is of a day that is no longer kept and was never published: it leaves unpublished."""
         columns = self.columns
         if columns.version[place]:
             return False
@@ -1113,13 +1113,13 @@ class Windows:
         return series.kept.since > date.min and self._is_gone(series.metric, series.scope, columns.period[place])
 
     def group(self) -> list[Row]:
-        """The rows of the group, by key, all that there are."""
+        """All rows of the group, by key."""
         if self._is_first:
             self._grow_at_first(self._loaded.values())
         return sorted(self._loaded.values(), key=_key)
 
     def end_step(self, *, now_us: int, caught_up: bool) -> list[Row]:
-        """A step at once: every row that may have changed."""
+        """A step without parts: every row that may have changed."""
         self.begin_group()
         for _, places in self.begin_step(now_us=now_us, caught_up=caught_up):
             self.load(places)
@@ -1129,12 +1129,12 @@ class Windows:
         return rows
 
     def finish_step(self) -> None:
-        """All rows of a step have been loaded."""
+        """Ends the step, once all its rows have been loaded."""
         for _ in self.finishing_step():
             pass
 
     def finishing_step(self) -> Iterator[None]:
-        """The same with pauses: to let go of what a million days have told before the first step takes a second."""
+        """The same with pauses: freeing what a million days have reported before the first step takes a second."""
         yield from _let_go(self._first_cells)
         if self._is_first:
             let_go = 0
@@ -1155,18 +1155,18 @@ class Windows:
     # Days that are no longer kept -----------------------------------------------------------------------------------
 
     def leaving_late(self) -> Iterator[Left]:
-        """Takes away the rows that a former writer has not come to.
+        """Removes the rows that a previous writer should have removed but did not.
 
-        Before anything is published: what is counted on their days since then is only in the rows that contain them.
+        Call it before anything is published: counts of their days since then are only in the rows that contain them.
         """
         left_over, self._left_over = self._left_over, {}
         for key, row in left_over.items():
             yield Left(key, cast("PlainRow", row), is_published=True)
 
     def leaving(self, stay: Container[RowKey]) -> Iterator[Left | None]:
-        """Takes away the rows of days that are no longer kept, after the step has been published; None is a pause.
+        """Removes the rows of days that are no longer kept, after the step has been published; None is a pause.
 
-        What they count is put away with their months.
+        Their counts are stored with their months.
 
         Args:
             stay: Rows that must be judged once more; they leave later.
@@ -1187,7 +1187,7 @@ class Windows:
                     else:
                         yield self._leave(key, series.rows[number])
                 if len(gone) > len(series.rows):
-                    series.rows = dict(series.rows)  # one does not shrink by itself
+                    series.rows = dict(series.rows)  # a dict does not shrink by itself
             if looked_at > _LOOK_ROWS:
                 looked_at = 0
                 yield None
@@ -1201,7 +1201,7 @@ class Windows:
         return left
 
     def _remove(self, place: int) -> None:
-        """Removes the row of a day; what it counts is put away with its month."""
+        """Removes the row of a day; its counts are stored with its month."""
         columns = self.columns
         series, number = self._series[columns.series[place]], columns.period[place]
         packed = columns.cells[place]
@@ -1239,7 +1239,7 @@ class Windows:
         self.on_move(place, moved)
 
     def _latest_moves(self, place: int, moved: int) -> None:
-        """What is known of the latest units of a day, before the first step, goes with its row."""
+        """Moves the known latest units of a day along with its row, before the first step."""
         if self._started:
             return
         columns = self.columns
@@ -1256,7 +1256,7 @@ class Windows:
     # Versions -------------------------------------------------------------------------------------------------------
 
     def changes(self, row: Row) -> int:
-        """Records that the next version of a row comes to: none where it equals what is published or has never held anything."""
+        """Number of records of a row's next version: 0 if it equals the published one or has never held anything."""
         place, columns = row.place, self.columns
         version = columns.version[place]
         if not version:
@@ -1279,7 +1279,7 @@ class Windows:
         return 2 if version == 1 and not columns.history_version[place] else 1
 
     def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
-        """The next version of a row, or None when it equals what is published or has never held anything."""
+        """The next version of a row, or None if it equals the published one or has never held anything."""
         place = row.place
         row.grew, row.latest = False, None
         self._grown.pop(place, None)
@@ -1296,12 +1296,12 @@ class Windows:
         return self._version(place, timezone)
 
     def _go_on(self, place: int, timezone: str, updated_us: int, *, only_backfilled: bool) -> None:
-        """The columns of a row go on to its next version."""
+        """Advances the columns of a row to its next version."""
         columns = self.columns
         if columns.version[place] == 1 and not columns.history_version[place]:
             self._replaced.append(self._version(place, timezone, self._first_cells, self._first_minutes))
             columns.history_version[place] = 1
-        # What was loaded was known before: it completes the figure that was closed, and restates nothing.
+        # Backfill was known before: it completes the closed figure, and restates nothing.
         if columns.published_status[place] == _CLOSED and not only_backfilled:
             columns.restated[place] += 1
         columns.version[place] += 1
@@ -1311,10 +1311,10 @@ class Windows:
         columns.published_hours[place] = columns.hours[place]
         columns.updated_us[place] = updated_us
 
-    # Rows that nothing watches: no objects are made of them ---------------------------------------------------------
+    # Rows that nothing watches: no objects are created for them -----------------------------------------------------
 
     def parted(self, places: list[int]) -> tuple[list[int], list[int]]:
-        """Rows that must be judged, and plain ones: of these no milestone can come, and they have nothing that few rows have."""
+        """Rows that must be judged, and plain ones, which cannot have milestones and have none of the rare fields."""
         series, column = self._series, self.columns.series
         more = [
             each
@@ -1342,7 +1342,7 @@ class Windows:
         return self._series[self.columns.series[place]].metric
 
     def changes_plain(self, place: int) -> int:
-        """As `changes`, of a plain row."""
+        """As `changes`, for a plain row."""
         columns = self.columns
         version = columns.version[place]
         if not version:
@@ -1352,7 +1352,7 @@ class Windows:
         return 2 if version == 1 and not columns.history_version[place] else 1
 
     def publish_plain(self, places: Iterable[int], timezone: str, updated_at: str) -> tuple[list[int], list[PlainRow]]:
-        """As `publish`, of plain rows. Returns the places of those that have a next version, and these."""
+        """As `publish`, for plain rows. Returns the places of those that have a next version, and these versions."""
         columns, updated_us = self.columns, self._micros_of(updated_at)
         changed: list[int] = []
         versions: list[PlainRow] = []
@@ -1369,30 +1369,30 @@ class Windows:
         return changed, versions
 
     def replaced(self) -> list[WindowRow | PlainRow]:
-        """First versions that others have replaced since the last call: from now on only the history has them."""
+        """First versions that were replaced since the last call: from now on only the history has them."""
         found, self._replaced = self._replaced, []
         return found
 
     def published(self, place: int) -> WindowRow | PlainRow | None:
-        """The published version of a row once more; None where another one is about to be published."""
+        """The published version of a row again; None if another one is about to be published."""
         is_another = self._balances.get(place) != self._published_balances.get(place)
         if is_another or self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
             return None
         return self._version(place, self._calendar.timezone)
 
     def mark(self, place: int, version: int, written_us: int) -> None:
-        """Notes the last version of a row that the history has, and when it was written, microseconds since 1970."""
+        """Notes the last version of a row in the history, and when it was written, microseconds since 1970."""
         self.columns.history_version[place] = version
         self.columns.history_us[place] = written_us
 
     def marked_us(self, place: int) -> int:
-        """When the last version that the history has was written, or the first one published; 0 for never."""
+        """When the last version in the history was written, or the first one published; 0 for never."""
         return self.columns.history_us[place]
 
     def not_in_history(self, since_us: int) -> Iterator[list[int]]:
-        """Rows whose published version the history does not have, although it is not their first and from an instant or later.
+        """Rows whose published version is not in the history, although it is not their first, and dates from an instant on.
 
-        Some at a time, with room for a pause between them.
+        Some at a time, so that the caller can pause in between.
 
         Args:
             since_us: By the service's clock, microseconds since 1970.
@@ -1406,7 +1406,7 @@ class Windows:
         earlier: Mapping[int, bytes | None] = MappingProxyType({}),
         earlier_minutes: Mapping[int, list[int]] = MappingProxyType({}),
     ) -> WindowRow | PlainRow:
-        """The published version; `earlier` has the packed days of those that have changed since, or the minutes of campaigns."""
+        """The published version; `earlier` has the packed days, or minutes of campaigns, of rows that have changed since."""
         columns = self.columns
         period = self._periods[columns.period[place]]
         by_minute = earlier_minutes.get(place) if period.kind == CAMPAIGN else None
@@ -1427,7 +1427,7 @@ class Windows:
     def _plain_version(
         self, place: int, timezone: str, updated_at: str, packed: bytes | None, by_minute: list[int] | None = None
     ) -> PlainRow:
-        """The published version without what few rows have; `packed` are its counts by hour if it is a day."""
+        """The published version without the rare fields; `packed` has its counts by hour if it is a day."""
         columns = self.columns
         series, number = self._series[columns.series[place]], columns.period[place]
         dates = (self._redated.get(place) if self._redated else None) or self._row_dates[number]
@@ -1463,7 +1463,7 @@ class Windows:
         return self._instant[1]
 
     def _is_published_with_more(self, place: int) -> bool:
-        """Whether the published version has what the columns do not hold."""
+        """Whether the columns cannot reproduce the published version."""
         return (
             place in self._published_targets or place in self._published_controls or place in self._published_balances
         )
@@ -1513,15 +1513,15 @@ class Windows:
         return row
 
     def _open_late(self, place: int) -> None:
-        """A row that has not been published is open as long as not everything has been read."""
+        """Opens an unpublished row as long as not everything has been read."""
         columns = self.columns
         if not self._is_caught_up and columns.status[place] != _OPEN:
-            # Nothing says that it was over before: for whoever takes over, it begins with this step.
+            # Nothing says that it was over before: for a new writer, it begins with this step.
             columns.status[place] = _OPEN
             self._note_late(place)
 
     def _grow(self, touched: _Touched) -> None:
-        """Passes on to the rows which cells of a day have grown since the last step; of those that nothing watches nobody asks."""
+        """Tells the rows which hours of a day have grown since the last step; not needed for rows that nothing watches."""
         if not (self._targets or self._series[self.columns.series[touched.rows[0]]].is_watched):
             return
         for shard, before in touched.before.items():
@@ -1533,7 +1533,7 @@ class Windows:
     def _grow_at_first(self, rows: Iterable[Row]) -> None:
         """The same in the first step after a takeover, when the shards' earlier counts are unknown.
 
-        What is published is known only of the whole day: when that has risen, each cell of it may be the one that grew.
+        Only the whole day's published count is known: if that has risen, any hour of it may be the one that grew.
         """
         for row in rows:
             if row.count <= row.published_count or row.scope in self._known_before:
@@ -1560,7 +1560,7 @@ class Windows:
                             of.grew, of.latest = True, _later(of.latest, latest)
 
     def _grow_without_rows(self, month: Row) -> None:
-        """The same for days that have no row: what the others do not explain has grown there."""
+        """The same for days that have no row: growth that the other days do not explain is theirs."""
         columns = self.columns
         series = self._series[columns.series[month.place]]
         risen = month.count - month.published_count
@@ -1575,7 +1575,7 @@ class Windows:
             for number in self._numbers_without_rolling(month.period.start.replace(day=day))[1:]:
                 of = self._loaded.get(series.rows[number])
                 if of is not None and of.count > of.published_count:
-                    # What has never been published next to a month that has is a window that the settings have added.
+                    # A row that was never published, although its month was, is of a window that the settings have added.
                     of.grew |= bool(columns.version[of.place] or not columns.version[month.place])
 
     # Which rows -----------------------------------------------------------------------------------------------------
@@ -1600,9 +1600,9 @@ class Windows:
         return by_scope
 
     def _advancing(self, now_us: int, places: set[int]) -> Generator[None, None, bytearray | None]:
-        """Status by the clock. Adds rows that came after the end of their period; returns the mask of those that changed.
+        """Sets status by the clock. Adds rows created after the end of their period; returns a mask of the changed ones.
 
-        None where no period has come to be over.
+        None if no period has ended.
         """
         is_due = bool(self._due and self._due[0][0] <= now_us)
         while self._due and self._due[0][0] <= now_us:
@@ -1634,7 +1634,7 @@ class Windows:
     def _place_of_target(self, key: RowKey) -> int | None:
         metric, scope, period_id = key
         try:
-            # The events of targets and control totals are checked to name one.
+            # Events of targets and control totals are checked to name a metric.
             number = self._number_of(self._calendar.period(period_id))
         except ValueError:
             return None
@@ -1646,7 +1646,7 @@ class Windows:
         series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
         place = series.rows.get(number)
         if place is None:
-            # The number as it is kept once: a million rows share a thousand of them.
+            # The one int object that is kept for this number: a million rows share a thousand of them.
             place = self.columns.add(series.number, number, _OPEN)
             series.rows[self._numbers[self._periods[number].id]] = place
             if self._levels[number] > _OPEN:
@@ -1655,7 +1655,7 @@ class Windows:
 
     def _new_series(self, metric: Metric, scope: str) -> _Series:
         by_metric = self._scopes.setdefault(scope, {})
-        # One text for each, however many records name it.
+        # One string object for each, however many records name it.
         kept = next(iter(by_metric.values())).scope if by_metric else scope
         metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
         series = by_metric[metric] = _Series(
@@ -1689,7 +1689,7 @@ _NO_HOURS: Mapping[int, bytes] = {}
 
 
 def _dates_of(period: Period, start: str, end: str) -> _Dates:
-    """The dates of a period as a row says them."""
+    """The dates of a period as published in a row."""
     if period.instants is None:
         return _Dates(start, end, period.calendar)
     return _Dates(start, end, None, period.instants.starts_at, period.instants.ends_at)
@@ -1704,7 +1704,7 @@ def _month_id(day: date) -> str:
 
 
 def _move(kept: dict[int, Any], place: int, moved: int) -> None:
-    """Lets go of what is kept of a place, and keeps under it what was of the row that is there now."""
+    """Forgets the entry of a place, and moves that of the row which is now there to it."""
     kept.pop(place, None)
     if moved in kept:
         kept[place] = kept.pop(moved)
@@ -1719,7 +1719,7 @@ def _let_go(kept: dict[Any, Any]) -> Iterator[None]:
 
 
 def _latest_of(packed: bytes, newest: Mapping[int, LatestUnit | None]) -> LatestUnit | None:
-    """The latest unit of a day or an hour, if each ledger partition that has units in it has told its own."""
+    """The latest unit of a day or an hour, if each ledger partition with units in it has published its own."""
     shards = [shard for shard, units in packed_days.counts_of(packed) if units]
     found = [unit for unit in map(newest.get, shards) if unit is not None]
     return max(found, key=_unit_order) if len(found) == len(shards) else None

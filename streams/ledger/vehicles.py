@@ -1,7 +1,8 @@
-"""What a ledger partition tells the homes of vehicles about deliveries, what it is told itself, and what it does not publish yet.
+"""What a ledger partition reports to the homes of vehicles about deliveries, what it is told itself, and what it withholds.
 
-Who loses its state reads again what all have told, and tells only what is not what it has told before; so whoever has kept its
-state hears nothing new. What is found before everything was told would be corrected a moment later: it is withheld.
+A partition that has lost its state rereads the reports of all partitions, and reports only what differs from its earlier reports,
+so partitions that have kept their state get nothing new. Violations found before everything was reported would be corrected a
+moment later, so they are withheld.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
 
-#: Deliveries in a record, which has a quarter of what a topic accepts even if all texts are as long as they may be.
+#: Deliveries in a record; with all texts at their maximum length, it has a quarter of the size that a topic accepts.
 _MOST_DELIVERIES: Final = 80
 
 
 class Telling:
-    """What ledger partition `number` tells.
+    """The reports of ledger partition `number`.
 
     Attributes:
-        written: Home → records written to it.
-        is_all: Whether all that stands has been told.
+        written: Home → number of records written to it.
+        is_all: Whether all standing deliveries have been reported.
     """
 
     def __init__(self, number: int, partitions: int) -> None:
@@ -53,11 +54,11 @@ class Telling:
         self._partitions = partitions
         self.written: Counter[int] = Counter()
         self.is_all = False
-        #: Where something was told by a state that is lost, or had not told all: what stands by that.
+        #: What stands by the reports of a state that was lost, or had not reported everything; None if there is no such state.
         self._told: dict[DeliveryKey, VehicleDelivery] | None = None
-        #: What has to be told still; `None` that a delivery no longer stands. What the step has changed is told with it.
+        #: What the step has changed and is reported with it; `None` if a delivery no longer stands.
         self._changed: dict[DeliveryKey, VehicleDelivery | None] = {}
-        #: The rest, which waits. Where nothing was told before, none of it ever was.
+        #: The rest, which waits. If nothing was reported before, none of it ever was.
         self._waiting: dict[DeliveryKey, VehicleDelivery | None] = {}
 
     def adopt(self, written: Mapping[int, int], *, is_all: bool) -> None:
@@ -66,7 +67,7 @@ class Telling:
         self.is_all = is_all
 
     def recall(self, home: int, told: Told) -> None:
-        """Takes a record that was written before all had been told, or by a state that is lost."""
+        """Takes a record that was written before everything had been reported, or by a state that was lost."""
         self.written[home] += 1
         if self._told is None:
             self._told = {}
@@ -74,7 +75,7 @@ class Telling:
             _put(self._told, (each.vin, each.order_id), None if each.time_us is None else each)
 
     def begin(self, standing: Mapping[DeliveryKey, Fact]) -> None:
-        """Everything that was told has been recalled, and this stands: what differs waits to be told."""
+        """Ends recalling: of the standing deliveries, those that differ from the reports wait to be reported."""
         self._waiting = dict.fromkeys(self._told or ())
         for key, fact in standing.items():
             self._wait(key, said_of(key, fact))
@@ -96,11 +97,11 @@ class Telling:
             self._waiting[key] = now
 
     def records(self, *, has_read: bool, most: int) -> list[tuple[int, Told]]:
-        """What to write now, by home.
+        """The records to write now, by home.
 
         Args:
-            has_read: Whether everything that a lost state had read has been read again.
-            most: Deliveries that are told at once of those that wait.
+            has_read: Whether everything that a lost state had read has been reread.
+            most: Most waiting deliveries to report at once.
         """
         if not self._may_tell(has_read=has_read):
             return []
@@ -118,11 +119,11 @@ class Telling:
         return records
 
     def has_more(self, *, has_read: bool) -> bool:
-        """Whether something waits that can be told at once."""
+        """Whether something waits that can be reported now."""
         return bool(self._waiting) and self._may_tell(has_read=has_read)
 
     def _may_tell(self, *, has_read: bool) -> bool:
-        """While all is read again, what is not as it was told may be so a moment later."""
+        """Not while everything is being reread: what differs from the reports may agree with them a moment later."""
         return has_read or self._told is None
 
     def _parted(self, deliveries: Sequence[VehicleDelivery]) -> list[tuple[int, Told]]:
@@ -146,17 +147,17 @@ class Telling:
 
 
 class Withheld:
-    """Contradictions that are found and not published yet.
+    """Violations that were found and are not published yet.
 
     Args:
-        ends: Of the sources when this began, which must be read before.
-        published: Those that are, as on their topic, by order or vehicle.
+        ends: The ends of the sources when this began; everything up to there must be read first.
+        published: The published violations, as in their topic, by order or vehicle.
     """
 
     def __init__(self, ends: Mapping[Partition, int], published: Mapping[str, bytes]) -> None:
         self._ends = ends
         self._published: dict[str, bytes | None] = dict(published)
-        # A dict would look past all that have left it to find the first one.
+        # A dict would have to skip all removed entries to find the first one.
         self._violations: OrderedDict[str, OrderViolations | None] = OrderedDict.fromkeys(published)
 
     def hold(self, violations: Mapping[str, OrderViolations | None]) -> None:
@@ -168,23 +169,23 @@ class Withheld:
         return all(positions[tp] >= end for tp, end in self._ends.items())
 
     def release(self, violations: dict[str, OrderViolations | None], most: int) -> bool:
-        """Puts those that differ from what is published into violations, so many at most. Returns whether these were the last."""
+        """Adds at most `most` of those that differ from the published ones to `violations`. Returns whether these were the last."""
         while self._violations and len(violations) < most:
             order_id, found = self._violations.popitem(last=False)
             body = encode_violations(order_id, found) if found else None
             if body != self._published.get(order_id):
                 violations[order_id] = found
-                # It may change again before the last are published.
+                # It may change again before the last ones are published.
                 self._published[order_id] = body
         return not self._violations
 
 
 class Vehicles:
-    """The vehicles of ledger partition `number`, and what it knows of those of the others.
+    """The vehicles of ledger partition `number`, and its reports about vehicles of the others.
 
     Attributes:
-        at: The partition of the topic that tells it of deliveries.
-        next: Where to continue reading that.
+        at: The topic's partition from which it is told of deliveries.
+        next: Where to continue reading that partition.
     """
 
     def __init__(self, context: Context, number: int, ledger: Ledger) -> None:
@@ -197,7 +198,7 @@ class Vehicles:
         self._telling = Telling(number, context.settings.partitions)
         self._all_of: set[int] = set()
         self._withheld: Withheld | None = None
-        #: Where what it is told ended at opening: before it has read so far, what it knows of that may be of long ago.
+        #: The end of that partition at opening: until it has read so far, what it has been told may be long out of date.
         self._end = 0
         self.changelog = Changelog(ledger.vehicles.blob, ledger.vehicles.vins, VEHICLES)
 
@@ -214,9 +215,9 @@ class Vehicles:
         """Resumes from a marker; without a state, or one that has not told everything, prepares to tell the rest.
 
         Args:
-            state: Of the last commit, after which the ledger has been restored.
-            ends: Of the sources.
-            reader: Of the log.
+            state: The state of the last commit, to which the ledger has been restored.
+            ends: The ends of the sources.
+            reader: Reads the log.
             is_recounted: Whether the ledger publishes everything again.
 
         Raises:
@@ -228,7 +229,7 @@ class Vehicles:
         if state is not None and state.is_all:
             self._telling.adopt(state.written, is_all=True)
         else:
-            # Others write to this topic too, and behind their open transactions there may be something of what it has told.
+            # Others write to this topic too, and some of its own reports may be behind their open transactions.
             async for records in reader.read(self._context.catalogue.told.whole, complete=True):
                 for record in records:
                     if teller_of(record_key(record)) == self._number:
@@ -255,7 +256,7 @@ class Vehicles:
     # A step ---------------------------------------------------------------------------------------------------------
 
     async def take(self, batch: Batch) -> None:
-        """Takes a batch of what it is told."""
+        """Takes a batch of reports."""
         if batch.first > self.next:
             raise RuntimeError(
                 f"{self.at.topic}-{self.at.partition}: read up to {self.next}, fetched from {batch.first}"
@@ -273,14 +274,14 @@ class Vehicles:
             self._all_of.add(teller_of(record_key(record)))
 
     def note(self, changes: LedgerChanges) -> None:
-        """Takes what a step has changed, and out of it what is not to be published yet."""
+        """Takes what a step has changed, and removes from it what is not to be published yet."""
         self._telling.note(changes.deliveries)
         if self._withheld is not None:
             self._withheld.hold(changes.violations)
             changes.violations.clear()
 
     def release(self, changes: LedgerChanges, positions: Mapping[Partition, int], most: int) -> bool:
-        """Once everything is read and told, puts what was withheld into changes, so many at most at once.
+        """Once everything is read and reported, adds the withheld violations to `changes`, at most `most` at once.
 
         Returns:
             Whether these were the last.
@@ -293,10 +294,10 @@ class Vehicles:
         return True
 
     def has_more(self, positions: Mapping[Partition, int], *, has_read: bool) -> bool:
-        """Whether something waits to be told or published, for which nothing has to come.
+        """Whether something waits to be reported or published and can be at once.
 
         Args:
-            positions: Up to where the sources are read.
+            positions: Up to where the sources have been read.
             has_read: Whether no rebuild has more to read.
         """
         return self._telling.has_more(has_read=has_read) or (has_read and self._is_releasing(positions))
@@ -310,7 +311,7 @@ class Vehicles:
         )
 
     def records(self, vehicles: dict[str, bytes], *, has_read: bool) -> Iterable[Outgoing]:
-        """What a commit writes of it.
+        """The records to write with a commit.
 
         Args:
             vehicles: Those that have changed in this step.
@@ -325,7 +326,7 @@ class Vehicles:
                 yield Outgoing(ledger, self._number, chunk, body)
 
     def state(self) -> ToldState:
-        """For the marker."""
+        """The state for the marker."""
         return ToldState(
             next=self.next,
             read=self._read,

@@ -1,9 +1,9 @@
 """The campaigns that events announce: from the totals to the ledger partitions, and back with their counts.
 
-Partition 0 of the totals reads the events and tells each ledger partition what they come to, in the partition of its questions,
-until its marker says that it counts by it. Like a question, that is no state: what is lost on the way is told again. A partition
-of the totals goes on by what all ledger partitions say, remembers it in the transaction before, and is opened again, as the first
-step of a writer is the one that tells news from what was there.
+Totals partition 0 reads the events and sends their result to each ledger partition, in the partition of its questions, until its
+marker says that it counts by it. Like a question, that is no state: if it is lost on the way, it is sent again. Once all ledger
+partitions count by another announcement, a totals partition remembers it in its last transaction and is reopened, because only the
+first step of a writer distinguishes news from what was already there.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogReader
     from streams.totals.shards import Shards
 
-#: How long to wait for a ledger partition before it is told again.
+#: How long to wait for a ledger partition before telling it again, seconds.
 _AGAIN_S: Final = 2.0
 
 
 class Announcing:
-    """What one partition of the totals knows of announced campaigns.
+    """What one totals partition knows about announced campaigns.
 
     Attributes:
-        by: The announcement that its rows are counted by.
-        campaigns: The campaigns that they are.
+        by: The announcement by which its rows are counted.
+        campaigns: The campaigns that are counted by it.
     """
 
     def __init__(self, context: Context, shards: Shards, number: int = 0) -> None:
@@ -51,7 +51,7 @@ class Announcing:
         self.campaigns: Campaigns = context.campaigns
 
     def recall(self, value: bytes | None) -> None:
-        """Takes over what the former writer went on by; None where it has never been told anything."""
+        """Restores the announcement that the previous writer counted by; None if it never had one."""
         self.by = Announcement.parse(value.decode() if value is not None else "")
         self.campaigns = self.by.beside(self._context.campaigns)
 
@@ -60,7 +60,7 @@ class Announcing:
         return self._book.take(campaign_change_of(event, self._context.templates))
 
     def to_tell(self) -> list[Outgoing]:
-        """Records for the ledger partitions that do not count by what the events come to."""
+        """Records for the ledger partitions that do not count by the result of the events yet."""
         if self._number:
             return []
         wanted, now_s = self._wanted().text, asyncio.get_running_loop().time()
@@ -75,18 +75,18 @@ class Announcing:
         return records
 
     def to_adopt(self) -> Outgoing | None:
-        """What to remember before the state is opened again, once all ledger partitions count by another announcement."""
+        """What to remember before the state is reopened, once all ledger partitions count by another announcement."""
         text = self._shards.announced
         if text is None or text == self.by.text:
             return None
         if self._number == 0 and text != self._wanted().text:
-            return None  # some of them have lost theirs, or it is out of date: they are told
+            return None  # some of them have lost theirs, or it is out of date: they are told again
         if Announcement.parse(text).number < self.by.number:
             return None
         return Outgoing(self._context.catalogue.totals.name, self._number, key_of(SIDE, ANNOUNCED), text.encode())
 
     def _wanted(self) -> Announcement:
-        """What the events come to, with a number that is greater than that of everything else that was told."""
+        """The result of the events, with a greater number than any other announcement sent so far."""
         decided, said = self._book.decided, frozenset(marker.announced for marker in self._shards.markers.values())
         if self._last_wanted is None or self._last_wanted[0] is not decided or self._last_wanted[1] != said:
             last = max([self.by, *map(Announcement.parse, said)], key=lambda each: each.number)
@@ -96,7 +96,7 @@ class Announcing:
 
 
 async def announces(context: Context, reader: LogReader) -> bool:
-    """Whether events announce campaigns, or withdraw those of the settings, by what totals that have taken nothing yet make of them."""
+    """Whether events announce campaigns, or withdraw those of the settings, as judged by totals without any state."""
     settings, book = context.settings, _empty_book(context)
     limit_us, framed = settings.future_limit_s * 1_000_000, settings.accept_schema_registry_json
     async for records in reader.read([(context.catalogue.targets.name, 0)]):

@@ -1,4 +1,4 @@
-"""The window tables: day counts of all shards, summed to rows of all periods, each partition of the totals by one writer.
+"""The window tables: day counts of all shards, summed to rows of all periods; each totals partition has one writer.
 
 The output topics are the state: a new writer reads the published rows and milestones, then the day counts and the side topics
 (targets, control totals), and commits the differences. What cannot be derived from them is remembered in
@@ -85,20 +85,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATUS_INTERVAL_US = 1_000_000
-#: How long to wait for the rest of a transaction that was read in part.
+#: How long to wait for the rest of a transaction that was read in part, seconds.
 _CUT_S = 0.05
-#: Names of scopes that are looked at between two pauses.
+#: Names of scopes to look at between two pauses.
 _NAMES = 2_000
-#: Records of a transaction; with what is added to the last of a step, it stays below 5,000.
+#: Records of a transaction; with what is added to the last one of a step, it stays below 5,000.
 _MOST_RECORDS = 4_800
 
 
 class WindowTables:
-    """State of the writer of a partition of the totals: rows, milestones and the shards' day counts.
+    """State of the writer of a totals partition: rows, milestones and the shards' day counts.
 
     Args:
         context: As built by the composition root.
-        number: Of the partition.
+        number: The partition.
     """
 
     def __init__(self, context: Context, number: int = 0) -> None:
@@ -114,7 +114,7 @@ class WindowTables:
         self._sides = PassedOnSides(context, takes, number) if number else SideTopics(context, takes)
         self._history = History(context, self._totals.windows, number)
         self._parts: Iterator[Step | None] | None = None
-        #: Forecasts of the last step that are committed with the next transaction, each with what belongs to it.
+        #: Forecasts of the last step to commit with the next transactions, each with what belongs to it.
         self._later: deque[list[Outgoing]] = deque()
         self._shards = Shards(
             context.settings.partitions,
@@ -125,7 +125,7 @@ class WindowTables:
         )
         self._announcing = Announcing(context, self._shards, number)
         self._moments = Moments(context, self._totals, self._shards, number)
-        #: Events that the former writer had decided, in order, and that wait for their units.
+        #: Events that the previous writer had decided, in order, and that wait for their units.
         self._waiting: dict[str, bytes] = {}
         self._snapshots = Snapshots(context, self._totals.windows, self._shards, number)
         self._totals.windows.on_move = self._move
@@ -140,7 +140,7 @@ class WindowTables:
         self._step_caught_up = False
 
     async def open(self) -> Mapping[Partition, int]:
-        """Fences the former writer and reads what it has published."""
+        """Fences the previous writer and reads what it has published."""
         await self._writer.start()
         catalogue = self._context.catalogue
         async with self._context.log.reader() as reader:
@@ -158,15 +158,15 @@ class WindowTables:
                 self._next = head.counts.next
             if self._totals.bounds is not None:
                 await self._find_scopes(reader, self._totals.bounds, head.windows.next if head else 0)
-            # Before the counts: which scopes have targets decides what is kept of them until the first step.
+            # Before the counts: the scopes with targets decide what is kept of the counts until the first step.
             await self._sides.open(memory, reader)
             await self._read_counts(reader)
             while self._shards.is_cut:
-                # The rest is committed, but lies beyond another shard's open transaction.
+                # The rest is committed, but behind another shard's open transaction.
                 await asyncio.sleep(_CUT_S)
                 await self._read_counts(reader)
             await self._sides.read_on(reader)
-            # Before the rows: of those that have changed, what only their first version says is kept.
+            # Before the rows: what only the first version of a changed row has is kept.
             async for record in self._read(reader, catalogue.windows.name, head.windows.next if head else 0):
                 self._snapshots.note(1)
                 if record.value is not None:
@@ -176,7 +176,7 @@ class WindowTables:
                 else:
                     self._totals.restore_left(RowKey.parse(record_key(record).decode()))
             source = await self._restore_milestones(reader)
-            # What has been published under one source is continued under it: the same fact must not get another identity.
+            # The source of earlier events is kept: the same fact must not get another identity.
             source = (
                 self._context.settings.event_source
                 or source
@@ -209,23 +209,23 @@ class WindowTables:
 
     @property
     def between_steps(self) -> bool:
-        """Whether all rows are published in their current version."""
+        """Whether the current version of all rows is published."""
         return self._parts is None
 
     @property
     def is_saving(self) -> bool:
-        """Whether a snapshot is due or under way, a part of which each call of `process` writes."""
+        """Whether a snapshot is due or in progress; each call of `process` writes a part of it."""
         return self._snapshots.is_due
 
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Takes the batches, and publishes in one transaction what has changed by them or by the clock.
+        """Takes the batches, and publishes in one transaction everything changed by them or by the clock.
 
-        If that is too much for one transaction, only its first part: `unfinished` is then true.
+        If that is too much for one transaction, it publishes only the first part, and `unfinished` is true.
         """
         if self._parts is None and not self._later:
             await self._take_in(batches)
             if self._totals.bounds is not None and self._totals.bounds.keeps_out:
-                # What is kept out is only in the counts: a snapshot would have to keep it, too.
+                # Counts of scopes that are kept out are only in the counts topic: a snapshot would have to keep them too.
                 self._snapshots.give_up()
             if self._shards.settled and not self._silences.owes_hours:
                 await self._snapshots.begin(self._shards.counted_before(self._next))
@@ -234,7 +234,7 @@ class WindowTables:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
         records = self._take_later(0)
-        # Those that have waited longest come first, before what this step decides.
+        # Events that have waited longest come first, before those decided in this step.
         records += self._moments.completed(_MOST_RECORDS - len(records))
         records += await self._history.records(wall_us, _MOST_RECORDS - len(records))
         if self._parts is not None and len(records) <= _MOST_RECORDS - self._context.part_rows:
@@ -245,8 +245,8 @@ class WindowTables:
         self._snapshots.note(len(records))
         if self._parts is None:
             records += self._sides.records(wall_us)
-            # Before everything is counted again, rows differ from what is published, and no snapshot has what only their first
-            # versions say.
+            # Until everything is recounted, rows differ from what is published, and no snapshot has what only their first
+            # versions have.
             if self._shards.settled:
                 records += await self._snapshots.records()
         records += await self._moments.questions()
@@ -254,10 +254,10 @@ class WindowTables:
         await self._commit(records)
 
     async def _commit(self, records: list[Outgoing]) -> None:
-        """Commits them, with what is to be told of campaigns.
+        """Commits records, with what is to be passed on about campaigns.
 
         Raises:
-            ReopenError: The ledger partitions count by another announcement of campaigns; what there was is committed.
+            ReopenError: The ledger partitions count by another announcement of campaigns; the records are committed.
         """
         adopted = None
         if self._parts is None:
@@ -274,12 +274,12 @@ class WindowTables:
         await self._writer.stop()
 
     def _move(self, place: int, moved: int) -> None:
-        """A row has left, and another one has its place."""
+        """Notes that a row has left, and that another one has taken its place."""
         self._history.move(place, moved)
         self._snapshots.renumber()
 
     async def _find_scopes(self, reader: LogReader, bounds: ScopeBounds, since: int) -> None:
-        """Finds which scopes have rows, before it is asked whether there is room for another."""
+        """Finds which scopes have rows, before any question whether there is room for another."""
         windows = self._totals.windows
         async for scope in self._scopes():
             self._totals.let_in(scope)
@@ -293,7 +293,7 @@ class WindowTables:
         bounds.note_rows(len(windows) + len(others))
 
     async def _scopes(self) -> AsyncIterator[str]:
-        """The scopes that there are, once for each of their metrics, with pauses."""
+        """All scopes, once for each of their metrics, with pauses."""
         windows = self._totals.windows
         _, series, _ = windows.sizes
         for first in range(0, series, _NAMES):
@@ -302,7 +302,7 @@ class WindowTables:
             await asyncio.sleep(0)
 
     def _check_home(self, scope: str) -> None:
-        """Refuses rows that another partition of the totals would go on with.
+        """Refuses rows that belong to another totals partition.
 
         Raises:
             ExpectedError: They were published with another number of partitions.
@@ -322,7 +322,7 @@ class WindowTables:
                 yield record
 
     async def _restore_milestones(self, reader: LogReader) -> str:
-        """Takes over the milestones that are published, and those that wait for their units. Returns their last source."""
+        """Restores the published milestones, and those that wait for their units. Returns their last source."""
         source = ""
         async for record in self._read(reader, self._context.catalogue.milestones.name):
             event = decode_milestone(record_value(record))
@@ -341,7 +341,7 @@ class WindowTables:
         return source
 
     async def _source_elsewhere(self, reader: LogReader) -> str:
-        """The event source of the last milestone that another partition has published; empty if none has."""
+        """The event source of the last milestone published by another partition; empty if there is none."""
         last_ms, source = 0, ""
         others = [part for part in self._context.catalogue.milestones.whole if part[1] != self._number]
         if others:
@@ -357,7 +357,7 @@ class WindowTables:
         return "/".join(part for part in parts if part)
 
     async def _read_counts(self, reader: LogReader) -> None:
-        """Takes in all counts from the next one on."""
+        """Reads all counts from the next one on."""
         async for record in self._read(reader, self._counts.topic, self._next):
             self._snapshots.note(1)
             absorbed = self._shards.absorb(record)
@@ -367,7 +367,7 @@ class WindowTables:
         self._next = await reader.position(self._counts)
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
-        """Takes over what is remembered, but the rows. Returns the states of the side topics, by name."""
+        """Restores what is remembered, except the rows. Returns the states of the side topics, by name."""
         sides: dict[str, bytes] = {}
         held: dict[str, bytes] = {}
         waiting = self._waiting
@@ -414,7 +414,7 @@ class WindowTables:
         return sides
 
     def _recall_alerts(self, expected: Mapping[str, bytes], quiet: Iterable[str]) -> None:
-        """Takes over what alerts are compared with."""
+        """Restores what alerts are compared with."""
         for name in quiet:
             self._silences.restore_memory(name)
         for name, value in expected.items():
@@ -428,7 +428,7 @@ class WindowTables:
                 await self._sum(batch)
 
     async def _sum(self, batch: Batch) -> None:
-        """Takes a batch of day counts."""
+        """Sums a batch of day counts."""
         if batch.first > self._next:
             raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
         async for record in paced(batch.records):
@@ -473,13 +473,13 @@ class WindowTables:
     def _now_us(self) -> int:
         if self._context.settings.clock != "events":
             return self._context.now_us()
-        # Where retention has removed all events, the clock stands where it stood, and their rows are withdrawn.
+        # If retention has removed all events, the clock stays where it was, and their rows are withdrawn.
         return self._shards.clock_us or self._totals.windows.last_update_us
 
     def _caught_up(self, now_us: int) -> bool:
         """Whether days before today, and campaigns that have ended, may close.
 
-        Every shard must have read what was appended, or happened, before today and before the end of the last such campaign.
+        Every shard must have read everything appended, or dated, before today and before the end of the last such campaign.
         """
         ended_us = self._context.last_end_us(now_us, self._announcing.campaigns)
         if self._context.settings.clock == "events":
@@ -487,7 +487,7 @@ class WindowTables:
         return self._shards.read_up_to(ended_us)
 
     def _read_up_to(self, hour_us: int) -> bool:
-        """Whether every shard has read what was appended, or happened, before an hour."""
+        """Whether every shard has read everything appended, or dated, before an hour."""
         if self._context.settings.clock == "events":
             return self._shards.told_up_to(hour_us, "hour")
         return self._shards.read_up_to(hour_us, "hour")
@@ -514,7 +514,7 @@ class WindowTables:
                 self._parts = None
                 wall_us = self._context.now_us()
                 if self._step_caught_up:
-                    # Days that a shard has not read to their ends would make every forecast too low.
+                    # Days that a shard has not read completely would make every forecast too low.
                     forecasts = self._forecasts.records(
                         self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
                     )
@@ -529,7 +529,7 @@ class WindowTables:
         raise RuntimeError("a step has ended without its last part")
 
     def _take_later(self, taken: int) -> list[Outgoing]:
-        """As many of the forecasts and alerts that wait as a transaction has room for, in which so many records are."""
+        """As many of the waiting forecasts and alerts as fit into a transaction that already has `taken` records."""
         records: list[Outgoing] = []
         while self._later and taken + len(records) + len(self._later[0]) <= _MOST_RECORDS:
             records += self._later.popleft()
@@ -565,5 +565,5 @@ class WindowTables:
             return []
         self._last_status_us = now_us
         self._warn()
-        # All partitions know the same of the sources: one says it.
+        # All partitions know the same about the sources, so one of them publishes it.
         return [] if self._number else self._source_times.records(self._shards.markers.values(), now_us)
