@@ -251,7 +251,7 @@ class VehicleProducedData(_Model):
 
 
 class ProductionReversedData(_Model):
-    """The vehicle was scrapped, or is otherwise none any more."""
+    """The vehicle was scrapped, or no longer exists as a vehicle."""
 
     vin: Vin
     reason: str | None = None

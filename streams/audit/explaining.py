@@ -351,7 +351,7 @@ async def _not_produced(order_id: str, facts: list[Fact], business: Business, fi
 async def _history(  # noqa: PLR0913, PLR0917 - what is known, from wherever
     order_id: str, facts: list[Fact], business: Business, sources: Sources, letters: Letters, not_produced: set[Wrong]
 ) -> list[dict[str, Any]]:
-    """What the ledger has of an order, and its rejected records, all read again from their places."""
+    """What the ledger has of an order, and its rejected records, all reread from their places."""
     known = {coordinates_of(fact): fact for fact in facts}
     told = []
     for place in [*known, *(at for at in letters.by_key.get(order_id.encode(), ()) if at not in known)]:

@@ -78,7 +78,7 @@ class CampaignBasis(NamedTuple):
 
 
 async def read_campaigns(settings: Settings, consumer: AIOKafkaConsumer) -> CampaignBasis:
-    """Reads what there is about announced campaigns; nothing from topics that do not exist.
+    """Reads everything about announced campaigns; nothing from topics that do not exist.
 
     Args:
         settings: The settings of the installation.
@@ -277,7 +277,7 @@ def _beyond_limit(last: Mapping[str, tuple[PlanRecord, CampaignChange]], now_us:
 
 
 def _behind(basis: CampaignBasis, decided: tuple[tuple[str, Any], ...], last_us: int, now_us: int) -> Iterator[Finding]:
-    """Partitions that do not count by what the events come to."""
+    """Partitions that do not count by the result of the events."""
     if not basis.counted_by:
         yield note(NAME, "no worker has counted anything yet")
         return

@@ -1,4 +1,4 @@
-"""Who runs a command, for the notes that operators leave."""
+"""The name of the operator who runs a command, for the notes that operators leave."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def lift(context: Context, place: Place) -> None:
 
 
 async def standing_orders(context: Context) -> list[QuarantineStatus]:
-    """Every order with what has become of its record, by place.
+    """Every order to skip and the fate of its record, by place.
 
     Orders in effect are also found among the dead letters, if the note is gone.
     """

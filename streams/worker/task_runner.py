@@ -161,7 +161,7 @@ class TaskRunner:
         self._arrived.set()
 
     def assign_again(self) -> None:
-        """The group has confirmed this worker as the owner, so no other worker has the state any more."""
+        """The group has confirmed this worker as the owner, so no other worker has the state any longer."""
         self._assigned_again.set()
 
     async def quiesce(self, timeout_s: float) -> None:
