@@ -1,4 +1,4 @@
-"""Who may import whom: imports point one way, and what travels or decides stays free of Kafka."""
+"""What may import what: imports point one way, and everything that travels or decides stays free of Kafka."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def within(module: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def test_the_layers_hold() -> None:
-    """Who may import whom is written in `.importlinter`, every folder and module of `streams` in a layer."""
+    """What may import what is defined in `.importlinter`, with every folder and module of `streams` in a layer."""
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=ROOT,
@@ -125,7 +125,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
             assert within(module, ONLY_IN[package]), f"{module} imports {imported}"
 
 
-#: Modules by which a rule could come to a clock, to chance or to the world outside.
+#: Modules through which a rule could get at a clock, at chance or at the outside world.
 IMPURE_MODULES = {
     "asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil", "socket",
     "sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid",

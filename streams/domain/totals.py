@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 #: Rows to judge, or publish, between two pauses; a millisecond or two.
 _PAUSE_ROWS: Final = 200
 _NO_LIMIT: Final = 1 << 62
-#: Its next version, and its first one if that is replaced.
+#: Most records of a row in a step: its next version, and its first one if that is replaced.
 _RECORDS_OF_ROW: Final = 2
 #: Kinds of milestones that depend on one row; the others compare rows.
 _OF_ONE_ROW: Final = ("threshold", "multiple", "share", "target")
@@ -137,8 +137,8 @@ class _Judged(NamedTuple):
     """Rows of one scope, and what they lead to.
 
     Attributes:
-        rows: By key, without those that are plain.
-        plain: The places of these.
+        rows: The rows by key, without the plain ones.
+        plain: The places of the plain rows.
         milestones: The decided events.
         held: Milestone → since when its retraction has been waiting, None if it no longer is.
         settled: Ids of the events that were remembered as decided and are settled now.
@@ -588,7 +588,7 @@ class Totals:
         return _Judged(rows, plain, self._book.end_step(), self._held.drain(), list(self._book.settled()))
 
     def _in_one(self, judged: _Judged) -> Iterator[Step | None]:
-        """All of it at once; None is a pause."""
+        """Publishes everything at once; None is a pause."""
         whole = Step([], [], judged.milestones, judged.held, dict.fromkeys(judged.settled))
         for number, row in enumerate(judged.rows):
             self._publish(row, whole)

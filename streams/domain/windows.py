@@ -193,7 +193,7 @@ class Row:
 
     @property
     def is_balance_corrected(self) -> bool:
-        """Whether the opening balance has changed in this step."""
+        """Whether a published opening balance has changed."""
         return bool(self.published_balance) and self.balance != self.published_balance
 
     def publish(self, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
@@ -357,7 +357,7 @@ class Windows:
         self._published_balances: dict[int, int] = {}
         self._published_targets: dict[int, tuple[tuple[str, int, bool], ...]] = {}
         self._published_controls: dict[int, dict[str, RowControl]] = {}
-        #: Rows that are published with other dates than they would have now → the published dates.
+        #: Rows published with other dates, or with or without hours contrary to what they would be now → the published dates.
         self._redated: dict[int, _Dates] = {}
         #: Rows whose targets or control totals have changed in this step.
         self._retargeted: set[int] = set()

@@ -1,4 +1,4 @@
-"""What is read to check alerts: of forecasts and rows only what an alert is about, and nothing where there is none."""
+"""What is read to check alerts: only the forecasts and rows that an alert is about, and nothing without alerts."""
 
 from __future__ import annotations
 

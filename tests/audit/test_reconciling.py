@@ -58,7 +58,7 @@ def test_a_line_of_named_columns_without_either_is_refused_with_its_number() -> 
         read_theirs(["# theirs", "order_id,vin,day", "SO-1,,7", ",,8"])
 
 
-# Who is missing -----------------------------------------------------------------------------------------------------
+# Which units are missing --------------------------------------------------------------------------------------------
 
 
 def recounted(*facts: Fact, theirs: Theirs, key: RowKey = KEY) -> Recounted:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ORDERS: Final = 100_000
 RUNS: Final = 2
 CLEAN: Final = "clean"
-#: A copy comes among so many records after its first one, as when a publisher tries again.
+#: A copy follows within this many records, as when a publisher retries.
 _NEAR: Final = 1000
 _PRODUCED: Final = (
     b'{"specversion":"1.0","id":"produced-%s","source":"/factories/bj1/line","type":"vehicle.produced.v1","time":"%s",'
@@ -138,7 +138,7 @@ class Published(NamedTuple):
 
 
 async def publish_kind(installation: Installation, kind: Kind, orders: int) -> Published:
-    """Publishes the events of so many orders to the topics of an installation."""
+    """Publishes the events of a number of orders to the topics of an installation."""
     settings, names = installation.settings, installation.catalogue.names()
     topics = tuple(names.get(topic_number(family, 0), "") for family in range(len(FAMILIES)))
     count = moved = 0

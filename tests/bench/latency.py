@@ -35,7 +35,7 @@ RATES: Final = (500, 100, 1_000, 10_000)
 SECONDS: Final = 20
 #: A new broker compiles its hot paths for half a minute, on the same cores; a new worker needs a moment.
 _WARM_UP_S, _NEXT_WARM_UP_S = 45, 8
-#: At most so many events a second are the first of their model and so raise a milestone.
+#: At most this many events a second are the first of their model and so raise a milestone.
 _MILESTONES: Final = 50
 _TICK_S: Final = 0.005
 _BATCH_BYTES: Final = 16 << 20

@@ -84,7 +84,7 @@ class Opening:
         self.events = 0
 
     async def fill(self, rows: int) -> dict[str, int]:
-        """Publishes the events of so many rows. Returns the count of each row but those of holidays, by key."""
+        """Publishes the events of a number of rows. Returns the count of each row by key, except those of holidays."""
         units = Units()
         while len(units.rows) < rows:
             units.order()
@@ -106,7 +106,7 @@ class Opening:
         return worker
 
     async def until(self, rows: int, worker: Worker) -> None:
-        """Waits until there are so many records of rows.
+        """Waits until there is a number of records of rows.
 
         Raises:
             RuntimeError: The worker has ended, or it takes too long.
@@ -151,7 +151,7 @@ class Opening:
         return records
 
     async def opened(self, times: int, worker: Worker) -> None:
-        """Waits until the totals have been opened so many times, in all lives.
+        """Waits until the totals have been opened a number of times, over all lives.
 
         Raises:
             RuntimeError: The worker has ended, or it takes too long.

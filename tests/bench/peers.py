@@ -102,7 +102,7 @@ class Measured(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Events on topics, and what there is to count.
+    """Events on topics, and the counts to expect.
 
     Attributes:
         topics: Of orders and deliveries.
@@ -127,7 +127,7 @@ def _say(line: str) -> None:
 
 
 def environment_of_peers() -> Path:
-    """The Python of the peers' own environment, made where it is missing or its lock has changed."""
+    """The Python of the peers' own environment, which is created if it is missing or its lock has changed."""
     lock = PROGRAMS / "requirements.lock"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = cache_root() / f"peers-{version}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"

@@ -31,7 +31,7 @@ def settings(**more: object) -> Settings:
 
 
 def event(name: str = "yu7", id_: str = "v1", *, at: int = 0, type_: str = "campaign.set.v1", **data: object) -> bytes:
-    """An event of a campaign, dated so many minutes after 21:00 in Shanghai."""
+    """An event of a campaign, dated a number of minutes after 21:00 in Shanghai."""
     given = {"campaign": name, **data}
     if type_ == "campaign.set.v1":
         given.setdefault("start", START.isoformat())

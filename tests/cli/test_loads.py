@@ -109,7 +109,7 @@ def test_what_was_published_before_an_interruption_is_not_published_again(tmp_pa
     assert "1 of" in str(error)
     assert "of an interrupted load" in told
     assert BrokenPublisher.published == [b"SO-%d" % number for number in range(1, EVENTS)]
-    # It has come to its end: the next time is another load.
+    # It has completed: the next time is another load.
     error, told = publish("file", *more)
     assert "interrupted" not in told
     assert len(BrokenPublisher.published) == 2 * (EVENTS - 1)

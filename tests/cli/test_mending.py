@@ -31,7 +31,7 @@ def content_of(record: Record) -> Content:
 
 
 def verdict(content: Content) -> str:
-    """The reason for which a record is rejected; `accepted` where it is not."""
+    """The reason for which a record is rejected; `accepted` if it is not."""
     outcome: Any = decoded(Record(content.value, content.key, content.headers, APPENDED_MS), topic=0)
     rejection: Rejection | None = outcome if hasattr(outcome, "reason") else None
     return rejection.reason if rejection is not None else "accepted"

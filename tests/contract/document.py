@@ -31,7 +31,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table without its head; `check` is the name in the comment before it, "" where there is none."""
+    """A table without its head; `check` is the name in the comment before it, "" if there is none."""
 
     check: str
     rows: tuple[tuple[str, ...], ...]

@@ -495,7 +495,7 @@ def test_an_instant_is_in_the_minute_of_a_campaign_that_the_document_says(row: t
 
 
 def _said(text: str) -> Campaign | None:
-    """What a cell says of a campaign: when it is, on one evening; None where it is not counted."""
+    """What a cell says about a campaign: when it is, on one evening; None if it is not counted."""
     found = re.fullmatch(r".*?(\d\d:\d\d) (?:to (\d\d:\d\d)|for 7 days)", text) or re.fullmatch(
         r"set from (\d\d:\d\d)()", text
     )

@@ -23,7 +23,7 @@ WEB = "/sales/web"
 
 
 def orders_of(steps: Iterable[LedgerChanges]) -> dict[str, bytes]:
-    """What some steps have told of orders, as it is restored."""
+    """What some steps have reported about orders, in the form that is restored."""
     return {order_id: blob for changes in steps for order_id, blob in changes.orders.items()}
 
 
@@ -83,5 +83,5 @@ def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A
 
 
 def told(deliveries: Mapping[DeliveryKey, Fact | None]) -> list[VehicleDelivery]:
-    """What is told of deliveries that have changed."""
+    """What is reported about deliveries that have changed."""
     return [said_of(key, fact) for key, fact in deliveries.items()]

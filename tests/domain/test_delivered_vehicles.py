@@ -136,7 +136,7 @@ class Site:
             self._end_step(home)
 
     def pass_on(self, most: int) -> None:
-        """Each home hears at most so many from each other one."""
+        """Each home gets at most a number of reports from each other one."""
         for (_, home), waiting in self._on_their_way.items():
             self._ledgers[home].hear([waiting.popleft() for _ in range(min(most, len(waiting)))])
         for home in range(self._partitions):

@@ -369,7 +369,7 @@ def test_the_range_holds_eight_of_ten_past_errors_and_not_many_more() -> None:
         weights += weight
         error = abs(came - forecast) / max(forecast, (forecast + came) / 2)
         held += weight * (error <= spread.relative * (1 + 1e-9))
-    # So many weeks are in the past that the correction for few errors comes to a few percent.
+    # The past has enough weeks for the correction for few errors to be only a few percent.
     assert 0.8 <= held / weights <= 0.9
 
 

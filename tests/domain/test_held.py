@@ -117,7 +117,7 @@ def test_a_record_waits_whichever_day_has_changed(restarts: bool, heals: bool) -
     world.step(at(0))
     assert list(world.standing()) == ["deliveries/model=SU7/record:day:2024-10-06"]
     world.put("2024-10-05", 5)
-    # Day 5 is one now, and day 6 is not any more.
+    # Day 5 is one now, and day 6 no longer is.
     assert told(world.step(at(1))) == [("raised", "record:day:2024-10-05")]
     if restarts:
         world.restart()

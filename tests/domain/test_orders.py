@@ -1,4 +1,4 @@
-"""The table of the contract's section 3, row by row: the events of one order, and what they come to."""
+"""The table of the contract's section 3, row by row: the events of one order, and their result."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def step(ledger: Ledger, *facts: Fact) -> LedgerChanges:
 
 
 def counted(ledger: Ledger) -> Counter[str]:
-    """`metric month-day` → count; of the scope too where there are more than `all`."""
+    """`metric month-day` → count; with the scope if there are more than `all`."""
     found: Counter[str] = Counter()
     for (metric, scope, day), count in ledger.counts().items():
         assert sum(count.by_hour) == count.count

@@ -16,7 +16,7 @@ from streams.domain.likely_slips import LikelySlip, alike, likely_slips
         ({"model=A%2FB": 5, "model=a%2Fb": 6}, [("model", "A/B", "a/b", 5, 6)]),
         ({"model=SU7": 100, "model=SU7 Max": 50, "model=SU8": 1}, []),
         ({"model=SU7": 100, "region=su7": 3}, []),
-        ({"model=SU7": 100, "model=su7": 0}, []),  # a row that nothing is counted in any more
+        ({"model=SU7": 100, "model=su7": 0}, []),  # a row in which nothing is counted any longer
         (
             {"model=SU7,region=CN-11": 60, "model=SU7,region=cn-11": 1, "model=SU7": 61},
             [("region", "cn-11", "CN-11", 1, 60)],

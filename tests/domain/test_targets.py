@@ -17,7 +17,7 @@ EARLY, NOON, LATE = "2024-10-07T08:00:00+08:00", "2024-10-07T12:00:00+08:00", "2
 def change(
     time: str, value: int | None, name: str = "1", source: str = "/plan", target_id: str = "aim"
 ) -> TargetChange:
-    """A target is set, or withdrawn where there is no value."""
+    """A target is set, or withdrawn if there is no value."""
     return TargetChange(us(time), name, source, target_id, target(value, target_id) if value is not None else None)
 
 

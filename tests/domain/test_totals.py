@@ -698,7 +698,7 @@ def test_records_follow_late_events_and_corrections_of_earlier_days() -> None:
 
 
 def test_a_year_loaded_as_history_puts_its_records_on_record() -> None:
-    """Also when its days come to be over in a later step, by the end of the catch-up."""
+    """Also when its days end in a later step, when the catch-up is over."""
     world = World(RECORD)
     for day, count in (("03", 5), ("04", 7)):
         world.put(f"2024-10-{day}", count, backfilled=count)

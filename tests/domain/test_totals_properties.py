@@ -206,14 +206,14 @@ def naive_day_before(text: str) -> date | None:
 
 
 def naive_leader(counts: dict[tuple[str, str], int], period: str) -> str | None:
-    """The model that has most in a period; all of them where several have, None where none has any."""
+    """The model with the most units in a period; all of them if several tie, None if none has any."""
     best = max(counts.get((scope, period), 0) for scope in MODELS)
     first = [scope for scope in MODELS if counts.get((scope, period), 0) == best]
     return ",".join(first) if best else None
 
 
 def naive_factors(counts: dict[str, int], one: Rule) -> list[str]:
-    """Periods that have so many times the count of another, which is over and not the first with any."""
+    """Periods that have a multiple of the count of another, which is over and not the first with units."""
     mine = [p for p in counts if p.startswith(f"{one.window}:") and counts[p]]
     found = []
     for period in mine:

@@ -1,4 +1,4 @@
-"""Operations on columns are made piece by piece, and come to what they would number by number."""
+"""Operations on columns work piece by piece, with the same result as number by number."""
 
 from __future__ import annotations
 

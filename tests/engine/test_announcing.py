@@ -1,4 +1,4 @@
-"""Ledger partitions are told of announced campaigns until they count by them, and the totals go on by what all of them say."""
+"""Ledger partitions are told of announced campaigns until they count by them; the totals adopt what all of them count by."""
 
 from __future__ import annotations
 

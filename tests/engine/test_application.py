@@ -220,7 +220,7 @@ async def test_after_a_restart_the_same_models_are_known_and_a_raised_limit_lets
 
 
 async def test_a_state_that_was_lost_takes_and_rejects_the_same_again() -> None:
-    """Which of the models came first cannot be told from the topics any more."""
+    """The topics no longer tell which of the models came first."""
     memory = opened()
     here = Partition(ORDERS, 0)
     models = ["X9", "SU7", "YU7", "N1", "X8", "SU7"]

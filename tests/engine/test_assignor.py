@@ -1,4 +1,4 @@
-"""Who gets which share of the partitions."""
+"""Which worker gets which share of the partitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scopes beyond the limits have no rows; their units count under `other`, and come to rows when a limit is raised."""
+"""Scopes beyond the limits have no rows; their units count under `other`, and get rows when a limit is raised."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ONE, OTHER = TopicPartition("orders", 0), TopicPartition("deliveries", 0)
 
 
 def answer_of(size: int) -> Any:
-    """An answer to a fetch with so many bytes of records."""
+    """A fetch response with a number of bytes of records."""
     return SimpleNamespace(topics=[("orders", [(0, 0, 9, bytes(size)), (1, 0, 9, None)])])
 
 

@@ -125,7 +125,7 @@ def test_a_state_that_began_before_ways_were_counted_goes_by_the_sums() -> None:
 
 
 def test_what_was_forwarded_before_a_rebuild_is_waited_for_too() -> None:
-    """Its originals are gone, so the books do not have it; it comes to its home before what was forwarded last."""
+    """Its originals are gone, so the books do not have it; it reaches its home before the record that was forwarded last."""
     made = shards(
         marker(upto_us=MIDNIGHT_US),
         marker(upto_us=MIDNIGHT_US, forwarded={0: 3}, rerouted=1),

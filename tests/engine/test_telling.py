@@ -1,4 +1,4 @@
-"""What a ledger partition tells of deliveries, and publishes of what it has withheld, is news and has room in a transaction."""
+"""Reports of deliveries by a ledger partition, and withheld violations that it publishes, are news and fit into a transaction."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _fields(told: Told) -> tuple[int, bool, list[VehicleDelivery]]:
 
 
 def recalled(known: dict[DeliveryKey, Fact]) -> Homes:
-    """A partition that has lost its state, after it had told of these; empty for one that has never told anything."""
+    """A partition that has lost its state after reporting these; empty for one that has never reported anything."""
     site = Homes(Telling(0, _PARTITIONS))
     for (vin, order), fact in known.items():
         (home,) = homes([vin.encode()], _PARTITIONS)

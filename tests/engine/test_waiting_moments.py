@@ -82,7 +82,7 @@ def test_an_event_is_published_when_its_unit_is_found_and_holds_back_only_those_
         assert world.has_more()
         assert world.published() == ["model=B", "model=B"]
         assert not world.has_more()
-        # Nothing is known of it any more.
+        # Nothing is known of it any longer.
         world.answer(asked["model=B"])
         assert not world.has_more()
         world.answer(asked["model=A"])

@@ -69,7 +69,7 @@ class Soak:
         self.spy = Spy(installation)
 
     async def run(self, seconds: float) -> None:
-        """Does harm for so long, lets the service come to rest, and checks everything.
+        """Does harm for a time, lets the service come to rest, and checks everything.
 
         Raises:
             AssertionError: Something was lost, counted twice, out of order, or stuck.
@@ -128,7 +128,7 @@ class Soak:
         worker = next(one for one in reversed(self._installation.workers) if one.log.stem == name)
         worker.kill(number)
         code = await asyncio.to_thread(worker.wait, 15)
-        # One that has just been started may not have come to listen to signals yet.
+        # One that has just been started may not listen to signals yet.
         is_young = time.monotonic() - self._started_s[name] < _YOUNG_S
         expected = (
             {-number, *([0] if number == signal.SIGTERM else [])} if is_young or number == signal.SIGKILL else {0}

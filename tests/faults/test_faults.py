@@ -110,7 +110,7 @@ def expected_milestones(counts: dict[tuple[str, str, str], int]) -> set[str]:
 
 
 async def no_open_transaction(installation: Installation) -> None:
-    """With all workers ended, the last stable offset of every partition comes to be its end: nothing is left undecided.
+    """With all workers ended, the last stable offset of every partition becomes its end: nothing is left undecided.
 
     What a killed worker left open is aborted by its successor, or by the broker within two transaction timeouts.
     """

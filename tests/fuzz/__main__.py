@@ -29,7 +29,7 @@ SANITIZERS: Final = (
     "-g", "-fPIC", "-shared", "-fwrapv", "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
 )  # fmt: skip
-#: Of so many records, optimising takes longer than it saves.
+#: For this number of records or fewer, optimising takes longer than it saves.
 FEW: Final = 10 * CHUNK
 OPTIONS: Final = {
     # Python keeps some memory until it exits. With each object in its own allocation, overruns are detected.
@@ -40,7 +40,7 @@ OPTIONS: Final = {
 
 
 def sanitized(folder: Path, inputs: int) -> dict[str, str]:
-    """Compiles the extensions with sanitizers, for so many records. Returns the environment that they need.
+    """Compiles the extensions with sanitizers, for a number of records. Returns the environment that they need.
 
     Raises:
         SystemExit: It cannot be compiled here.

@@ -247,7 +247,7 @@ async def test_transactional_ids_that_the_brokers_have_forgotten_cost_nothing(
 
 
 async def forgotten(installation: Installation) -> None:
-    """Waits until the brokers know of no transactional id of a state any more; a worker tells its status all the time."""
+    """Waits until the brokers know no transactional id of a state any longer; a worker reports its status all the time."""
     states = tuple(f"{transactional_prefix(installation.settings)}{role}".encode() for role in ("ledger-0", "totals"))
     name, give_up_s = "__transaction_state", deadline(60)
     async with reader(installation.settings) as consumer:

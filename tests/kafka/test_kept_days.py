@@ -31,7 +31,7 @@ async def days_of(installation: Installation, dimension: str) -> set[date]:
 
 
 async def until_kept(installation: Installation, days: int) -> None:
-    """Waits until models have rows of so many days before the latest one, and of all of them that have counts."""
+    """Waits until models have rows for a number of days before the latest one, for all of these days that have counts."""
     give_up_s = deadline(60)
     while True:
         counted = await days_of(installation, "all")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-#: Arguments: bootstrap, topic, how many records are there. Each ends once it has read so many, or after 30 s with 1.
+#: Arguments: bootstrap, topic, number of records. Each ends once it has read that many, or after 30 s with exit code 1.
 NODE = """
 const { Kafka, logLevel } = require('kafkajs');
 const [bootstrap, topic, wanted] = process.argv.slice(2);

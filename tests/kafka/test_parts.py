@@ -36,7 +36,7 @@ RULES = (
     RuleSettings(name="day", metric="deliveries", window="day", scope=("model",), exceeds=60, first=True),
     RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
 )
-#: Records of a transaction; a scope comes to more than 40 rows and 20 milestones.
+#: Records of a transaction; a scope has more than 40 rows and 20 milestones.
 PART_ROWS = 100
 
 

@@ -162,7 +162,7 @@ async def test_without_ids_a_topic_is_known_again_by_a_record_that_was_read(
         consumer.unsubscribe()
         ends = dict.fromkeys(tps, 2)
         assert await identities.recreated(consumer, ends) == {tps[1]}
-        # From then on the ids tell, where there are any.
+        # From then on the ids decide, if there are any.
         assert await identities.recreated(consumer, ends) == (set() if has_ids else {tps[1]})
         identities._ids = dict.fromkeys(identities._ids, "of before")
         assert await identities.recreated(consumer, ends) == (set(tps) if has_ids else {tps[1]})

@@ -123,7 +123,7 @@ def voided(number: str | int, day: date) -> Published:
 
 
 def target_event(name: str, value: int | None, *, moment: datetime | None = None, **changed: Any) -> bytes:
-    """The target `aim` of October 2024 is set, or withdrawn where there is no value."""
+    """The target `aim` of October 2024 is set, or withdrawn if there is no value."""
     data: dict[str, Any] = {"target_id": "aim"}
     if value is not None:
         data |= {"metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10", "value": value}

@@ -235,7 +235,7 @@ def _run(
             start_new_session=True,
         )
         try:
-            # Also one that waits for ever comes to an end.
+            # This also ends one that waits forever.
             while process.poll() is None and seconds < limit_s and time.monotonic() - started < _PATIENCE * limit_s:
                 if enough is not None and enough.search(log.read_text(errors="replace")):
                     break

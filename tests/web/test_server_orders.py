@@ -178,7 +178,7 @@ async def test_an_order_says_what_it_counts_as_and_hides_the_vehicle(tmp_path: P
 
 
 async def story_of(site: Site, order_id: str, **worker: Any) -> Any:
-    """What is told of an order right after a worker has reported."""
+    """What is shown of an order right after a worker has reported."""
     site.complete()
     site.worker(**worker)
     return (await site.get(f"/api/v1/orders/{order_id}")).json()["story"]

@@ -1,4 +1,4 @@
-"""What the header of each page tells of the workers."""
+"""What the header of each page says about the workers."""
 
 from __future__ import annotations
 
