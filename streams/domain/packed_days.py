@@ -11,6 +11,7 @@ integers that follow, and these.
 
 from __future__ import annotations
 
+from itertools import compress
 from operator import mul
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -29,6 +30,7 @@ _MOST_SHARED: Final = 65_536
 _MASK: Final = (1 << 64) - 1
 #: Sums of hours, or minutes, times these distinguish days whose hours differ, and add up over partitions.
 _WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in range(MINUTES))
+_PARTS: Final = range(MINUTES)
 _WEIGHT_OF_HOUR: Final = 0xD1342543DE82EF95
 
 _shared: dict[bytes, bytes] = {}
@@ -54,10 +56,12 @@ def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
     """The day with a new count of one partition; None is a day without counts. Likewise for an hour of a campaign."""
     pairs: list[int] = []
     hours = 0
-    for hour, units in enumerate(count.by_hour):
-        if units:
-            pairs += (hour, units)
-            hours += units * _WEIGHTS[hour]
+    by_hour = count.by_hour
+    # Most days of a narrow scope have units in one or two hours.
+    for hour in compress(_PARTS, by_hour):
+        units = by_hour[hour]
+        pairs += (hour, units)
+        hours += units * _WEIGHTS[hour]
     entry = [shard, count.count, count.backfilled, len(pairs) // 2, *pairs]
     if packed is None:
         return Replaced(_share(pack(entry)), 0, 0, hours & _MASK)
@@ -67,8 +71,8 @@ def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
         end = at + _ENTRY + 2 * flat[at + 3]
         if flat[at] == shard:
             before, backfilled = flat[at + 1], flat[at + 2]
-            for place in range(at + _ENTRY, end, 2):
-                hours -= flat[place + 1] * _WEIGHTS[flat[place]]
+            for hour, units in zip(flat[at + _ENTRY : end : 2], flat[at + _ENTRY + 1 : end : 2], strict=True):
+                hours -= units * _WEIGHTS[hour]
             flat[at:end] = entry
             break
         at = end
@@ -137,8 +141,8 @@ def hours_of(packed: bytes | None, parts: int = HOURS) -> list[int]:
         at = 0
         while at < len(flat):
             end = at + _ENTRY + 2 * flat[at + 3]
-            for place in range(at + _ENTRY, end, 2):
-                hours[flat[place]] += flat[place + 1]
+            for hour, units in zip(flat[at + _ENTRY : end : 2], flat[at + _ENTRY + 1 : end : 2], strict=True):
+                hours[hour] += units
             at = end
     return hours
 

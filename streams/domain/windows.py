@@ -1359,11 +1359,13 @@ class Windows:
         for place in places:
             if not columns.version[place]:
                 self._open_late(place)
-            if not self.changes_plain(place):
+                if not self.changes_plain(place):
+                    continue
+            elif not columns.differs(place):
                 continue
             loaded = columns.backfilled[place] - columns.published_backfilled[place]
-            added = columns.count[place] - columns.published_count[place]
-            self._go_on(place, timezone, updated_us, only_backfilled=0 < loaded >= added)
+            is_loaded = loaded > 0 and loaded >= columns.count[place] - columns.published_count[place]
+            self._go_on(place, timezone, updated_us, only_backfilled=is_loaded)
             changed.append(place)
             versions.append(self._plain_version(place, timezone, updated_at, columns.cells[place]))
         return changed, versions
@@ -1431,6 +1433,26 @@ class Windows:
         columns = self.columns
         series, number = self._series[columns.series[place]], columns.period[place]
         dates = (self._redated.get(place) if self._redated else None) or self._row_dates[number]
+        by_hour = packed_days.hours_of(packed) if self._dates[number][2] else None
+        if by_minute is None and dates.starts_at is None:
+            # Up to fifteen keywords are passed without a dictionary, which takes a quarter of the time.
+            return PlainRow(
+                metric=series.metric,
+                scope=series.scope,
+                period=self._periods[number].id,
+                start=dates.start,
+                end=dates.end,
+                timezone=timezone,
+                count=columns.published_count[place],
+                by_hour=by_hour,
+                targets=[],
+                status=STATUSES[columns.published_status[place]],
+                restated=columns.restated[place],
+                version=columns.version[place],
+                updated_at=updated_at,
+                calendar=dates.calendar,
+                backfilled=columns.published_backfilled[place],
+            )
         return PlainRow(
             metric=series.metric,
             scope=series.scope,
@@ -1441,7 +1463,7 @@ class Windows:
             ends_at=dates.ends_at,
             timezone=timezone,
             count=columns.published_count[place],
-            by_hour=packed_days.hours_of(packed) if self._dates[number][2] else None,
+            by_hour=by_hour,
             by_minute=by_minute,
             targets=[],
             status=STATUSES[columns.published_status[place]],

@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from schemas.authority import SourceRecord
+    from schemas.counts import CountKey
+    from schemas.facts import DayCount
     from streams.context import Context
     from streams.domain.disposition import Disposition
     from streams.domain.overflow import ScopeBounds
@@ -433,7 +435,9 @@ class WindowTables:
             raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
         async for record in paced(batch.records):
             if record.offset >= self._next:
-                await self._take(record)
+                applied = self._shards.take(record)
+                if applied is not None:
+                    await self._apply(*applied)
         self._next = max(self._next, batch.next)
 
     def _take_target(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
@@ -462,13 +466,11 @@ class WindowTables:
                 self._warned.add(line)
                 logger.warning("%s", line)
 
-    async def _take(self, record: LogRecord) -> None:
-        applied = self._shards.take(record)
-        if applied is not None:
-            shard, changes = applied
-            self._moments.hear(shard, self._shards.markers[shard])
-            async for (metric, scope, part), count in paced(changes):
-                self._totals.update(shard, metric, scope, part, count)
+    async def _apply(self, shard: int, changes: list[tuple[CountKey, DayCount]]) -> None:
+        """Takes what a transaction of a ledger partition has changed."""
+        self._moments.hear(shard, self._shards.markers[shard])
+        async for (metric, scope, part), count in paced(changes):
+            self._totals.update(shard, metric, scope, part, count)
 
     def _now_us(self) -> int:
         if self._context.settings.clock != "events":
