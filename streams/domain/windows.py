@@ -337,6 +337,7 @@ class Windows:
         #: For each period: start and end as text, and whether it is a day; and its dates as published in rows.
         self._dates: list[tuple[str, str, bool]] = []
         self._row_dates: list[_Dates] = []
+        self._campaign_numbers: set[int] = set()
         self._numbers: dict[str, int] = {}
         self._numbers_of_day: dict[date, tuple[int, ...]] = {}
         #: Date and rolling windows → the numbers of these periods, after the others.
@@ -382,8 +383,7 @@ class Windows:
         #: Scopes whose units before the first step were known before, though their rows are new.
         self._known_before: set[str] = set()
         #: The instants that were parsed and formatted last: all rows of a step have the same.
-        self._instant = "", 0
-        self._text = "", 0
+        self._instant, self._text = ("", 0), ("", 0)
         self._started = False
         self._is_first = False
         self._is_caught_up = False
@@ -1326,14 +1326,18 @@ class Windows:
                 self._published_controls,
                 self._published_balances,
                 self._redated,
-                self._campaign_hours,
             )
             if each
         ]
+        campaigns, period = self._campaign_numbers, self.columns.period
         judged: list[int] = []
         plain: list[int] = []
         for place in places:
-            is_judged = series[column[place]].is_watched or (more and any(place in each for each in more))
+            is_judged = (
+                series[column[place]].is_watched
+                or (campaigns and period[place] in campaigns)
+                or (more and any(place in each for each in more))
+            )
             (judged if is_judged else plain).append(place)
         return judged, plain
 
@@ -1699,6 +1703,8 @@ class Windows:
             start, end = period.start.isoformat(), period.end.isoformat()
             self._dates.append((start, end, period.kind == "day"))
             self._row_dates.append(_dates_of(period, start, end))
+            if period.kind == CAMPAIGN:
+                self._campaign_numbers.add(number)
             self._levels.append(_OPEN)
             self._ends_us.append(self._calendar.ends_at_us(period))
             self._begins_us.append(self._calendar.begins_at_us(period))

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.rows import RowKey
+from streams.domain.campaigns import Campaign
 from tests.domain.test_totals_properties import at_us
 from tests.domain.totals_world import World, rule, target
 
@@ -98,3 +99,17 @@ def test_plain_rows_are_published_as_if_they_had_been_judged(actions: list[tuple
         has_died |= action == "step" and bool(values[3])
         if not has_died:
             assert versions(plain) == versions(judging)
+
+
+def test_a_campaign_that_nothing_watches_has_minutes_also_when_none_of_them_is_left() -> None:
+    minute_us = at_us(0)
+    campaign = Campaign("launch", minute_us, minute_us + 3_600_000_000, (("model",),))
+    world = World(campaigns=(campaign,))
+    world.put_minute("launch", 3, 25)
+    world.step(at_us(1))
+    assert world.row("campaign:launch", "orders_placed").by_minute == [0, 0, 0, 25]
+    world.hours.clear()  # its ledger partition has lost its events
+    world.restart(rule("day", exceeds=2))
+    world.step(at_us(1))
+    row = world.row("campaign:launch", "orders_placed")
+    assert (row.count, row.by_minute) == (0, [])
