@@ -229,7 +229,7 @@ class Vehicles:
         if state is not None and state.is_all:
             self._telling.adopt(state.written, is_all=True)
         else:
-            # Others write to this topic too, and some of its own reports may be behind their open transactions.
+            # Others write to this topic too, and some of our reports may be behind their open transactions.
             async for records in reader.read(self._context.catalogue.told.whole, complete=True):
                 for record in records:
                     if teller_of(record_key(record)) == self._number:

@@ -35,7 +35,7 @@ DELIVERED_AGAIN = "delivered while a delivery of this order stands"
 REVERSED = "reversed, same vin, a delivery stands"
 REVERSED_IN_VAIN = "reversed, nothing stands or another vin"
 VOID_UNKNOWN = "a void of an event not (yet) known"
-VOIDED = "an event voided by an event.voided.v1 of its own order counts as never sent"
+VOIDED = "an event voided by an event.voided.v1 of the same order counts as never sent"
 VOID_OF_VOID = "a void cannot be voided"
 TOGETHER = "the events of one order are judged together, ordered by (time, id, source)"
 
