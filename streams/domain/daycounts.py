@@ -40,8 +40,9 @@ _GROUP_SHIFT: Final = 2
 _SCOPES_SHIFT: Final = 5
 _GROUP: Final = (1 << (_SCOPES_SHIFT - _GROUP_SHIFT)) - 1
 
-#: Sums to spread, and days to copy, between two pauses: five to ten milliseconds.
+#: Sums to add up, days to add them to, and days to copy, between two pauses: five to ten milliseconds.
 _PAUSE_SUMS: Final = 500
+_PAUSE_SPREAD: Final = 1000
 _PAUSE_DAYS: Final = 2000
 
 _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
@@ -238,11 +239,11 @@ class DayCounts:
         for ordinal, sums in days.items():
             day = date.fromordinal(ordinal)
             for key, of_day in sums.items():
-                self._spread(key, of_day, day, touched)
-            spread += len(sums)
-            if spread >= _PAUSE_SUMS:
-                spread = 0
-                yield
+                # A busy day may have thousands of them, and each counts in several scopes.
+                spread += self._spread(key, of_day, day, touched)
+                if spread >= _PAUSE_SPREAD:
+                    spread = 0
+                    yield
         self._cells.clear()
         self._quarters.clear()
         self._minutes.clear()
@@ -429,15 +430,17 @@ class DayCounts:
         hours = self._campaign_hours
         return {**days, **{key: hours[key].published() for key in sorted(hours, key=_order_of_campaigns)}}
 
-    def _spread(self, key: int, change: _DaySum, day: date, touched: dict[DayKey, Fact | None]) -> None:
-        latest = change.latest
-        for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
-            for scope in self._scopes_of(key, day):
+    def _spread(self, key: int, change: _DaySum, day: date, touched: dict[DayKey, Fact | None]) -> int:
+        """Adds the units of a key to its metrics and scopes on a day. Returns how many these are."""
+        latest, metrics, scopes = change.latest, GROUPS[key >> _GROUP_SHIFT & _GROUP], self._scopes_of(key, day)
+        for metric in metrics:
+            for scope in scopes:
                 day_key = (metric, scope, day)
                 self._day(day_key).add(change.by_hour, key)
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
+        return len(metrics) * len(scopes)
 
     def _day(self, key: DayKey) -> _Day:
         found = self._days.get(key)

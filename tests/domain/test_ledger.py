@@ -412,3 +412,13 @@ def test_an_order_is_restored_with_what_it_counts_and_what_is_wrong_with_it(life
     assert restored.counts() == standing
     assert restored.violations() == ledger.violations()
     assert (restored.backfilled, restored.clock_us) == (ledger.backfilled, ledger.clock_us)
+
+
+def test_the_units_of_one_day_are_added_to_their_scopes_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.domain.daycounts._PAUSE_SPREAD", 50)
+    ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes([["model"], ["region"], ["model", "region"], []]))
+    ledger.apply([placed(T1, f"p{n}", order=f"SO-{n}", dims=(f"M{n}", "", "", "CN-11")) for n in range(100)])
+    pieces = ledger.draining()
+    pauses = sum(1 for _ in iter(lambda: next(pieces, "done"), "done"))
+    # Each counts in two metrics of four scopes.
+    assert pauses >= 100 * 2 * 4 // 56
