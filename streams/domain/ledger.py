@@ -420,8 +420,11 @@ class Ledger:
                 now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
                 self._note_violations(order_id, now, violations)
             yield
-        self._days.add_own(PLACED_GROUP, placed)
-        self._days.add_own(_DELIVERIES, delivered)
+        for group, facts in ((PLACED_GROUP, placed), (_DELIVERIES, delivered)):
+            for first in range(0, len(facts), _PAUSE_ORDERS):
+                if first:
+                    yield
+                self._days.add_own(group, facts[first : first + _PAUSE_ORDERS])
         if self._produced_since_us is not None:
             self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
         yield from self._judging_vehicles(violations)
