@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from streams.domain.calendar import Calendar
+    from streams.domain.periods import Period
     from streams.domain.rules import Rule
     from streams.domain.windows import Row, Windows
 
@@ -46,8 +47,10 @@ class AmongScopes:
         self._windows = windows
         self._calendar = calendar
         self._found: dict[tuple[str, tuple[str, ...], str], Leaders] = {}
-        #: Metric and id of each period that is over in some row.
+        #: Metric and id of each period that was over in some row before the last step.
         self._over: set[tuple[str, str]] = set()
+        #: The same of those that are over since the last step, with the period.
+        self._newly_over: dict[tuple[str, str], Period] = {}
 
     def begin_step(self) -> None:
         """Counts may have changed."""
@@ -55,8 +58,9 @@ class AmongScopes:
 
     def note(self, row: Row) -> None:
         """Notes a row that is being judged."""
-        if row.is_over:
-            self._over.add((row.metric, row.period.id))
+        key = row.metric, row.period.id
+        if row.is_over and key not in self._over:
+            self._newly_over[key] = row.period
 
     def leaders(self, metric: str, template: tuple[str, ...], period_id: str) -> Leaders:
         """The first and the second of a period."""
@@ -88,6 +92,7 @@ class AmongScopes:
         Args:
             rules: Those that compare scopes.
         """
+        yield from self._overtaken(rules)
         for metric, scope, period in self._windows.changed() if rules else ():
             if (metric, period.id) not in self._over:
                 continue
@@ -102,6 +107,18 @@ class AmongScopes:
                     after = self._calendar.after(period)
                     for period_id in (period.id, *([after.id] if after is not None else ())):
                         yield from (RowKey(rule.metric, of, period_id) for of in self._scopes(rule, period_id))
+
+    def _overtaken(self, rules: Sequence[Rule]) -> Iterator[RowKey]:
+        """Rows of periods that were over before the first units of the period before them came: nothing was known of who led there."""
+        newly_over, self._newly_over = self._newly_over, {}
+        for (metric, _), period in newly_over.items():
+            after = self._calendar.after(period)
+            if after is None or (metric, after.id) not in self._over:
+                continue
+            for rule in rules:
+                if rule.leader and rule.metric == metric and rule.window in {period.kind, period.window}:
+                    yield from (RowKey(rule.metric, of, after.id) for of in self._scopes(rule, after.id))
+        self._over |= newly_over.keys()
 
     def _scopes(self, rule: Rule, period_id: str) -> list[str]:
         """The scopes of a rule that have a row for a period that is over."""
