@@ -258,16 +258,28 @@ def test_a_batch_that_cannot_be_read_is_told_with_its_offset() -> None:
         results(checked(made), 41, [])[1].getall()
 
 
+def base_offset_places(data: bytes) -> set[int]:
+    """Where the base offsets of batches are. No checksum covers them: the broker sets them, and either reader takes any."""
+    found: set[int] = set()
+    at = 0
+    while at + Layout.BODY_AT <= len(data):
+        found.update(range(at, at + 8))
+        at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+    return found | set(range(at, at + 8))
+
+
 @given(fetches(), st.data())
 def test_a_bit_that_has_changed_on_its_way_is_noticed_as_by_aiokafka(
     fetch: tuple[bytes, int, list[tuple[int, int]]], data: st.DataObject
 ) -> None:
     good, offset, aborted = fetch
+    if len(good) <= Layout.ATTRIBUTES[1]:
+        return
     # Behind the head of the first batch up to the length: that is how batches are told apart.
     at, bit = data.draw(st.integers(Layout.ATTRIBUTES[1], len(good) - 1)), data.draw(st.integers(0, 7))
     changed = bytearray(good)
     changed[at] ^= 1 << bit
-    if not WholeBatches.can_read(bytes(changed)):
+    if at in base_offset_places(good) or not WholeBatches.can_read(bytes(changed)):
         return
     told: list[list[Any] | None] = []
     for result in results(bytes(changed), offset, aborted):
