@@ -98,6 +98,11 @@ class CheckedRow(PlainRow, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     balance: _Count = 0
 
 
+def of_campaign(row: PlainRow, starts_at: str | None, ends_at: str | None, by_minute: list[int] | None) -> PlainRow:
+    """The row with what only rows of campaigns have: their instants, and their counts by minute."""
+    return msgspec.structs.replace(row, starts_at=starts_at, ends_at=ends_at, by_minute=by_minute)
+
+
 def full_fields(row: PlainRow) -> dict[str, Any]:
     """The fields of a row by name."""
     return msgspec.structs.asdict(row)

@@ -16,7 +16,7 @@ from schemas import vectors
 from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
-from schemas.rows import PlainRow, RowKey, full_fields
+from schemas.rows import PlainRow, RowKey, full_fields, of_campaign
 from streams.domain import packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
@@ -1438,37 +1438,16 @@ class Windows:
         series, number = self._series[columns.series[place]], columns.period[place]
         dates = (self._redated.get(place) if self._redated else None) or self._row_dates[number]
         by_hour = packed_days.hours_of(packed) if self._dates[number][2] else None
-        if by_minute is None and dates.starts_at is None:
-            # Up to fifteen keywords are passed without a dictionary, which takes a quarter of the time.
-            return PlainRow(
-                metric=series.metric,
-                scope=series.scope,
-                period=self._periods[number].id,
-                start=dates.start,
-                end=dates.end,
-                timezone=timezone,
-                count=columns.published_count[place],
-                by_hour=by_hour,
-                targets=[],
-                status=STATUSES[columns.published_status[place]],
-                restated=columns.restated[place],
-                version=columns.version[place],
-                updated_at=updated_at,
-                calendar=dates.calendar,
-                backfilled=columns.published_backfilled[place],
-            )
-        return PlainRow(
+        # Up to fifteen keywords are passed without a dictionary, which takes a quarter of the time.
+        row = PlainRow(
             metric=series.metric,
             scope=series.scope,
             period=self._periods[number].id,
             start=dates.start,
             end=dates.end,
-            starts_at=dates.starts_at,
-            ends_at=dates.ends_at,
             timezone=timezone,
             count=columns.published_count[place],
             by_hour=by_hour,
-            by_minute=by_minute,
             targets=[],
             status=STATUSES[columns.published_status[place]],
             restated=columns.restated[place],
@@ -1477,6 +1456,9 @@ class Windows:
             calendar=dates.calendar,
             backfilled=columns.published_backfilled[place],
         )
+        if by_minute is None and dates.starts_at is None:
+            return row
+        return of_campaign(row, dates.starts_at, dates.ends_at, by_minute)
 
     def _text_of(self, instant_us: int) -> str:
         if instant_us != self._text[1]:
