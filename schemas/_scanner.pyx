@@ -101,20 +101,6 @@ for _code in range(256):
 cdef dict known_sources = {}
 cdef dict known_dims = {}
 
-#: Attributes by the names of headers in binary mode.
-cdef dict HEADERS = {
-    "content-type": DATACONTENTTYPE,
-    "ce_specversion": SPECVERSION,
-    "ce_id": ID,
-    "ce_source": SOURCE_,
-    "ce_type": TYPE,
-    "ce_time": TIME,
-    "ce_subject": SUBJECT,
-    "ce_dataschema": DATASCHEMA,
-    "ce_traceparent": TRACEPARENT,
-    "ce_tracestate": TRACESTATE,
-    "ce_backfill": BACKFILL,
-}
 #: Content types of structured mode, as the usual publishers write them.
 cdef frozenset STRUCTURED = frozenset((
     b"application/cloudevents+json",
@@ -290,9 +276,12 @@ cdef class _Event:
 
     cdef bint read_headers(self, object headers) except -1:
         """Reads the attributes of an event in binary mode."""
+        cdef bytes header
         for name, value in headers:
-            found = HEADERS.get(name)
-            if found is None or type(value) is not bytes or not self.take_header(found, value, 0, len(<bytes> value)):
+            header = name.encode()
+            if type(value) is not bytes:
+                return False
+            if not self.take_header(header_field(header, 0, len(header)), value, 0, len(<bytes> value)):
                 return False
         return True
 
@@ -305,7 +294,7 @@ cdef class _Event:
             field = header_field(body, at, at + size)
             at += size
             size = read_number(body, &at, end)
-            if field < 0 or size < 0 or not self.take_header(field, body, at, at + size):
+            if size < 0 or not self.take_header(field, body, at, at + size):
                 return False
             at += size
             count -= 1
