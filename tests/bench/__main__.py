@@ -192,6 +192,9 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
+    known = {"peers": peers.PEERS, "kinds": kinds.KINDS, "profile": kinds.KINDS}.get(options.what, ())
+    if not set(options.only) <= set(known):
+        parser.error(f"--only: {options.what} takes {', '.join(known) or 'none'}")
     if options.what == "totals":
         found = bench_totals(options.rows)
         show_totals(found)
