@@ -128,10 +128,15 @@ class _Asked:
 
 
 class _Waiting(NamedTuple):
-    """A waiting event, and the place that it waits for; None if it waits only for the events before it."""
+    """A waiting event, and the question that it waits for; None if it waits only for the events before it."""
 
     event: MilestoneEvent
-    place: _Place | None
+    asked: _Asked | None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether only events before it can hold it back."""
+        return self.asked is None or self.asked.is_found
 
 
 class Moments:
@@ -220,31 +225,33 @@ class Moments:
         released: list[_Waiting] = []
         for series in list(self._ready):
             queue = self._queues[series]
-            while queue and 3 * len(released) + 2 < room and self._is_found(queue[0].place):
+            while queue and 3 * len(released) + 2 < room and queue[0].is_ready:
                 released.append(queue.popleft())
             if not queue:
                 del self._queues[series]
-            if not (queue and self._is_found(queue[0].place)):
+            if not (queue and queue[0].is_ready):
                 del self._ready[series]
         records = [self._memory(WAITING + event.id, None) for event, _ in released]
-        records += [self._record(self._completed(event, place)) for event, place in released]
-        records += filter(None, (self._cut(event, place) for event, place in released))
-        for _, place in released:
-            self._let_go(place)
+        records += [self._record(self._completed(event, asked)) for event, asked in released]
+        records += filter(None, (self._cut(event, asked) for event, asked in released))
+        for _, asked in released:
+            if asked is not None:
+                self._let_go(asked)
         return records
 
     # Which unit -----------------------------------------------------------------------------------------------------
 
     def _wait(self, event: MilestoneEvent) -> None:
         series, place = (event.data.metric, event.data.scope), _Place.of(event)
-        queue = self._queues.setdefault(series, deque())
-        queue.append(_Waiting(event, place))
+        asked = None
         if place is not None:
             asked = self._asked.get(place)
             if asked is None:
                 asked = self._asked[place] = _Asked(place, self._context.now_us(), _now_s())
             asked.events += 1
-        if len(queue) == 1 and self._is_found(place):
+        queue = self._queues.setdefault(series, deque())
+        queue.append(_Waiting(event, asked))
+        if len(queue) == 1 and queue[0].is_ready:
             self._ready[series] = None
 
     def _at_once(self, event: MilestoneEvent) -> MilestoneEvent:
@@ -271,23 +278,20 @@ class Moments:
             return None
         return self._found_at(after, {shard: _offsets(marker) for shard, marker in self._shards.markers.items()})
 
-    def _is_found(self, place: _Place | None) -> bool:
-        return place is None or self._asked[place].is_found
-
     def _end(self, asked: _Asked, unit: UnitKey | None = None) -> None:
         """Ends the search with its result; None if there is no such unit, or no partition knows it."""
         asked.is_found, asked.unit = True, unit
         series = asked.place.metric, asked.place.scope
         queue = self._queues.get(series)
-        if queue and queue[0].place is not None and self._asked[queue[0].place] is asked:
+        if queue and queue[0].asked is asked:
             self._ready[series] = None
 
-    def _completed(self, event: MilestoneEvent, place: _Place | None) -> MilestoneEvent:
-        return event if place is None else self._complete.with_unit(event, self._asked[place].unit)
+    def _completed(self, event: MilestoneEvent, asked: _Asked | None) -> MilestoneEvent:
+        return event if asked is None else self._complete.with_unit(event, asked.unit)
 
     def _weigh(self, asked: _Asked) -> None:
         """Evaluates the answers of all partitions."""
-        self._by_id.pop(asked.question.id if asked.question is not None else "", None)
+        self._expect_no_answer(asked)
         found = nth_unit(asked.place.position, list(asked.answers.values()))
         if isinstance(found, Between):
             asked.ask_again(Between(found.after or asked.bounds.after, found.upto or asked.bounds.upto))
@@ -323,15 +327,17 @@ class Moments:
         """
         return marker.caught_up or marker.caught_up_us >= found_us - self._behind_us
 
-    def _let_go(self, place: _Place | None) -> None:
+    def _let_go(self, asked: _Asked) -> None:
         """Notes that an event was published; the result of a place is forgotten with its last event."""
-        if place is not None:
-            asked = self._asked[place]
-            asked.events -= 1
-            if not asked.events:
-                del self._asked[place]
-                # No one needs an answer that comes now.
-                self._by_id.pop(asked.question.id if asked.question is not None else "", None)
+        asked.events -= 1
+        if not asked.events:
+            del self._asked[asked.place]
+            self._expect_no_answer(asked)
+
+    def _expect_no_answer(self, asked: _Asked) -> None:
+        """Passes over further answers to a question: it has all of them, or nobody needs them any longer."""
+        if asked.question is not None:
+            self._by_id.pop(asked.question.id, None)
 
     # Asking ---------------------------------------------------------------------------------------------------------
 
@@ -405,11 +411,11 @@ class Moments:
     def _record(self, event: MilestoneEvent) -> Outgoing:
         return milestone_record(self._context.catalogue.milestones.name, self._number, event)
 
-    def _cut(self, event: MilestoneEvent, place: _Place | None) -> Outgoing | None:
+    def _cut(self, event: MilestoneEvent, asked: _Asked | None) -> Outgoing | None:
         """The record of the source positions at which the unit of an event was found, so that this can be checked."""
-        if place is None or self._asked[place].unit is None:
+        if asked is None or asked.unit is None:
             return None
-        return self._found_at(event, self._asked[place].positions)
+        return self._found_at(event, asked.positions)
 
     def _found_at(self, event: MilestoneEvent, positions: dict[int, dict[str, int]]) -> Outgoing:
         cut = FoundAt(event.data.revision, positions, self._context.scopes.aliases.text)
