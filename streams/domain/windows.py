@@ -334,9 +334,9 @@ class Windows:
         self._periods: list[Period] = []
         self._ends_us: list[int] = []
         self._begins_us: list[int] = []
-        #: For each period: start and end as text, and whether it is a day; and its dates as published in rows.
-        self._dates: list[tuple[str, str, bool]] = []
-        self._row_dates: list[_Dates] = []
+        #: For each period: its dates as published in rows, and whether it is a day.
+        self._dates: list[_Dates] = []
+        self._is_day: list[bool] = []
         self._campaign_numbers: set[int] = set()
         self._numbers: dict[str, int] = {}
         self._numbers_of_day: dict[date, tuple[int, ...]] = {}
@@ -538,9 +538,8 @@ class Windows:
                 self._first_cells.pop(place, None)
         if row.by_minute is not None:
             self._restore_minutes(place, row.version, row.by_minute)
-        _, _, is_day = self._dates[number]
         published = _Dates(row.start, row.end, row.calendar, row.starts_at, row.ends_at)
-        if published != self._row_dates[number] or (by_hour is None) is is_day:
+        if published != self._dates[number] or (by_hour is None) is self._is_day[number]:
             self._redated[place] = published
             if row.starts_at is not None and self._periods[number].kind == CAMPAIGN:
                 # Whether it is over by its present instants is a different question from whether it was.
@@ -941,7 +940,7 @@ class Windows:
             columns.backfilled,
             of_some=of_some,
         )
-        is_day = [is_day for *_, is_day in self._dates]
+        is_day = self._is_day
         with_days: set[int] = set()
         for first in range(0, len(columns), _LOOK_CELLS):
             yield
@@ -1436,8 +1435,8 @@ class Windows:
         """The published version without the rare fields; `packed` has its counts by hour if it is a day."""
         columns = self.columns
         series, number = self._series[columns.series[place]], columns.period[place]
-        dates = (self._redated.get(place) if self._redated else None) or self._row_dates[number]
-        by_hour = packed_days.hours_of(packed) if self._dates[number][2] else None
+        dates = (self._redated.get(place) if self._redated else None) or self._dates[number]
+        by_hour = packed_days.hours_of(packed) if self._is_day[number] else None
         # Up to fifteen keywords are passed without a dictionary, which takes a quarter of the time.
         row = PlainRow(
             metric=series.metric,
@@ -1682,9 +1681,8 @@ class Windows:
         if number is None:
             number = self._numbers[period.id] = len(self._periods)
             self._periods.append(period)
-            start, end = period.start.isoformat(), period.end.isoformat()
-            self._dates.append((start, end, period.kind == "day"))
-            self._row_dates.append(_dates_of(period, start, end))
+            self._dates.append(_dates_of(period))
+            self._is_day.append(period.kind == "day")
             if period.kind == CAMPAIGN:
                 self._campaign_numbers.add(number)
             self._levels.append(_OPEN)
@@ -1698,8 +1696,9 @@ _NOTHING: Mapping[str, Any] = {}
 _NO_HOURS: Mapping[int, bytes] = {}
 
 
-def _dates_of(period: Period, start: str, end: str) -> _Dates:
+def _dates_of(period: Period) -> _Dates:
     """The dates of a period as published in a row."""
+    start, end = period.start.isoformat(), period.end.isoformat()
     if period.instants is None:
         return _Dates(start, end, period.calendar)
     return _Dates(start, end, None, period.instants.starts_at, period.instants.ends_at)
