@@ -589,7 +589,7 @@ class Totals:
 
     def _in_one(self, judged: _Judged) -> Iterator[Step | None]:
         """Publishes everything at once; None is a pause."""
-        whole = Step([], [], judged.milestones, judged.held, dict.fromkeys(judged.settled))
+        whole = Step(milestones=judged.milestones, held=judged.held, decided=dict.fromkeys(judged.settled))
         for number, row in enumerate(judged.rows):
             self._publish(row, whole)
             yield from _pause(number)

@@ -1006,7 +1006,7 @@ class Windows:
             self._grow(touched)
             places.update(touched.rows)
             if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
-                yield "", []
+                yield _NO_ROWS
         yield from telling_pauses(self._taking_stock(places), _NO_ROWS)
         advanced = (yield from telling_pauses(self._advancing(now_us, places), _NO_ROWS)) if caught_up else None
         places = yield from telling_pauses(self._beginning(places, now_us), _NO_ROWS)

@@ -542,6 +542,7 @@ class WindowTables:
         records = []
         windows, now_us = catalogue.windows.name, self._context.now_us()
         async for place, row in paced(zip(step.places, step.rows, strict=True)):
+            # The text of its `RowKey`, in a fifth of the time.
             key = f"{row.metric}/{row.scope}/{row.period}".encode()
             records.append(Outgoing(windows, number, key, encode_row(row)))
             self._history.publish(place, row, now_us)
