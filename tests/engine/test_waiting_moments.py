@@ -50,9 +50,9 @@ class Waiting:
         records = await self.moments.questions()
         return {each.scope: each.id for record in records for each in decode_questions(record.value or b"")}
 
-    def answer(self, question: str) -> None:
-        """The ledger partition has one unit in that hour."""
-        self.marker.answers = [Answer(question, 0, 1, 0, 1, [1], [UNIT])]
+    def answer(self, question: str, units: int = 1) -> None:
+        """The ledger partition has one unit in that hour, or none."""
+        self.marker.answers = [Answer(question, 0, units, 0, units, [1][:units], [UNIT][:units])]
         self.moments.hear(0, cast("Any", self.marker))
 
     def published(self, room: int = 100) -> list[str]:
@@ -127,6 +127,21 @@ def test_an_answer_that_comes_after_a_question_was_given_up_is_not_that_to_the_s
         world.raise_("model=A", 1)
         asked = (await world.asked())["model=A"]
         world.answer(given_up)
+        assert world.published() == []
+        world.answer(asked)
+        assert world.published() == ["model=A"]
+
+    asyncio.run(play())
+
+
+def test_what_was_asked_again_takes_no_further_answer_to_the_question_before() -> None:
+    async def play() -> None:
+        world = Waiting()
+        world.raise_("model=A", 1)
+        before = (await world.asked())["model=A"]
+        world.answer(before, units=0)
+        asked = (await world.asked())["model=A"]
+        world.answer(before)
         assert world.published() == []
         world.answer(asked)
         assert world.published() == ["model=A"]
