@@ -6,26 +6,20 @@ record is gone was valid; what the events count is up to the recount.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from aiokafka import TopicPartition
+from typing import TYPE_CHECKING
 
 from schemas.changelog import STATE_KEY, chunk_number, decode_entries, decode_words, is_chunk, is_words
 from schemas.codec import decode_marker
 from streams.domain.packing import Vocabulary, unpack
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.clients import partition_counts, read_last, read_to_end
 from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from schemas.facts import Fact
-    from schemas.outputs import Marker
     from streams.settings import Settings
-
-#: The last ledger marker is at most this many offsets before the end of a changelog; markers of aborted transactions take some, too.
-_TAIL: Final = 64
 
 
 class Kept:
@@ -46,8 +40,9 @@ class Kept:
     async def moved(self, number: int) -> int:
         """How many of a ledger partition's events were applied on another cluster, with other offsets; 0 without a state."""
         if number not in self._moved:
-            marker = await self._last_marker(number) if await self._is_there(number) else None
-            self._moved[number] = marker.moved if marker is not None else 0
+            at, is_there = (self._topic, number), await self._is_there(number)
+            last = await read_last(self._settings, at, STATE_KEY, consumer=self._consumer) if is_there else None
+            self._moved[number] = decode_marker(record_value(last)).moved if last is not None else 0
         return self._moved[number]
 
     async def facts(self, number: int) -> list[Fact]:
@@ -72,20 +67,3 @@ class Kept:
         if self._partitions is None:
             self._partitions = (await partition_counts(self._consumer, [self._topic]))[self._topic]
         return number < self._partitions
-
-    async def _last_marker(self, number: int) -> Marker | None:
-        tp = TopicPartition(self._topic, number)
-        end = (await self._consumer.end_offsets([tp]))[tp]
-        first = (await self._consumer.beginning_offsets([tp]))[tp]
-        tail = _TAIL
-        while first < end:
-            marker = None
-            since = {(self._topic, number): max(end - tail, first)}
-            async for records in read_to_end(self._settings, list(since), consumer=self._consumer, since=since):
-                for record in records:
-                    if record.key == STATE_KEY:
-                        marker = decode_marker(record_value(record))
-            if marker is not None or end - tail <= first:
-                return marker
-            tail *= 16
-        return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka import TopicPartition
-
 from schemas.changelog import STATE_KEY
 from schemas.codec import decode_document, decode_marker, decode_side_state, decode_target
 from schemas.events import CampaignSet, CampaignWithdrawn, TargetSet, TargetWithdrawn
@@ -15,7 +13,7 @@ from streams.checkup import Finding, note, ok, wrong
 from streams.domain.announcements import MOST_ANNOUNCED, Announcement, CampaignBook, campaign_change_of
 from streams.domain.campaigns import CAMPAIGN, Campaigns
 from streams.installation import rules_of, targets_of
-from streams.kafka.clients import partition_counts, read_latest, read_to_end
+from streams.kafka.clients import partition_counts, read_last, read_latest, read_to_end
 from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
@@ -38,9 +36,6 @@ _MOST_NAMES: Final = 5
 _MOST_LINES: Final = 20
 _APPEND_TIME: Final = 1
 _NO_LIMIT_US: Final = 1 << 62
-#: Offsets from the end of a changelog among which its last marker is nearly always; farther back if it is not there.
-_TAIL: Final = 64
-_FARTHER: Final = 16
 _TYPES: Final = ("campaign.set.v1", "campaign.withdrawn.v1")
 _AGAIN: Final = "publish it again, corrected and with another id"
 
@@ -130,15 +125,9 @@ async def _counted_by(settings: Settings, consumer: AIOKafkaConsumer) -> dict[in
     """Ledger partition → the announcement in its last marker; those without a marker are left out."""
     found = {}
     for part in settings.catalogue.ledger.whole:
-        tp = TopicPartition(*part)
-        first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        since = end
-        while tp.partition not in found and since > first:
-            since = max(first, end - max(_TAIL, (end - since) * _FARTHER))
-            async for records in read_to_end(settings, [part], consumer=consumer, since={part: since}):
-                for record in records:
-                    if record.key == STATE_KEY:
-                        found[tp.partition] = decode_marker(record_value(record)).announced
+        last = await read_last(settings, part, STATE_KEY, consumer=consumer)
+        if last is not None:
+            found[part[1]] = decode_marker(record_value(last)).announced
     return found
 
 

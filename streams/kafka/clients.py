@@ -52,6 +52,10 @@ _ASK_AGAIN_S = 0.1
 #: How often brokers look for transactions that have timed out.
 _EXPIRY_CHECK_S = 10.0
 
+#: Offsets from the end of a partition among which a record that every transaction ends with nearly always is; markers of aborted
+#: transactions take some, too. Farther back if it is not there.
+_TAIL, _FARTHER = 64, 16
+
 _CONNECT_TIMEOUT_S = 15.0
 _LAST_PORT = 65_535
 
@@ -451,6 +455,23 @@ async def read_latest(  # noqa: PLR0913 - one reading
                 latest[key] = kept(key, record.value)
         progress(len(records))
     return latest
+
+
+async def read_last(
+    settings: Settings, partition: tuple[str, int], key: bytes, *, consumer: AIOKafkaConsumer
+) -> LogRecord | None:
+    """The last record with a key, searched for from the end of a partition; `None` if there is none."""
+    tp = TopicPartition(*partition)
+    end, first = (await consumer.end_offsets([tp]))[tp], (await consumer.beginning_offsets([tp]))[tp]
+    since, tail = end, _TAIL
+    while since > first:
+        since, tail = max(end - tail, first), tail * _FARTHER
+        found = None
+        async for records in read_to_end(settings, [partition], consumer=consumer, since={partition: since}):
+            found = next((record for record in reversed(records) if record.key == key), found)
+        if found is not None:
+            return found
+    return None
 
 
 async def partition_counts(

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from streams.kafka import long_poll
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import read_latest, read_to_end, reader
+from streams.kafka.clients import read_last, read_latest, read_to_end, reader
 from streams.web import topic_identity
 from streams.web.readmodel.writing import digest
 from tests.support.installation import Installation
@@ -72,6 +72,22 @@ async def test_the_latest_value_of_a_key_counts_and_a_tombstone_removes_it(setti
     topic = catalogue_of(settings).windows.name
     await publish(settings, topic, [(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)])
     assert await read_latest(settings, [(topic, 0)]) == {b"a": b"2"}
+
+
+async def test_the_last_record_with_a_key_is_found_however_far_back_it_is(settings: Settings) -> None:
+    topic = catalogue_of(settings).windows.name
+    others = [(b"b", b"%d" % number) for number in range(70)]
+    await publish(settings, topic, [(b"a", b"1"), (b"a", b"2"), *others])
+    async with reader(settings) as consumer:
+
+        async def last(key: bytes, part: int = 0) -> bytes | None:
+            found = await read_last(settings, (topic, part), key, consumer=consumer)
+            return None if found is None else found.value
+
+        assert [await last(b"a"), await last(b"b"), await last(b"c")] == [b"2", b"69", None]
+    topic = catalogue_of(settings).dead_letters.name
+    async with reader(settings) as consumer:
+        assert await last(b"a", 3) is None
 
 
 async def test_empty_partitions_are_read_at_once(settings: Settings) -> None:
