@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.changelog import STATE_KEY
 from schemas.codec import decode_document, decode_marker, decode_side_state, decode_target
 from schemas.events import CampaignSet, CampaignWithdrawn, TargetSet, TargetWithdrawn
-from schemas.facts import DIMENSIONS, ID_CONFLICT, Rejection
+from schemas.facts import ID_CONFLICT, Rejection
 from schemas.memory import ANNOUNCED, SIDE, key_of
 from streams.checkup import Finding, note, ok, wrong
+from streams.context import Context
 from streams.domain.announcements import MOST_ANNOUNCED, Announcement, CampaignBook, campaign_change_of
 from streams.domain.campaigns import CAMPAIGN, Campaigns
 from streams.installation import rules_of, targets_of
+from streams.kafka.append_time import LOG_APPEND_TIME
 from streams.kafka.clients import partition_counts, read_last, read_latest, read_to_end
 from streams.kafka.records import record_value
 
@@ -34,7 +36,6 @@ _ADOPTED_WITHIN_US: Final = 60_000_000
 #: Names in a line, and lines about rejected events.
 _MOST_NAMES: Final = 5
 _MOST_LINES: Final = 20
-_APPEND_TIME: Final = 1
 _NO_LIMIT_US: Final = 1 << 62
 _TYPES: Final = ("campaign.set.v1", "campaign.withdrawn.v1")
 _AGAIN: Final = "publish it again, corrected and with another id"
@@ -99,7 +100,7 @@ async def read_campaigns(settings: Settings, consumer: AIOKafkaConsumer) -> Camp
 
 def _plan_record(record: LogRecord, settings: Settings, next_offset: int) -> PlanRecord:
     # Workers have judged whether what they have read lay too far in the future.
-    has_limit = record.offset >= next_offset and record.timestamp_type == _APPEND_TIME
+    has_limit = record.offset >= next_offset and record.timestamp_type == LOG_APPEND_TIME
     limit_us = settings.future_limit_s * 1_000_000 if has_limit else _NO_LIMIT_US
     outcome = decode_target(record, future_limit_us=limit_us, framed=settings.accept_schema_registry_json)
     if isinstance(outcome, CampaignSet | CampaignWithdrawn):
@@ -139,7 +140,7 @@ def campaign_findings(settings: Settings, basis: CampaignBasis, now_us: int) -> 
         basis: What the cluster has.
         now_us: The time, microseconds since 1970.
     """
-    topic, templates = settings.catalogue.targets.name, _templates(settings)
+    topic, templates = settings.catalogue.targets.name, Context(settings).templates
     accepted, refused = _judged(basis, templates, settings)
     for record, why in refused[:_MOST_LINES]:
         type_, _, source, id_ = record.said or ("", "", "", "")
@@ -168,10 +169,6 @@ def campaign_findings(settings: Settings, basis: CampaignBasis, now_us: int) -> 
             NAME,
             f"{len(last):,} {'has' if len(last) == 1 else 'have'} been announced, and all partitions count by that",
         )
-
-
-def _templates(settings: Settings) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(name for name in DIMENSIONS if name in each) for each in settings.scopes)
 
 
 def _judged(
