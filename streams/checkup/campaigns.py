@@ -141,30 +141,28 @@ def campaign_findings(settings: Settings, basis: CampaignBasis, now_us: int) -> 
         now_us: The time, microseconds since 1970.
     """
     topic, templates = settings.catalogue.targets.name, Context(settings).templates
-    accepted, refused = _judged(basis, templates, settings)
+    book = CampaignBook(campaign.name for campaign in settings.campaigns)
+    accepted, refused = _judged(basis, book, templates)
     for record, why in refused[:_MOST_LINES]:
         type_, _, source, id_ = record.said or ("", "", "", "")
         yield wrong(NAME, f"{type_} {source} {id_} at {topic}-0@{record.offset} {why}", _AGAIN)
     if len(refused) > _MOST_LINES:
         yield wrong(NAME, f"{len(refused) - _MOST_LINES:,} more events of campaigns are invalid", _AGAIN)
-    book = CampaignBook(campaign.name for campaign in settings.campaigns)
     last: dict[str, tuple[PlanRecord, CampaignChange]] = {}
     for record, change in accepted:
-        book.take(change)
         if change.name not in last or change.order > last[change.name][1].order:
             last[change.name] = record, change
     yield from _without_effect(accepted, last, topic)
     yield from _scopes(last, templates)
-    yield from _beyond_limit(last, now_us)
+    yield from _beyond_limit(last, book, now_us)
     counted = Announcement(1, book.decided).beside(settings.campaigns)
-    is_behind = False
+    behind: list[Finding] = []
     if accepted:
-        for finding in _behind(basis, book.decided, max(record.appended_us for record, _ in accepted), now_us):
-            is_behind = True
-            yield finding
+        behind += _behind(basis, book, max(record.appended_us for record, _ in accepted), now_us)
+    yield from behind
     yield from _rules(rules_of(settings), counted, now_us)
     yield from _targets(settings, basis, counted)
-    if accepted and not is_behind:
+    if accepted and not behind:
         yield ok(
             NAME,
             f"{len(last):,} {'has' if len(last) == 1 else 'have'} been announced, and all partitions count by that",
@@ -172,10 +170,12 @@ def campaign_findings(settings: Settings, basis: CampaignBasis, now_us: int) -> 
 
 
 def _judged(
-    basis: CampaignBasis, templates: Sequence[tuple[str, ...]], settings: Settings
+    basis: CampaignBasis, book: CampaignBook, templates: Sequence[tuple[str, ...]]
 ) -> tuple[list[tuple[PlanRecord, CampaignChange]], list[tuple[PlanRecord, str]]]:
-    """The events of campaigns that were or will be accepted, and those rejected, each with the reason, that none has followed."""
-    book = CampaignBook(campaign.name for campaign in settings.campaigns)
+    """The events of campaigns that were or will be accepted, and those rejected, each with the reason, that none has followed.
+
+    The book takes those that are accepted.
+    """
     accepted: list[tuple[PlanRecord, CampaignChange]] = []
     refused: list[tuple[PlanRecord, str]] = []
     read = 0 if basis.side is None else basis.side.next
@@ -241,11 +241,16 @@ def _scopes(
             yield note(NAME, f"{name} is not counted for {unknown}: these are not among the scopes of the settings")
 
 
-def _beyond_limit(last: Mapping[str, tuple[PlanRecord, CampaignChange]], now_us: int) -> Iterator[Finding]:
+def _beyond_limit(
+    last: Mapping[str, tuple[PlanRecord, CampaignChange]], book: CampaignBook, now_us: int
+) -> Iterator[Finding]:
     """Campaigns that are not counted because too many are announced."""
     announced = [change.campaign for _, change in last.values() if change.campaign is not None]
-    announced.sort(key=lambda campaign: (campaign.start_us, campaign.name))
-    left_out = announced[:-MOST_ANNOUNCED]
+    counted = {name for name, campaign in book.decided if campaign is not None}
+    left_out = sorted(
+        (campaign for campaign in announced if campaign.name not in counted),
+        key=lambda campaign: (campaign.start_us, campaign.name),
+    )
     needed = [campaign.name for campaign in left_out if campaign.end_us > now_us]
     if needed:
         yield wrong(
@@ -262,14 +267,18 @@ def _beyond_limit(last: Mapping[str, tuple[PlanRecord, CampaignChange]], now_us:
         )
 
 
-def _behind(basis: CampaignBasis, decided: tuple[tuple[str, Any], ...], last_us: int, now_us: int) -> Iterator[Finding]:
+def _behind(basis: CampaignBasis, book: CampaignBook, last_us: int, now_us: int) -> Iterator[Finding]:
     """Partitions that do not count by the result of the events."""
     if not basis.counted_by:
         yield note(NAME, "no worker has counted anything yet")
         return
     others = {
-        "ledger": [number for number, text in basis.counted_by.items() if Announcement.parse(text).decided != decided],
-        "totals": [number for number, text in basis.adopted.items() if Announcement.parse(text).decided != decided],
+        "ledger": [
+            number for number, text in basis.counted_by.items() if Announcement.parse(text).decided != book.decided
+        ],
+        "totals": [
+            number for number, text in basis.adopted.items() if Announcement.parse(text).decided != book.decided
+        ],
     }
     for what, numbers in others.items():
         if not numbers:
