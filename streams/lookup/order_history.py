@@ -223,10 +223,15 @@ class Teller:
 
     def vehicle_of(self, found: FoundOrder | None) -> str:
         """The VIN by whose production an order's delivery is judged; empty if there is none."""
+        delivery = self._judged_by_production(found)
+        return "" if delivery is None else delivery.vin
+
+    def _judged_by_production(self, found: FoundOrder | None) -> Fact | None:
+        """The delivery of an order, if it stands and is judged by production."""
         if found is None or self._produced_since_us is None:
-            return ""
+            return None
         delivery = _standing(judge(found.facts, orders_known=self._orders_known))
-        return "" if delivery is None or delivery.time_us < self._produced_since_us else delivery.vin
+        return None if delivery is None or delivery.time_us < self._produced_since_us else delivery
 
     def may_be_vehicle(self, number: str) -> bool:
         """Whether a number may be the VIN of a vehicle whose deliveries are judged by its production."""
@@ -302,11 +307,12 @@ class Teller:
         self, vin: str, vehicle: Sequence[Fact], delivered: Sequence[FoundOrder]
     ) -> list[OrderContradiction]:
         """The deliveries of a vehicle at times when no production of it stood, in order; without those of order id = VIN."""
-        others = [order for order in delivered if order.order_id != vin and self.vehicle_of(order) == vin]
         standing = [
             (fact, order.order_id)
-            for order in others
-            if (fact := _standing(judge(order.facts, orders_known=self._orders_known))) is not None
+            for order in delivered
+            if order.order_id != vin
+            and (fact := self._judged_by_production(order)) is not None
+            and fact.vin == vin
             and not _stood(vehicle, fact.time_us)
         ]
         standing.sort(key=lambda one: (one[0].time_us, one[0].id, one[0].source))
