@@ -544,8 +544,7 @@ async def order_history(
         _Told((sources.numbers[record.topic], record.partition, record.offset), record.timestamp, outcome)
         for record, outcome in records
     ]
-    facts = [one.outcome for one in told if isinstance(one.outcome, Fact)]
-    not_produced = await _not_produced_by_sources(order_id, facts, business, sources, stops, letters)
+    not_produced = await _not_produced_by_sources(order_id, [*gone, *events], business, sources, stops, letters)
     return _described_history(told, business, sources, letters, not_produced)
 
 
