@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
-"""The fast way from a record to a fact, compiled: the same as `schemas.fast`, from bytes to facts in one pass.
+"""The fast way from a record to a fact, compiled: it does what `schemas.fast` does, in one pass over the bytes.
 
-It accepts only what is plain, and gives `None` for everything else, which the authority then decides. Plain is an event
+It accepts only plain events and returns `None` for everything else, which the authority then decides. An event is plain if
 
-- whose JSON is ASCII without a backslash and without control characters, and has known keys only, each at most once;
-- whose values are texts that are not empty, except `data`, `backfill`, and `voids`, an object of two such texts;
-- whose names, ids and order number neither begin nor end with a space.
+- its JSON is ASCII without backslashes and control characters, and all its keys are known and occur at most once;
+- its values are non-empty strings, except `data`, `backfill`, and `voids`, an object of two such strings;
+- its names, ids and order number neither begin nor end with a space.
 
-Texts and tables are read with bounds checks: an index that is wrong raises, and reads nothing it must not.
+Reads are bounds-checked: a wrong index raises an exception instead of reading other memory.
 """
 
 cimport cython
@@ -36,15 +36,15 @@ SOURCE = (<bytes> MILESTONES_SOURCE).decode()
 cdef enum:
     SPECVERSION, ID, SOURCE_, TYPE, TIME, SUBJECT, DATACONTENTTYPE, DATASCHEMA, TRACEPARENT, TRACESTATE, BACKFILL, DATA
     ORDER_ID, VIN, MODEL, VARIANT, FACTORY, REGION, CHANNEL, REASON, VOIDS
-    #: Of the event that is voided.
+    #: Of the voided event.
     VOIDED_SOURCE, VOIDED_ID
     FIELDS
 
-#: Which object a name is in: the event, its data, or the identity of the event that it voids.
+#: The object being read: the event, its data, or the identity of the event that it voids.
 cdef enum:
     IN_EVENT, IN_DATA, IN_VOIDS
 
-#: What is known of a kind of event: its fields of data, as a set of bits, and those of them that it must have.
+#: For each kind of event, the data fields it must have and those it may have, as sets of bits.
 cdef enum:
     ENVELOPE = 1 << SPECVERSION | 1 << ID | 1 << SOURCE_ | 1 << TYPE | 1 << TIME | 1 << DATA
     DIMS = 1 << MODEL | 1 << VARIANT | 1 << FACTORY | 1 << REGION
@@ -67,7 +67,7 @@ cdef enum:
     PRODUCTION_VOIDED_MUST = 1 << VIN | OF_VOIDED
     PRODUCTION_VOIDED_MAY = 1 << VIN | OF_VOIDED | 1 << REASON
 
-#: As `schemas.facts.Kind` has them.
+#: The values of `schemas.facts.Kind`.
 cdef enum:
     NO_KIND, PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED, PRODUCED, SCRAPPED
 
@@ -75,21 +75,21 @@ cdef enum:
     LONGEST_ID = 256
     LONGEST_NAME = 64
     VIN_LENGTH = 17
-    #: Four names and what parts them.
+    #: Four names with their separators.
     DIMS_BYTES = 4 * (LONGEST_NAME + 1)
     FIRST_YEAR = 2000
     LAST_YEAR = 2100
 
-#: Key, headers and value together are certainly within the limit if a value has this much room, bytes.
+#: If the value is this many bytes below the limit, key, headers and value together are certainly within it.
 cdef Py_ssize_t ROOM_BYTES = 4096
 cdef Py_ssize_t MAX_HEADER_BYTES = 2048
-#: A time in milliseconds beyond this is none; a thousand times it is still a number of 64 bits.
+#: Timestamps (ms) beyond this are invalid; in microseconds it still fits into 64 bits.
 cdef long long MOST_MS = 4_000_000_000_000_000
 
 cdef int ORDERS = _ORDERS, DELIVERIES = _DELIVERIES, PRODUCTION = _PRODUCTION
 cdef object NO_DIMS = _NO_DIMS
 
-#: Characters of plain texts, and of VINs.
+#: Characters allowed in plain texts, and in VINs.
 cdef unsigned char[256] IN_TEXT
 cdef unsigned char[256] IN_VIN
 cdef int _code
@@ -97,11 +97,11 @@ for _code in range(256):
     IN_TEXT[_code] = 0x20 <= _code < 0x7f and _code != c'"' and _code != c'\\'
     IN_VIN[_code] = _code < 0x80 and chr(_code) in VIN_CHARACTERS
 
-#: Sources and dimensions as they stand in events → the objects of the pools.
+#: Sources and dimensions as written in events → the pooled objects.
 cdef dict known_sources = {}
 cdef dict known_dims = {}
 
-#: Content types of structured mode, as the usual publishers write them.
+#: The usual spellings of the content type of structured mode.
 cdef frozenset STRUCTURED = frozenset((
     b"application/cloudevents+json",
     b"application/cloudevents+json; charset=UTF-8",
@@ -126,7 +126,7 @@ def plain_facts(records, *, int topic, long long future_limit_us, Py_ssize_t max
 
 
 def homes(Records records, unsigned int partitions):
-    """As `schemas.partitioner.homes` of the records' keys; of one that is missing, as of an empty one."""
+    """`schemas.partitioner.homes` of the records' keys; a missing key counts as an empty one."""
     cdef list found = []
     cdef _Piece piece
     cdef Py_ssize_t index, start, end
@@ -144,7 +144,7 @@ def homes(Records records, unsigned int partitions):
 
 
 cdef bint is_spaced(bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
-    """Whether a part of a text has spaces, or characters beyond ASCII among which there may be some."""
+    """Whether a part of a text has spaces, or characters beyond ASCII, which may be spaces too."""
     cdef Py_ssize_t at
     for at in range(start, end):
         if text[at] == c" " or <unsigned char> text[at] >= 0x80:
@@ -177,24 +177,24 @@ cdef unsigned int murmur2(bytes text, Py_ssize_t start, Py_ssize_t end) except? 
 
 @cython.final
 cdef class _Event:
-    """The event that is being read: what was found, and where."""
+    """The event being read: which fields were found, and where."""
 
     cdef int family
     cdef object topic
     cdef long long future_limit_us
     cdef Py_ssize_t longest
-    #: What was found, as a set of bits; of texts, where they start and end.
+    #: The fields found, as a set of bits, and where each text starts and ends.
     cdef unsigned int seen
     cdef Py_ssize_t[FIELDS] starts
     cdef Py_ssize_t[FIELDS] ends
     cdef bint backfill
-    #: Of the record: its key, which is a part of a text, and where it stands in the log.
+    #: The record's key, a part of a text, and its place in the log.
     cdef bytes key
     cdef Py_ssize_t key_at, key_end
     cdef long long timestamp, partition, offset
     #: Where the value ends.
     cdef Py_ssize_t end
-    #: The text that a field is in: that with the value, in binary mode a header.
+    #: The text that contains each field: the value's or, in binary mode, a header's.
     cdef bytes of_id
     cdef bytes of_source
     cdef bytes of_type
@@ -207,7 +207,7 @@ cdef class _Event:
         self.longest = longest
 
     cdef object fact_of(self, object record):
-        """The fact of a record, `None` if it is not plain."""
+        """The fact of a record, or `None` if it is not plain."""
         value = record.value
         key = record.key
         if type(value) is not bytes or type(key) is not bytes:
@@ -221,7 +221,7 @@ cdef class _Event:
         return self.structured(<bytes> value, 0)
 
     cdef object fact_in(self, _RecordBatch batch, Py_ssize_t index, long long partition):
-        """The same of a record in the bytes of its batch."""
+        """The same for a record in the bytes of its batch."""
         cdef Py_ssize_t value_at = batch.place(index, VALUE_AT)
         cdef Py_ssize_t headers_at = batch.place(index, HEADERS_AT), headers_end = batch.place(index, RECORD_END)
         cdef bytes body = batch.body
@@ -239,23 +239,23 @@ cdef class _Event:
         return self.structured(body, value_at)
 
     cdef void begin(self, Py_ssize_t end) noexcept:
-        """Nothing has been read of a record whose value ends there."""
+        """Forgets the previous record; the value of this one ends at `end`."""
         self.seen = 0
         self.backfill = False
         self.end = end
 
     cdef object structured(self, bytes text, Py_ssize_t at):
-        """The fact of a value that is an event, and a part of a text."""
+        """The fact of an event that is the value, from a position in a text to `self.end`."""
         return self.checked(text) if self.end - at <= self.longest and self.read_structured(text, at) else None
 
     cdef object binary(self, bytes text, Py_ssize_t at):
-        """The fact of a value that is the data of an event, whose attributes have been read."""
+        """The same where the value is only the event's data and its attributes have been read."""
         return self.checked(text) if self.end - at <= self.longest and self.read_data(text, at) else None
 
     # Reading --------------------------------------------------------------------------------------------------------
 
     cdef bint read_structured(self, bytes value, Py_ssize_t start) except -1:
-        """Reads the event of a value."""
+        """Reads an event in structured mode."""
         cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), IN_EVENT)
         if at < 0 or space_end(value, at, self.end) != self.end:
             return False
@@ -286,7 +286,7 @@ cdef class _Event:
         return True
 
     cdef bint read_header_block(self, bytes body, Py_ssize_t at, Py_ssize_t end) except -1:
-        """The same from the headers' bytes in their record; false also where these are not the headers of binary mode."""
+        """The same from the headers' bytes in the record; also false if they are not headers of binary mode."""
         cdef long long count = read_number(body, &at, end), size
         cdef Py_ssize_t field
         while count > 0:
@@ -301,7 +301,7 @@ cdef class _Event:
         return self.has(SPECVERSION)
 
     cdef bint take_header(self, Py_ssize_t field, bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
-        """Takes an attribute, which is a part of a text; false if it is not plain."""
+        """Takes an attribute's value, a part of a text; false if it is not plain."""
         if not 0 <= field < FIELDS or self.has(field):
             return False
         self.seen |= 1 << field
@@ -327,7 +327,7 @@ cdef class _Event:
         return True
 
     cdef Py_ssize_t read_object(self, bytes text, Py_ssize_t at, int which) except -2:
-        """Reads an object of an event from its brace on. Returns the position behind it, -1 if it is not plain."""
+        """Reads an object that starts at a position. Returns the position after it, or -1 if it is not plain."""
         cdef Py_ssize_t end, field, last = self.end
         if not has_at(text, at, last, c"{"):
             return -1
@@ -388,7 +388,7 @@ cdef class _Event:
     # Checking -------------------------------------------------------------------------------------------------------
 
     cdef object checked(self, bytes value):
-        """The fact of what was read, `None` if it is not plain."""
+        """The fact of what was read, or `None` if it is not plain."""
         cdef Py_ssize_t named_by
         cdef int kind = self.kind()
         cdef long long time_us
@@ -435,14 +435,14 @@ cdef class _Event:
         )
 
     cdef tuple voided(self, bytes value):
-        """Source and id of the event that is voided."""
+        """Source and id of the voided event."""
         return (
             value[self.starts[VOIDED_SOURCE] : self.ends[VOIDED_SOURCE]].decode("ascii"),
             value[self.starts[VOIDED_ID] : self.ends[VOIDED_ID]].decode("ascii"),
         )
 
     cdef int kind(self) except -1:
-        """The kind by the type, if the family has it and all fields are there that it needs, and no others."""
+        """The kind that the type names, if its topic can carry it and the data has all required and only allowed fields."""
         cdef bytes text = self.of_type
         cdef Py_ssize_t start = self.starts[TYPE], end = self.ends[TYPE]
         if self.seen & ENVELOPE != ENVELOPE:
@@ -473,7 +473,7 @@ cdef class _Event:
         return found & must == must and found & ~may == 0
 
     cdef object source(self):
-        """The source, `None` if it is not plain."""
+        """The source, or `None` if it is not plain."""
         cdef Py_ssize_t start = self.starts[SOURCE_], end = self.ends[SOURCE_]
         text = self.of_source[start:end].decode("ascii")
         found = known_sources.get(text)
@@ -484,7 +484,7 @@ cdef class _Event:
         return found
 
     cdef object dims(self, bytes value):
-        """The dimensions, `None` if they are not plain."""
+        """The dimensions, or `None` if they are not plain."""
         cdef unsigned char[DIMS_BYTES] joined
         cdef Py_ssize_t size = 0, field, at
         for field in range(MODEL, REGION + 1):
@@ -496,7 +496,7 @@ cdef class _Event:
                         return None
                     joined[size] = value[at]
                     size += 1
-            # No text has a line end in it.
+            # Plain texts have no line breaks.
             if size >= DIMS_BYTES:
                 return None
             joined[size] = c"\n"
@@ -510,7 +510,7 @@ cdef class _Event:
         return found
 
     cdef object extra(self, bytes value):
-        """What stands for the channel or the reason, `None` if it is not plain."""
+        """The channel or the digest of the reason, or `None` if the channel is not plain."""
         if self.has(CHANNEL):
             if not is_tidy(value, self.starts[CHANNEL], self.ends[CHANNEL], LONGEST_NAME):
                 return None
@@ -522,24 +522,24 @@ cdef class _Event:
 
 # Records as they were fetched -----------------------------------------------------------------------------------------
 
-#: What is known of a record in the bytes of its batch, -1 where key or value are missing; headers end where the record does.
+#: Positions and numbers kept for each record of a batch; -1 for a missing key or value. The headers end where the record does.
 cdef enum:
     KEY_AT, KEY_END, VALUE_AT, VALUE_END, HEADERS_AT, RECORD_END, OFFSET, TIMESTAMP
     COLUMNS
-    #: Lengths, deltas, and the numbers of attributes and headers.
+    #: The lengths, the deltas, the attributes and the number of headers.
     LEAST_RECORD_BYTES = 7
-    #: The number of headers alone, which is 0.
+    #: Just the number of headers, 0.
     NO_HEADERS_BYTES = 1
-    #: Longer headers are looked at each time.
+    #: Longer headers are not remembered.
     LONGEST_KNOWN = 256
 
-#: Headers, as they stand in records, that leave no doubt that the value is the event.
+#: Bytes of headers that clearly belong to structured mode.
 cdef set known_headers = set()
 
 
 @cython.final
 cdef class _RecordBatch:
-    """The records of a batch, decompressed, and where each of them stands."""
+    """The decompressed records of a batch, and where each is."""
 
     cdef bytes body
     cdef long long[::1] places
@@ -549,7 +549,7 @@ cdef class _RecordBatch:
         return self.places[index * COLUMNS + column]
 
     cdef bint has_structured_headers(self, Py_ssize_t index) except -1:
-        """Whether headers, of which there are some, leave no doubt that the value is the event."""
+        """Whether the record's headers, at least one, clearly belong to structured mode."""
         cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
         if end - at > LONGEST_KNOWN:
             return is_structured(self.headers(index))
@@ -563,7 +563,6 @@ cdef class _RecordBatch:
         return True
 
     cdef tuple headers(self, Py_ssize_t index):
-        """The headers of a record."""
         cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
         cdef long long count = read_number(self.body, &at, end), size
         cdef list found = []
@@ -593,7 +592,7 @@ cdef class _RecordBatch:
 
 @cython.final
 cdef class _Piece:
-    """Some of the records of a batch that follow each other."""
+    """Consecutive records of a batch."""
 
     cdef _RecordBatch batch
     cdef Py_ssize_t first
@@ -602,7 +601,7 @@ cdef class _Piece:
 
 @cython.final
 cdef class Records:
-    """Records of a partition in the bytes in which they came: a sequence, each element of which is made when it is asked for.
+    """Records of a partition in their fetched bytes: a sequence whose elements are made when they are accessed.
 
     Args:
         topic: Its name.
@@ -633,18 +632,18 @@ cdef class Records:
         append_timestamp,
         long long since,
     ):
-        """Adds the records of a batch from an offset on.
+        """Adds the records of a batch, starting at an offset.
 
         Args:
             body: The records, decompressed.
             count: How many there are.
-            base_offset: What the offsets of its records are told from.
-            first_timestamp: What their timestamps are told from.
-            append_timestamp: The time at which the batch was appended, if it has that instead; else None.
+            base_offset: The offset that their offset deltas are added to.
+            first_timestamp: The timestamp that their timestamp deltas are added to.
+            append_timestamp: When the batch was appended, if it has that one time for all its records; else None.
             since: Records with lower offsets are left out.
 
         Raises:
-            ValueError: These are no records.
+            ValueError: The bytes are not that many valid records.
         """
         cdef _Piece piece = _Piece()
         piece.batch = read_batch(body, count, base_offset, first_timestamp, append_timestamp)
@@ -654,7 +653,7 @@ cdef class Records:
         self.append(piece)
 
     def extend(self, Records others):
-        """Adds those that follow."""
+        """Adds the records that follow these."""
         for each in others.pieces:
             self.append(each)
 
@@ -709,7 +708,7 @@ cdef class Records:
 
     @property
     def are_dated(self):
-        """Whether the timestamps of all are those at which they were appended."""
+        """Whether all timestamps are append times."""
         for each in self.pieces:
             if (<_Piece> each).batch.timestamp_type != 1:
                 return False
@@ -719,7 +718,7 @@ cdef class Records:
 cdef _RecordBatch read_batch(
     bytes body, Py_ssize_t count, long long base_offset, long long first_timestamp, object append_timestamp
 ):
-    """Finds the records of a batch, and checks that they are such."""
+    """Finds the records of a batch, and checks their structure."""
     cdef _RecordBatch batch = _RecordBatch()
     cdef Py_ssize_t index, at = 0, end, place
     cdef long long length, delta
@@ -754,7 +753,7 @@ cdef _RecordBatch read_batch(
 
 
 cdef int read_part(bytes body, Py_ssize_t* at, Py_ssize_t end, long long[::1] places, Py_ssize_t column) except -1:
-    """Notes where a key or a value begins and ends."""
+    """Stores where a key or value begins and ends."""
     cdef long long size = read_number(body, at, end)
     if size > end - at[0]:
         raise ValueError("a key or value goes beyond its record")
@@ -768,7 +767,7 @@ cdef int read_part(bytes body, Py_ssize_t* at, Py_ssize_t end, long long[::1] pl
 
 
 cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end) except -1:
-    """Goes past headers that are such."""
+    """Moves past headers, and checks them."""
     cdef long long count = read_number(body, at, end), size
     if count < 0:
         raise ValueError("a record has fewer than no headers")
@@ -788,7 +787,7 @@ cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end) except -1:
 
 
 cdef long long read_number(bytes body, Py_ssize_t* at, Py_ssize_t end) except? -1:
-    """The number that begins at a position, in Kafka's variable length; moves the position behind it."""
+    """Reads a zigzag varint and moves the position past it."""
     cdef unsigned long long number = 0
     cdef int shift = 0
     cdef unsigned char byte
@@ -806,7 +805,7 @@ cdef long long read_number(bytes body, Py_ssize_t* at, Py_ssize_t end) except? -
 
 
 cdef bint is_structured(object headers) except -1:
-    """Whether headers are small and leave no doubt that the value is the event."""
+    """Whether headers are small and clearly belong to structured mode."""
     cdef Py_ssize_t size = 0
     if len(headers) == 0:
         return True
@@ -830,7 +829,7 @@ cdef bint is_structured(object headers) except -1:
 
 
 cdef inline Py_ssize_t space_end(bytes text, Py_ssize_t at, Py_ssize_t end) except -2:
-    """The position behind the white space that begins at a position, if any does."""
+    """The position after any white space at a position."""
     cdef unsigned char character
     while at < end:
         character = text[at]
@@ -841,7 +840,7 @@ cdef inline Py_ssize_t space_end(bytes text, Py_ssize_t at, Py_ssize_t end) exce
 
 
 cdef inline Py_ssize_t text_end(bytes text, Py_ssize_t at, Py_ssize_t end) except -2:
-    """The position of the first character from a position on that is not in plain texts."""
+    """The position of the first character, from a position on, that plain texts cannot have."""
     while at < end and IN_TEXT[<unsigned char> text[at]]:
         at += 1
     return at
@@ -860,7 +859,7 @@ cdef inline bint has_at(bytes text, Py_ssize_t at, Py_ssize_t end, unsigned char
 
 
 cdef inline bint is_word(bytes text, Py_ssize_t start, Py_ssize_t end, bytes word) except -1:
-    """Whether a part of a text is a word."""
+    """Whether a part of a text equals a word."""
     cdef Py_ssize_t at
     if end - start != len(word) or end > len(text):
         return False
@@ -884,7 +883,7 @@ cdef inline bint is_same(
 
 
 cdef inline bint is_tidy(bytes text, Py_ssize_t start, Py_ssize_t end, Py_ssize_t longest) except -1:
-    """Whether a part of a text is as long as a name may be, and neither begins nor ends with a space."""
+    """Whether a part of a text has an allowed length and neither begins nor ends with a space."""
     return 0 < end - start <= longest and text[start] != c" " and text[end - 1] != c" "
 
 
@@ -899,7 +898,7 @@ cdef bint is_vin(bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
 
 
 cdef Py_ssize_t envelope_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
-    """The attribute with a name, -1 if it is not known."""
+    """The attribute with a name, or -1 if there is none."""
     cdef Py_ssize_t length = end - start
     if length == 2:
         return ID if is_word(text, start, end, b"id") else -1
@@ -929,7 +928,7 @@ cdef Py_ssize_t envelope_field(bytes text, Py_ssize_t start, Py_ssize_t end) exc
 
 
 cdef Py_ssize_t header_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
-    """The attribute that a header brings, by its name, -1 if it is none that is known."""
+    """The attribute that a header with this name contains, or -1 if it contains none."""
     cdef Py_ssize_t field
     if is_word(text, start, end, b"content-type"):
         return DATACONTENTTYPE
@@ -940,7 +939,7 @@ cdef Py_ssize_t header_field(bytes text, Py_ssize_t start, Py_ssize_t end) excep
 
 
 cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
-    """The field of the data with a name, -1 if it is not known."""
+    """The data field with a name, or -1 if there is none."""
     cdef Py_ssize_t length = end - start
     if length == 3:
         return VIN if is_word(text, start, end, b"vin") else -1
@@ -964,7 +963,7 @@ cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except 
 
 
 cdef Py_ssize_t reference_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
-    """The field of the identity of an event with a name, -1 if it is not known."""
+    """The field with a name in the identity of a voided event, or -1 if there is none."""
     if is_word(text, start, end, b"source"):
         return VOIDED_SOURCE
     return VOIDED_ID if is_word(text, start, end, b"id") else -1
@@ -974,7 +973,7 @@ cdef Py_ssize_t reference_field(bytes text, Py_ssize_t start, Py_ssize_t end) ex
 
 
 cdef long long micros_of(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
-    """Microseconds since 1970 of RFC 3339 in its usual form, such as `2024-10-07T14:03:11.25+08:00`; -1 for any other."""
+    """Microseconds since 1970 of an RFC 3339 time in its usual form, `2024-10-07T14:03:11.25+08:00`; -1 for other forms."""
     cdef int year, month, day, hour, minute, second, hours, minutes, digits = 0
     cdef long long fraction_us = 0, offset_min = 0
     cdef Py_ssize_t at = start + 19
@@ -1026,7 +1025,7 @@ cdef long long micros_of(bytes text, Py_ssize_t start, Py_ssize_t end) except -2
 
 
 cdef inline int number_of(bytes text, Py_ssize_t start, Py_ssize_t digits) except -2:
-    """The number that some digits make, -1 if one is none."""
+    """The number that some digits make, or -1 if one of them is not a digit."""
     cdef int number = 0
     cdef Py_ssize_t at
     cdef unsigned char digit
@@ -1045,8 +1044,8 @@ cdef int days_of_month(int year, int month) noexcept:
 
 
 cdef long long day_number(int year, int month, int day) noexcept:
-    """Days since 1970-01-01, of a date from 2000 on."""
-    # Years that begin in March have their leap day at the end.
+    """Days from 1970-01-01 to a date from 2000 on."""
+    # Counting years from March puts the leap day at the end.
     cdef long long years = year if month > 2 else year - 1
     cdef long long months = month - 3 if month > 2 else month + 9
     return years * 365 + years // 4 - years // 100 + years // 400 + (153 * months + 2) // 5 + day - 1 - 719_468

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
-"""What `streams.domain.steps` does for every event, compiled, and the orders in compact memory; what is rare is done there.
+"""The work for every event, compiled, with orders in compact memory; `streams.domain.steps` does the same, and the rare cases.
 
 Lists are read with bounds checks. Bytes are read and written through cursors, which check each access against their end.
 """
@@ -37,7 +37,7 @@ cdef extern from *:
 #: Digest of the source that this was built from; see `schemas.hotpath`.
 SOURCE = (<bytes> MILESTONES_SOURCE).decode()
 
-#: The packed form, as `streams.domain.packing` describes it.
+#: The packed form; see `streams.domain.packing`.
 cdef enum:
     HEAD_BYTES = 34
     #: Events with longer texts are packed in Python.
@@ -49,7 +49,7 @@ cdef enum:
     TOPIC_BITS = 7
     OF_PRODUCTION_SHIFT = 5
 
-#: What a packed event begins with, see `packing.LAYOUT`. It is little endian, and so is every machine that this is built for.
+#: The fixed part of a packed event; see `packing.LAYOUT`. It is little endian, as are all machines that this is built for.
 cdef packed struct Head:
     unsigned char origin
     unsigned short partition
@@ -62,18 +62,18 @@ cdef packed struct Head:
     unsigned short id_end
     unsigned short extra
 
-#: Memory that is read or written from `at` on, and never beyond its end.
+#: Memory to read or write, from `at` on and never past `end`.
 cdef struct Cursor:
     unsigned char* at
     unsigned char* end
 
-#: As `schemas.facts.Kind` has them.
+#: The values of `schemas.facts.Kind`.
 cdef enum:
     PLACED = 1
     DELIVERED = 3
 
 cdef bint _has_known_layout() except -1:
-    """Whether facts, and numbers, lie in memory as they do where this was written."""
+    """Whether facts and numbers have the memory layout that this code assumes."""
     cdef Fact fact
     names = (
         "backfill", "dims", "extra", "id", "kind", "offset", "order_id", "partition", "source", "time_us", "topic", "vin", "voids"
@@ -124,11 +124,11 @@ cdef enum:
     ENTRY_BYTES = 32
     NEXT_BYTES = 5
     POSITION_BITS = 20
-    #: So many blocks are twice the size of the one before, so that a small ledger stays small.
+    #: This many blocks are each twice the size of the previous one, so that a small ledger stays small.
     FIRST_BLOCK_BYTES = 1 << 12
     DOUBLED_BLOCKS = POSITION_BITS - 12
     MOST_BLOCKS = 1 << 19
-    #: The index has segments that grow one by one, each in far less than a millisecond.
+    #: The index has segments that grow independently, each in far less than a millisecond.
     SEGMENT_BITS = 8
     SEGMENTS = 1 << SEGMENT_BITS
     TAG_BITS = 24
@@ -152,7 +152,7 @@ for _code in range(16):
 
 @cython.final
 cdef class _Buffer:
-    """Memory that is filled from its beginning on."""
+    """Memory that is filled from its start."""
 
     cdef bytearray kept
     cdef Py_ssize_t size
@@ -163,7 +163,7 @@ cdef class _Buffer:
         self.size = size
 
     cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
-        """Sets a cursor to what is filled, from a position on."""
+        """Sets a cursor to the filled part, from a position on."""
         if not 0 <= at <= self.filled:
             raise IndexError("beyond what is filled")
         cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + at
@@ -171,7 +171,7 @@ cdef class _Buffer:
         return 0
 
     cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
-        """Sets a cursor to free memory behind what is filled."""
+        """Sets a cursor to free memory after the filled part."""
         if self.size - self.filled < size:
             self.enlarge(size)
         cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + self.filled
@@ -186,7 +186,7 @@ cdef class _Buffer:
         return 0
 
     cdef inline int fill(self, const Cursor* cursor) except -1:
-        """Counts what a cursor was used to write."""
+        """Ends the filled part where a cursor stopped writing."""
         self.filled = cursor.at - <unsigned char*> PyByteArray_AS_STRING(self.kept)
         return 0
 
@@ -208,7 +208,7 @@ cdef class _Segment:
         cdef unsigned long long[::1] before = self.slots
         cdef Py_ssize_t at, size = before.shape[0]
         if 5 * self.used >= 4 * size:
-            # By a quarter: after doubling, half of it would be empty.
+            # Grows by a quarter: after doubling, half of it would be empty.
             self.slots = array("Q", bytes(8 * (size + size // 4)))
             for at in range(size):
                 if before[at]:
@@ -322,7 +322,7 @@ cdef class PackedOrders:
         return 0
 
     cdef bint is_of(self, unsigned long long address, const char* order_id, Py_ssize_t size) except -1:
-        """Whether an order has an id."""
+        """Whether the order at an address has an id."""
         cdef Cursor cursor
         self.seek(address, &cursor)
         take(&cursor, NEXT_BYTES)
@@ -344,7 +344,7 @@ cdef class PackedOrders:
     # Entries --------------------------------------------------------------------------------------------------------
 
     cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1:
-        """Sets a cursor to what is at an address, and on to the end of its block."""
+        """Sets a cursor to the memory from an address to the end of its block."""
         return (<_Buffer> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
 
     cdef unsigned long long put_entry(self, object order_id, bytes events) except 0:
@@ -380,9 +380,9 @@ cdef class PackedOrders:
                 return last
         if number >= MOST_BLOCKS:
             raise MemoryError("there is no room for more orders")
-        # One that is larger than the others has room for this entry alone, so every position fits into an address.
+        # A block larger than usual has room for just this entry, so every position fits into an address.
         last = _Buffer(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS)))
-        # So that 0 is no address.
+        # Keeps 0 from being an address.
         last.filled = 1
         self.blocks.append(last)
         return last
@@ -429,11 +429,11 @@ cdef class PackedOrders:
 
 @cython.final
 cdef class _Walk:
-    """Iterates over the orders that are there when it begins."""
+    """Iterates over the orders that exist when it starts."""
 
     cdef PackedOrders orders
     cdef bint with_events
-    #: How many are left, and where the next entry is.
+    #: How many orders are left, and where the next entry is.
     cdef Py_ssize_t left
     cdef unsigned long long block
     cdef Py_ssize_t at
@@ -567,7 +567,7 @@ cdef int decode_event(_Buffer found, Cursor* cursor) except -1:
 
 
 cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept:
-    """Whether 36 characters are a UUID in lower case; sets its 16 bytes."""
+    """Whether 36 characters are a lower-case UUID; if so, sets its 16 bytes."""
     cdef Py_ssize_t byte
     cdef unsigned char high, low
     for byte in range(UUID_BYTES):
@@ -587,7 +587,7 @@ cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept:
 
 
 cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL:
-    """The next bytes; the cursor moves behind them."""
+    """The next bytes; moves the cursor past them."""
     cdef unsigned char* at = cursor.at
     if not 0 <= size <= cursor.end - at:
         raise IndexError("beyond the end")
@@ -602,7 +602,7 @@ cdef inline int whole_of(bytes these, Cursor* cursor) except -1:
 
 
 cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
-    """Writes bytes; without any, the pointer may be NULL."""
+    """Writes bytes; if there are none, the pointer may be NULL."""
     if size != 0:
         memcpy(take(cursor, size), these, size)
     return 0
@@ -616,7 +616,7 @@ cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) excep
 
 
 cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_FFFF_FFFF:
-    """Reads a number of seven bits a byte."""
+    """Reads a number with seven bits per byte."""
     cdef unsigned long long number = 0
     cdef unsigned char byte = 0x80
     cdef int shift = 0
@@ -674,7 +674,7 @@ def store(
         else:
             earlier = touched.get(order_id)
             blob = orders.events(address) if earlier is None else changed[order_id]
-            # An order none of whose events has a text that begins with the id has no event of that id.
+            # If no event's text begins with the id, the order does not have this event.
             if len(blob) >= below_limit_bytes or may_hold(blob, packed, id_bytes):
                 refused_for = refusal(fact, blob, packed)
                 if refused_for is not None:
@@ -690,7 +690,7 @@ def store(
         if fact.backfill:
             backfilled += 1
         time_us = fact.time_us
-        # Those of one source often follow each other.
+        # Facts from the same source often come in a row.
         if fact.source is not source:
             if source is not None and last_us > last_by_source.get(source, 0):
                 last_by_source[source] = last_us
@@ -725,9 +725,9 @@ cdef bint may_hold(bytes blob, bytes packed, Py_ssize_t id_bytes) except -1:
 
 
 cdef bytes packed_event(Fact fact, dict codes, Py_ssize_t* id_bytes):
-    """The event as `packing.pack` packs it; `None` for one with a word that has no code yet, a void, or anything unusual.
+    """The event as `packing.pack` packs it; `None` if a word has no code yet, and for voids and anything unusual.
 
-    `id_bytes` is set to the size of its id.
+    Sets `id_bytes` to the size of the id.
     """
     cdef unsigned char[HEAD_BYTES + MOST_TEXT_BYTES] buffer
     cdef Cursor cursor
@@ -816,7 +816,7 @@ def part(
 
 
 cdef bint is_sole(bytes blob, unsigned char kind, long long* time_us) except -1:
-    """Whether an order has one event, of a kind; sets its time."""
+    """Whether an order has just one event, of the given kind; sets its time."""
     cdef Head head
     cdef Cursor cursor
     whole_of(blob, &cursor)
@@ -839,7 +839,7 @@ def add_own(list causes, long long shifted, dict quarters, dict codes, cell_of, 
             of_quarter = quarters.get(quarter)
             known_quarter = quarter
         if of_quarter is None:
-            # New, or none of its own because the clocks change within it.
+            # The quarter-hour has no known cell, or several.
             cell = cell_of(time_us)
             known_quarter = -1
         else:
