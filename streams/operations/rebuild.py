@@ -39,7 +39,7 @@ from streams.totals.announcing import announces
 from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from schemas.outputs import Marker
@@ -173,23 +173,31 @@ class _Published:
         return sum(found.read for topic, found in books if topic not in sources) >= sent
 
     def all_summed(self) -> bool:
-        """Whether all rows have been seen to hold what the ledger partitions had counted at the first call.
+        """Whether all rows hold what the ledger partitions had counted at the first call.
 
         All windows are checked, since a step of the totals may publish a scope's days before its months. Events may keep
-        arriving, so a row with a later sum will do.
+        arriving, so for a row that later ones have changed it is enough to have been seen to hold this, or a later sum.
         """
         if self._unsummed is None:
             self._wanted, self._unsummed = dict(self._sums), set(self._sums)
+        self._unsummed = self._not_holding(self._unsummed)
+        if not self._unsummed:
+            # A row that held once may have been overtaken: by a part of an earlier step that was published after it was seen.
+            unchanged = (row for row, wanted in self._wanted.items() if self._sums[row] == wanted)
+            self._unsummed = self._not_holding(unchanged)
+        return not self._unsummed
+
+    def _not_holding(self, some: Iterable[RowKey]) -> set[RowKey]:
+        """Those of some rows that hold neither what was counted at the first call nor what is counted now."""
         days = (day for _, (_, _, day) in self._cells if not isinstance(day, CampaignHour))
         latest = max(days, default=date.min)
         counted = [Campaigns.parse(marker.campaigns) for marker in self.markers.values()]
-        self._unsummed = {
-            row
-            for row in self._unsummed
-            if self.rows.get(row, 0) not in {self._wanted[row], self._sums[row]}
-            and not self._has_no_row(row, latest, counted)
-        }
-        return not self._unsummed
+        return {row for row in some if not self._holds(row) and not self._has_no_row(row, latest, counted)}
+
+    def _holds(self, row: RowKey) -> bool:
+        count = self.rows.get(row)
+        # What has come and gone within a step of the totals has no row.
+        return self._sums[row] == 0 if count is None else count in {self._wanted[row], self._sums[row]}
 
     def _has_no_row(self, row: RowKey, latest: date, counted: Sequence[Campaigns]) -> bool:
         """Whether a row need not exist: its day is no longer kept, or its campaign is not counted, or not for its scope."""

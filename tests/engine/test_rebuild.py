@@ -58,6 +58,20 @@ def test_a_row_with_the_sum_of_a_later_moment_will_do() -> None:
     assert published.all_summed()
 
 
+def test_a_row_that_was_seen_must_still_hold_unless_later_counts_have_changed_it() -> None:
+    """What came and went has no row yet; then a part of an earlier step is published, which counts it."""
+    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=(), windows=("day", "month"))))
+    day, month = (RowKey("deliveries", "all", period) for period in ("day:2024-10-07", "month:2024-10"))
+    published.take(counted(0, 3))
+    published.take(counted(1, 0))
+    published.rows[month] = 3
+    assert not published.all_summed()
+    published.rows |= {day: 3, month: 0}
+    assert not published.all_summed()
+    published.rows[day] = 0
+    assert published.all_summed()
+
+
 def test_an_opening_balance_is_no_sum_of_days() -> None:
     settings = Settings(windows=("day", "total"))
     published = _Published("counts", {0: 0}, 1, calendar_of(settings))
