@@ -1,3 +1,4 @@
+from streams.domain.steps import OrderLists as OrderLists
 from streams.domain.steps import PackedOrders as PackedOrders
 from streams.domain.steps import add_own as add_own
 from streams.domain.steps import latest as latest

@@ -133,6 +133,7 @@ cdef enum:
     SEGMENTS = 1 << SEGMENT_BITS
     TAG_BITS = 24
     ADDRESS_BITS = 40
+    ADDRESS_BYTES = 8
 
 cdef unsigned long long MOST_TIME_US = 1ULL << 8 * TIME_BYTES
 cdef unsigned long long POSITION = (1ULL << POSITION_BITS) - 1
@@ -427,6 +428,17 @@ cdef class PackedOrders:
         return (<const char*> cursor.at)[: self.found.filled]
 
 
+    cdef object id_at(self, unsigned long long address):
+        """The id of the order at an address."""
+        cdef Cursor cursor
+        cdef unsigned long long id_bytes
+        self.seek(address, &cursor)
+        take(&cursor, NEXT_BYTES)
+        id_bytes = read_varint(&cursor)
+        read_varint(&cursor)
+        return (<const char*> take(&cursor, id_bytes - 1))[: id_bytes - 1].decode("utf-8")
+
+
 @cython.final
 cdef class _Walk:
     """Iterates over the orders that exist when it starts."""
@@ -469,6 +481,94 @@ cdef class _Walk:
             self.at += cursor.at - start
         self.left -= 1
         return (order_id, self.orders.events(address)) if self.with_events else order_id
+
+
+@cython.final
+cdef class OrderLists:
+    """As `steps.OrderLists`. A list has the address of its last order in 8 bytes, then of each order the difference between its
+    address and the one before, with the sign in the lowest bit (varint): nearly all take one to four bytes.
+    """
+
+    cdef PackedOrders orders
+    cdef dict lists
+    #: Scratch memory: addresses, and their differences.
+    cdef _Buffer addresses
+    cdef _Buffer differences
+
+    def __init__(self, PackedOrders orders not None):
+        self.orders = orders
+        self.lists = {}
+        self.addresses = _Buffer(256)
+        self.differences = _Buffer(256)
+
+    def note(self, number, list order_ids not None):
+        """As in `steps`."""
+        cdef unsigned long long address
+        cdef Cursor room
+        self.addresses.filled = 0
+        self.addresses.room_for(ADDRESS_BYTES * len(order_ids), &room)
+        for order_id in order_ids:
+            address = self.orders.find(order_id)
+            if address == 0:
+                raise KeyError(order_id)
+            write(&room, &address, ADDRESS_BYTES)
+        self.addresses.fill(&room)
+        self.addresses.filled_from(0, &room)
+        self.append(number, &room)
+
+    def noted(self, numbers):
+        """As in `steps`."""
+        cdef Cursor cursor
+        cdef unsigned long long address
+        cdef bytearray known
+        cdef dict found = {}
+        for number in numbers:
+            known = self.lists.get(number)
+            if known is None:
+                continue
+            cursor.at = <unsigned char*> PyByteArray_AS_STRING(known)
+            cursor.end = cursor.at + len(known)
+            take(&cursor, ADDRESS_BYTES)
+            address = 0
+            while cursor.at < cursor.end:
+                address += signed_of(read_varint(&cursor))
+                found[address] = None
+        return [self.orders.id_at(each) for each in found]
+
+    def __sizeof__(self):
+        return object.__sizeof__(self) + self.lists.__sizeof__() + sum([each.__sizeof__() for each in self.lists.values()])
+
+    cdef int append(self, number, Cursor* addresses) except -1:
+        """Appends orders to a list."""
+        cdef bytearray known = self.lists.get(number)
+        cdef unsigned long long address, last = 0
+        cdef Cursor room, of_last
+        if known is None:
+            known = self.lists[number] = bytearray(ADDRESS_BYTES)
+        of_last.at = <unsigned char*> PyByteArray_AS_STRING(known)
+        of_last.end = of_last.at + ADDRESS_BYTES
+        memcpy(&last, of_last.at, ADDRESS_BYTES)
+        self.differences.filled = 0
+        self.differences.room_for(addresses.end - addresses.at, &room)
+        while addresses.at < addresses.end:
+            memcpy(&address, take(addresses, ADDRESS_BYTES), ADDRESS_BYTES)
+            write_varint(&room, with_sign_below(address - last))
+            last = address
+        self.differences.fill(&room)
+        write(&of_last, &last, ADDRESS_BYTES)
+        self.differences.filled_from(0, &room)
+        known += (<const char*> room.at)[: self.differences.filled]
+        return 0
+
+
+cdef inline unsigned long long with_sign_below(unsigned long long difference) noexcept:
+    """A difference, doubled if it is not negative."""
+    return ~(difference << 1) if difference >> 63 else difference << 1
+
+
+cdef inline unsigned long long signed_of(unsigned long long number) noexcept:
+    """The difference that `with_sign_below` has made a number of."""
+    return ~(number >> 1) if number & 1 else number >> 1
 
 
 cdef int encode(_Buffer compact, bytes events) except -1:

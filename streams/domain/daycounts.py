@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from schemas.counts import CampaignKey, CountKey, DayKey
     from streams.domain.campaigns import Campaign
     from streams.domain.scopes import Scopes
+    from streams.domain.steps import OrderLists, PackedOrders
 
 #: Groups of metrics: each metric alone, in the order of `METRICS`, and the two that a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
@@ -131,9 +132,18 @@ _Cell = dict[int, _Sum]
 
 
 class DayCounts:
-    """The day counts of a partition and the sums of the current step."""
+    """The day counts of a partition and the sums of the current step.
 
-    def __init__(self, zone: BusinessZone, scopes: Scopes, campaigns: Campaigns | None = None) -> None:
+    Args:
+        zone: The business time zone.
+        scopes: The scopes that are counted.
+        orders: The orders whose units are added; they must be there when the step ends.
+        campaigns: The campaigns that are counted.
+    """
+
+    def __init__(
+        self, zone: BusinessZone, scopes: Scopes, orders: PackedOrders, campaigns: Campaigns | None = None
+    ) -> None:
         self._zone = zone
         self._scopes = scopes
         self._campaigns = campaigns or Campaigns()
@@ -145,11 +155,10 @@ class DayCounts:
         self._days: dict[DayKey, _Day] = {}
         self._campaign_hours: dict[CampaignKey, _Day] = {}
         self._first_day = date.max
-        #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of strings takes four
-        #: times the memory.
-        self._orders: dict[int, bytearray] = {}
+        #: By cell and group, shifted: the orders that have had units there.
+        self._orders: OrderLists = hotpath.way.OrderLists(orders)
         #: The same by minutes of campaigns, so that a question about a minute does not search a whole busy hour.
-        self._orders_of_minutes: dict[int, bytearray] = {}
+        self._orders_of_minutes: OrderLists = hotpath.way.OrderLists(orders)
         #: Days that got units by `add_counted`, with the latest unit added.
         self._counted: dict[DayKey, Fact | None] = {}
         self._cells: dict[int, _Cell] = {}
@@ -259,7 +268,7 @@ class DayCounts:
         for group, ids in added.items():
             self.note_orders(number << GROUPS_BITS | group, ids)
             if minute is not None:
-                _note(self._orders_of_minutes, minute << GROUPS_BITS | group, ids)
+                self._orders_of_minutes.note(minute << GROUPS_BITS | group, ids)
 
     # Many at once ---------------------------------------------------------------------------------------------------
 
@@ -310,7 +319,7 @@ class DayCounts:
             quarter for first, end in times for quarter in range(first // QUARTER_HOUR_US, end // QUARTER_HOUR_US)
         }
         for cell in sorted({self._zone.cell_of(quarter * QUARTER_HOUR_US) for quarter in quarters}):
-            for order_id in _each_once(self._orders.get(cell << GROUPS_BITS | group) for group in range(len(GROUPS))):
+            for order_id in self._orders.noted(cell << GROUPS_BITS | group for group in range(len(GROUPS))):
                 if order_id not in found:
                     found.add(order_id)
                     yield order_id
@@ -327,7 +336,7 @@ class DayCounts:
         cause = max(latest, key=_rank)
         minute, cell = cause.time_us // MINUTE_US, self._zone.cell_of(cause.time_us)
         if cause.time_us // QUARTER_HOUR_US in self._new_quarters:
-            _note(self._orders_of_minutes, minute << GROUPS_BITS | group, order_ids)
+            self._orders_of_minutes.note(minute << GROUPS_BITS | group, order_ids)
         key = self._scopes_code(dims) | group << _GROUP_SHIFT | cause.backfill
         totals = {key: (len(order_ids), cause)}
         self._spread_over_campaigns(self._recounted, minute, cell, totals, self._touched_hours)
@@ -365,12 +374,12 @@ class DayCounts:
 
     def note_orders(self, place: int, ids: list[str]) -> None:
         """Notes orders that have units at a place: cell and group, shifted."""
-        _note(self._orders, place, ids)
+        self._orders.note(place, ids)
 
     def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
-        return _each_once(
-            self._orders.get(cell << GROUPS_BITS | group)
+        return self._orders.noted(
+            cell << GROUPS_BITS | group
             for cell in range(first_cell, last_cell + 1)
             for group, metrics in enumerate(GROUPS)
             if metric in metrics
@@ -378,10 +387,8 @@ class DayCounts:
 
     def orders_in_minute(self, metric: Metric, minute: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in a UTC minute of a campaign, each once."""
-        return _each_once(
-            self._orders_of_minutes.get(minute << GROUPS_BITS | group)
-            for group, metrics in enumerate(GROUPS)
-            if metric in metrics
+        return self._orders_of_minutes.noted(
+            minute << GROUPS_BITS | group for group, metrics in enumerate(GROUPS) if metric in metrics
         )
 
     def units_before(self, metric: Metric, scope: str, first_day: date, cell: int) -> int:
@@ -529,24 +536,6 @@ def _add_up(totals: Mapping[int, tuple[int, Fact | None]], hour: int, sums: dict
         if of_day is None:
             of_day = sums[key] = _DaySum()
         of_day.add(hour, count, latest)
-
-
-def _each_once(noted: Iterable[bytearray | None]) -> list[str]:
-    """The ids of the orders noted in some places, each once."""
-    ids: list[str] = []
-    for each in noted:
-        if each is not None:
-            ids += each.decode().split("\n")[:-1]
-    return list(dict.fromkeys(ids))
-
-
-def _note(orders: dict[int, bytearray], place: int, ids: list[str]) -> None:
-    noted = orders.get(place)
-    if noted is None:
-        noted = orders[place] = bytearray()
-    # No order id contains a line feed.
-    noted += "\n".join(ids).encode()
-    noted += b"\n"
 
 
 def _is_later(fact: Fact, other: Fact | None) -> bool:

@@ -181,7 +181,7 @@ class Ledger:
         self._touched: dict[str, Touched] = {}
         #: Touched order → its packed events now: looking all of them up again would cost as much as storing them.
         self._changed: dict[str, bytes] = {}
-        self._days = DayCounts(zone, scopes, campaigns)
+        self._days = DayCounts(zone, scopes, self._orders, campaigns)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
         self.last_by_source: dict[str, int] = {}

@@ -10,7 +10,7 @@ from streams.domain.packing import is_sole, pack, sole_event
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from streams.domain.packing import Vocabulary
 
@@ -23,6 +23,37 @@ Touched = tuple[bytes | None, *tuple[Fact, ...]]
 
 #: Packed events by order. Compiled, it is a class that takes a third of the memory and deletes nothing.
 PackedOrders = dict[str, bytes]
+
+
+class OrderLists:
+    """Lists of orders, by number; compiled, an order takes a few bytes in each.
+
+    Args:
+        orders: The packed orders; orders that are not among them cannot be noted.
+    """
+
+    def __init__(self, orders: PackedOrders) -> None:
+        del orders  # the compiled lists refer to them
+        #: A line each: a list of strings takes four times the memory.
+        self._lists: dict[int, bytearray] = {}
+
+    def note(self, number: int, order_ids: list[str]) -> None:
+        """Appends orders to a list."""
+        known = self._lists.get(number)
+        if known is None:
+            known = self._lists[number] = bytearray()
+        # No order id contains a line feed.
+        known += "\n".join([*order_ids, ""]).encode()
+
+    def noted(self, numbers: Iterable[int]) -> list[str]:
+        """The orders in some lists, each once, in the order in which they were noted."""
+        ids: list[str] = []
+        for number in numbers:
+            known = self._lists.get(number)
+            if known is not None:
+                ids += known.decode().split("\n")[:-1]
+        return list(dict.fromkeys(ids))
+
 
 _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
 _time = attrgetter("time_us")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
+from streams.domain import hotpath
 from streams.domain import ledger as ledger_module
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.counts import CampaignHour, CountKey
+    from streams.domain.steps import PackedOrders
 
 ZONE = "America/New_York"  # so that the days have 23, 24 and 25 hours
 SCOPES = [["model"], ["model", "region"], []]
@@ -330,12 +332,14 @@ class _PlainLedger:
     """The general way, for every event."""
 
     def __init__(self) -> None:
-        self.days = DayCounts(KEPT_ZONE, Scopes(SCOPES))
+        self.stored: PackedOrders = hotpath.way.PackedOrders()
+        self.days = DayCounts(KEPT_ZONE, Scopes(SCOPES), self.stored)
         self.orders: dict[str, dict[tuple[str, str], Fact]] = {}
 
     def step(self, facts: Sequence[Fact]) -> tuple[Any, dict[str, Any]]:
         before = {order_id: judge(list(events.values())) for order_id, events in self.orders.items()}
         for fact in facts:
+            self.stored[fact.order_id] = b""
             self.orders.setdefault(fact.order_id, {}).setdefault((fact.source, fact.id), fact)
         violations = {}
         for order_id, events in self.orders.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain import hotpath
+from streams.domain import hotpath, steps
 from streams.domain.packing import Vocabulary, pack
 from tests.domain.facts import SU7, delivered, placed, us
 from tests.domain.test_steps import facts
@@ -78,9 +79,9 @@ def compiled() -> PackedOrders:
         max_size=40,
     )
 )
-def test_they_are_as_a_dict_after_each_of_any_steps(steps: list[tuple[str, str, bytes]]) -> None:
+def test_they_are_as_a_dict_after_each_of_any_steps(did: list[tuple[str, str, bytes]]) -> None:
     orders, known = compiled(), dict[str, bytes]()
-    for what, order_id, blob in steps:
+    for what, order_id, blob in did:
         match what:
             case "put":
                 orders[order_id] = known[order_id] = blob
@@ -162,3 +163,40 @@ def test_an_order_larger_than_a_block_is_kept_as_any_other(size: int) -> None:
     orders["SO-1"] += whole([size, 7])
     expected = {"before": b"1", "SO-1": whole([size, size, 7]), "after": b"2"}
     assert dict(orders.items()) == expected
+
+
+numbers: Final = st.integers(0, 3)
+
+
+@given(st.lists(st.tuples(numbers, st.lists(st.integers(0, 60), max_size=5))), st.lists(numbers))
+def test_lists_of_orders_are_as_those_in_python(notes: list[tuple[int, list[int]]], asked: list[int]) -> None:
+    orders = compiled()
+    # Of three blocks, so that addresses differ by much in both directions.
+    orders.update((f"订单{number}", bytes([number]) * 100) for number in range(61))
+    lists, expected = hotpath._steps.OrderLists(orders), steps.OrderLists({})
+    for number, noted in notes:
+        for each in (lists, expected):
+            each.note(number, [f"订单{order}" for order in noted])
+    assert lists.noted(asked) == expected.noted(asked)
+
+
+def test_an_order_takes_five_bytes_in_a_list_whatever_its_place_and_two_after_the_one_before() -> None:
+    orders = compiled()
+    ids = list(lives(0, 30_000))
+    orders.update((order_id, b"x" * 60) for order_id in ids)
+    of_any, in_order = (hotpath._steps.OrderLists(orders) for _ in range(2))
+    in_order.note(0, ids)
+    assert sys.getsizeof(in_order) / len(ids) < 2.3
+    random.Random(7).shuffle(ids)
+    of_any.note(0, ids)
+    assert sys.getsizeof(of_any) / len(ids) < 5
+    assert of_any.noted([0]) == ids
+
+
+def test_an_order_that_is_not_stored_cannot_be_noted() -> None:
+    orders = compiled()
+    orders["SO-1"] = b""
+    lists = hotpath._steps.OrderLists(orders)
+    with pytest.raises(KeyError):
+        lists.note(0, ["SO-1", "SO-2"])
+    assert lists.noted([0]) == []
