@@ -1,4 +1,4 @@
-"""What is read to check alerts: only the forecasts and rows that an alert is about, and nothing without alerts."""
+"""Checking alerts reads only the forecasts and rows that an alert is about, and nothing if there are no alerts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEHIND, MOVED, SILENT = map(milestone_sample, ("forecast-behind", "forecast-move
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A cluster of three topics; which of them are read."""
+    """A cluster of three topics that records which of them are read."""
     topics: dict[str, list[Record]] = {
         SETTINGS.catalogue.forecasts.name: [
             Record(f"deliveries/model={model}/month:2024-10/su7-2024-10".encode(), json.dumps(made).encode())

@@ -41,7 +41,7 @@ NOTE = Note("Li Wei", "by mistake", micros_of(parse_instant("2024-11-01T00:00:00
 
 @dataclass
 class Record:
-    """As the log gives it."""
+    """A record as the log returns it."""
 
     topic: str
     key: bytes
@@ -72,7 +72,7 @@ def was_cancelled(at: str = "03") -> dict[str, Any]:
 
 
 def taken(events: Sequence[dict[str, Any]], at: int = 0) -> list[Corrected]:
-    """The events as a worker takes them, appended in this order."""
+    """The events as a worker decodes them, appended in this order."""
     found = []
     for offset, one in enumerate(events, at):
         topic = ORDERS if one["type"].startswith("order.") else DELIVERIES

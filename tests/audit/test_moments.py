@@ -24,7 +24,7 @@ TOPIC, REROUTED = "vehicle.deliveries.v1", "milestones.internal.rerouted"
 
 
 def delivery(number: int, at: str, offset: int, partition: int = 0) -> Fact:
-    """Of an order of that number."""
+    """The delivery of the order with that number."""
     time_us = micros_of(parse_instant(at))
     dims = ("SU7", "", "", "")
     return Fact(
@@ -34,7 +34,7 @@ def delivery(number: int, at: str, offset: int, partition: int = 0) -> Fact:
 
 
 def milestone(position: int, at: str, number: int, **more: Any) -> MilestoneEvent:
-    """Of SU7 deliveries in October, passed by the delivery of an order of that number."""
+    """A milestone of SU7 deliveries in October, passed by the delivery of the order with that number."""
     data = MilestoneData(
         milestone_id=f"deliveries/model=SU7/month:2024-10/reaches:{position}", revision=1, kind="threshold", rule="r",
         metric="deliveries", scope="model=SU7", period="month:2024-10", start="2024-10-01", end="2024-10-31",
@@ -52,7 +52,7 @@ def milestone(position: int, at: str, number: int, **more: Any) -> MilestoneEven
 def checked(
     events: Sequence[Fact], said: MilestoneEvent, taken: dict[str, int] | None = None, aliases: str = ""
 ) -> Check:
-    """What is found where the ledger partition had taken so much when the unit was found; None if nobody remembers."""
+    """The differences if the ledger partition had read up to an offset when the unit was found; None: it is no longer known."""
     cuts = {said.data.milestone_id: FoundAt(1, {0: taken}, aliases)} if taken is not None else {}
     units = UnitCheck(BUSINESS, [said], cuts)
     tally = Tally(BUSINESS)

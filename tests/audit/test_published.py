@@ -1,4 +1,4 @@
-"""The moment is found at which rows and day counts belong together, on a stream that goes on."""
+"""On a live stream, the moment is found at which rows and day counts belong together."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def recounted(*facts: Fact, theirs: Theirs, key: RowKey = KEY) -> Recounted:
 
 
 def said(*facts: Fact, theirs: str, key: RowKey = KEY) -> tuple[int, list[str], list[tuple[str, str]]]:
-    """How many match; orders that they lack; entries that we lack, with the reason."""
+    """The number of matches, the orders that they lack, and the entries that we lack, with the reason."""
     listed = read_theirs(theirs.split())
     found = match(recounted(*facts, theirs=listed, key=key), key, listed)
     assert found.differs == bool(found.only_ours or found.only_theirs)

@@ -46,7 +46,7 @@ def days_of(events: Iterable[Fact], business: Business = BUSINESS) -> dict[Any, 
 @hypothesis_settings(max_examples=300)
 @given(arrivals(), st.data())
 def test_the_recount_of_any_prefix_equals_a_fresh_ledger_that_was_fed_it(arrival: Any, data: st.DataObject) -> None:
-    """As of any moment: permuted, duplicated, voided, reversed, around midnight and a change of the clocks."""
+    """As of any moment, with events permuted, duplicated, voided, reversed, around midnight and clock changes."""
     _, steps = arrival
     stream = [event for batches in steps for batch in batches for event in batch]
     known = stream[: data.draw(st.integers(0, len(stream)))]
@@ -59,7 +59,7 @@ def test_the_recount_of_any_prefix_equals_a_fresh_ledger_that_was_fed_it(arrival
 @hypothesis_settings(max_examples=100)
 @given(arrivals())
 def test_the_recount_knows_the_aliases_of_the_ledger(arrival: Any) -> None:
-    """One from a day on and one from the beginning."""
+    """One alias from a day on, one from the beginning."""
     _, steps = arrival
     given_aliases = {
         "model": {"YU7": {"name": "SU7", "from": date(2024, 11, 3)}},
@@ -172,7 +172,7 @@ def test_two_contents_without_a_dead_letter_are_a_contradiction() -> None:
 
 
 def test_of_two_contents_that_are_both_dead_letters_the_one_that_lost_first_counts() -> None:
-    """So it is when the state was built again and the other one came first."""
+    """As after the state was rebuilt and the other event came first."""
     one, other = placed("2024-10-07T10:00:00", offset=1), placed("2024-10-07T11:00:00", offset=2)
     assert accepted([one, other], _letters(one, other)).events == [one]
     assert accepted([one, other], _letters(other, one)).events == [other]

@@ -1,4 +1,4 @@
-"""An alert about an event source that stands although events have come, by either clock; and what cannot be known of it."""
+"""A standing alert about an event source that has sent events is found, by either clock, unless it cannot be known."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARTITIONS = 2
 
 
 def alert() -> MilestoneEvent:
-    """The source is silent since eight."""
+    """The source has been silent since eight."""
     event = milestone_sample("stalled")
     data = event.data.model_copy(
         update={"metric": "deliveries", "scope": "source=%2Ffactories%2Fbj1%2Fdispatch", "milestone_id": "m"}
@@ -41,7 +41,7 @@ def alert() -> MilestoneEvent:
 def event(
     order: str = "SO-1", *, at: str = SINCE, offset: int = 5, partition: int | None = None, **more: object
 ) -> Fact:
-    """A delivery of the source, where its home is unless a partition is named."""
+    """A delivery of the source, on its home partition unless another is given."""
     (home,) = homes([order.encode()], PARTITIONS)
     made = delivered(us(at), order=order, source=SOURCE, offset=offset)
     return structs.replace(made, partition=home if partition is None else partition, **more)

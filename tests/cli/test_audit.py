@@ -66,7 +66,7 @@ def mishaps() -> list[Published]:
 
 @pytest.fixture(scope="module")
 async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    """A worker, and events that go on coming while the first test looks."""
+    """A worker, and events that keep coming during the first test."""
     async with Installation.created(kafka.bootstrap, tmp_path_factory.mktemp("audit"), config=RULES) as made:
         made.worker()
         await made.applied()
@@ -137,13 +137,13 @@ async def test_explain_names_the_exact_unit_its_neighbours_and_the_history(insta
     assert found["unit"]["topic"] == installation.catalogue.deliveries.name
     code, out, _ = await run(installation, "explain", milestone_id)
     assert "The 21st unit by time and id passed the line" in out
-    # The source topics, read again, say the same, and know copies and records of other homes besides.
+    # Rereading the source topics gives the same, and also the copies and the records of other homes.
     _, out, _ = await run(installation, "explain", milestone_id, "--sources", "--json")
     recounted = json.loads(out)
     assert (found["from_sources"], recounted["from_sources"]) == (False, True)
     for name in ("count", "position", "revisions"):
         assert found[name] == recounted[name], name
-    # Which of several copies of an event is the one that counts depends on what was applied first.
+    # Which of several copies of an event counts depends on which was applied first.
     for name in ("before", "unit", "after"):
         assert _identity(found[name]) == _identity(recounted[name]), name
     same_again = "no effect: the same event again"
@@ -210,7 +210,7 @@ async def test_what_other_periods_or_scopes_decide_is_explained_by_the_ledger_as
 
 
 async def _delivered(installation: Installation, day: str, model: str) -> list[dict[str, Any]]:
-    """The standing deliveries of a day by (time, id), by a recount of another hand."""
+    """The standing deliveries of a day by (time, id), recounted by separate code."""
     orders: dict[str, dict[Any, Any]] = {}
     for value in await installation.source_values():
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -277,7 +277,7 @@ async def test_what_entered_and_left_between_two_times_is_named_and_each_time_ha
 
 
 async def _now(installation: Installation) -> str:
-    """A time between what was appended and what will be, as a person would write it."""
+    """A time after what has been appended and before what will be, as a person would write it."""
     await asyncio.sleep(0.05)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     await asyncio.sleep(0.05)
@@ -292,7 +292,7 @@ async def test_the_counts_of_now_as_a_library_are_those_of_another_recount(insta
         with contextlib.suppress(ValueError, KeyError, TypeError):
             if json.loads(value)["data"]["order_id"] != "SO-MANY":
                 values.append(value)
-    # One order of 67 events has 64: the first counts, whatever is left of the others.
+    # An order with 67 events keeps 64: the first one counts, whichever of the others are kept.
     expected = recount(values)
     found = {(row.metric, row.scope, row.period): row.count for row in rows}
     for metric in ("orders", "orders_placed"):

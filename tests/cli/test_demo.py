@@ -144,7 +144,7 @@ def status(partition: int, position: int, **books: int) -> tuple[bytes, bytes]:
 
 
 def told(story: Story) -> Seen:
-    """A service that has done everything right."""
+    """Outputs of a service that has done everything right."""
     seen = Seen(SETTINGS, "SU7")
     for metric, days in story.expected.counts.items():
         for day, count in days.items():
@@ -295,7 +295,7 @@ def test_the_status_of_a_worker_is_no_status_of_a_partition() -> None:
 
 
 class Recorder:
-    """Takes what a publisher would."""
+    """Records what a publisher would send."""
 
     def __init__(self) -> None:
         self.at: list[tuple[float, Publication]] = []
@@ -303,11 +303,11 @@ class Recorder:
         self.now = 0.0
 
     async def send(self, records: list[Publication]) -> None:
-        """Notes when what came."""
+        """Notes what came, and when."""
         self.at += [(self.now, record) for record in records]
 
     async def flush(self) -> None:
-        """Notes how much is safe."""
+        """Notes how much is acknowledged."""
         self.flushed = len(self.at)
 
 
@@ -394,7 +394,7 @@ class Demo:
             )
 
     def wait_for(self, words: str, timeout_s: float = 90) -> None:
-        """Until it has said so, on either stream."""
+        """Waits until it has printed a text, on either stream."""
         give_up_s = deadline(timeout_s)
         while words not in self.out.read_text() + self.err.read_text():
             assert self.process.poll() is None, self.err.read_text()
@@ -402,7 +402,7 @@ class Demo:
             time.sleep(0.1)
 
     def descendants(self) -> list[psutil.Process]:
-        """Everything that it has started."""
+        """All processes that it has started."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
 

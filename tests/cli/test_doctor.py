@@ -1,4 +1,4 @@
-"""`milestones doctor`, on this machine, on a machine with something amiss, and on a real cluster."""
+"""`milestones doctor` on this machine, on a machine with faults, and on a real cluster."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def findings(name: str, *options: str, **variables: str) -> list[dict[str, str]]:
-    """What `--json` tells under one name."""
+    """The checks with one name in `--json`."""
     done = doctor("--json", *options, **variables)
     told = json.loads(done.stdout)
     assert told["ok"] is (done.returncode == 0)
@@ -119,7 +119,7 @@ def test_what_the_machine_lacks_is_found(
 
 
 def told_both_ways(wrong: Finding, *options: str) -> None:
-    """The command tells a fault as two lines and in the JSON, and ends with 1."""
+    """The command reports a fault in two lines and in the JSON, and ends with 1."""
     text = CliRunner().invoke(command, options, standalone_mode=False)
     assert (text.exception, text.return_value) == (None, 1)
     lines = text.stdout.splitlines()

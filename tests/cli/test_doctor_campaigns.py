@@ -1,4 +1,4 @@
-"""What `milestones doctor` says of campaigns that events announce: every difference is planted, and told as text and as JSON."""
+"""What `milestones doctor` says about announced campaigns: each difference is planted, and reported as text and as JSON."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ KINDS: Final = (
 
 
 def order(home: int, number: int) -> str:
-    """The number of an order that is at home in a partition."""
+    """The id of an order whose home is a partition."""
     found = (f"SO-{number}-{attempt}" for attempt in range(1000))
     return next(one for one in found if homes([one.encode()], PARTITIONS) == [home])
 
@@ -297,7 +297,7 @@ class Planter:
             await self.put(self.installation.catalogue.windows.name, 0, key.encode(), json.dumps(row).encode())
 
     async def milestones(self) -> None:
-        """One that is taken back without reason, one without a reason, one of another day with a revision left out."""
+        """A milestone retracted without reason, one raised without reason, one of another day with a missing revision."""
         events = {event["subject"]: event for event in await self.installation.milestones()}
         day = f"deliveries/model=SU7/day:{FIRST_DAY}/exceeds:2"
         yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
@@ -331,7 +331,7 @@ class Planter:
         await self._alert("i", [{}, {**late, "p50": 20300}], [(behind, {})])
 
     async def silence(self) -> None:
-        """An alert about nothing, of hours in which rows have a unit."""
+        """An alert that there were no units, about hours in which rows have one."""
         sample = OUTPUTS["vehicle.milestones.v1.stalled"].model_dump(mode="json")
         silence = sample["data"]["silence"] | {
             "since": f"{SECOND_DAY}T08:00:00+08:00",
@@ -342,7 +342,7 @@ class Planter:
         event = self._milestone(sample, "alert.raised.v1", milestone_id=name, scope="model=YU7", silence=silence, **day)
         topic = self.installation.catalogue.milestones.name
         await self.put(topic, 0, name.encode(), json.dumps(event).encode())
-        # Of a source, in hours in which it has sent something before they were over.
+        # The same about a source that had sent events before those hours were over.
         scope, hours = scope_of_source(FACTORY), (f"{FIRST_DAY}T08:00:00+08:00", "2099-01-01T00:00:00+08:00")
         name, silence = (
             f"deliveries/{scope}/hours/stalled:3",
@@ -385,7 +385,7 @@ class Planter:
             await self.put(catalogue.milestones.name, 0, event["subject"].encode(), json.dumps(event).encode())
 
     async def _with_another_unit(self, events: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """A revision of the target's milestone that names an event which there never was, found when its first one was."""
+        """A revision of the target's milestone that names an event that never existed, found at the time of the first revision."""
         name = "deliveries/all/month:2024-10/target:october:3"
         totals = self.installation.catalogue.totals.name
         key = key_of(SIDE, CUT + name)
@@ -423,7 +423,7 @@ class Planter:
             await self.put(catalogue.counts.name, 0, f"{shard}|applied".encode(), json.dumps(marker).encode())
 
     async def violations(self) -> None:
-        """One is taken back without reason, one is without a reason."""
+        """One is retracted without reason, one is raised without reason."""
         name = self.installation.catalogue.violations.name
         published = await read_latest(self.installation.settings, self.installation.catalogue.violations.whole)
         known, unknown = f"{VIN}01".encode(), f"{VIN}99".encode()
@@ -434,7 +434,7 @@ class Planter:
         await self.put(name, homes([unknown], PARTITIONS)[0], unknown, json.dumps(wrong).encode())
 
     async def kept_days(self) -> None:
-        """Days are said to have left that are to be kept."""
+        """The memory topic says that rows of days were removed that should be kept."""
         value = encode_memory(KeptRecord(date(2024, 10, 1), 2))
         await self.put(self.installation.catalogue.totals.name, 0, key_of(SIDE, KEPT), value)
 
@@ -447,7 +447,7 @@ class Planter:
 
 @pytest.fixture(scope="module")
 async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    """With something wrong in every way."""
+    """An installation with one difference of every kind."""
     async with (
         Installation.created(
             kafka.bootstrap,
@@ -498,7 +498,7 @@ async def _base(installation: Installation, planter: Planter) -> None:
 
 @pytest.fixture(scope="module")
 async def text(installation: Installation) -> list[tuple[str, str]]:
-    """The differences as a person reads them: what the check is about, line."""
+    """The differences in the text: (subject of the check, line)."""
     done = await installation.run("verify", timeout_s=120)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stdout + done.stderr
     found, check = [], ""
@@ -513,7 +513,7 @@ async def text(installation: Installation) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 async def document(installation: Installation) -> dict[str, list[str]]:
-    """The differences as a program reads them: check → lines."""
+    """The differences in the JSON: check → lines."""
     done = await installation.run("verify", "--json", timeout_s=120)
     assert (done.returncode, done.stderr) == (1, ""), done.stdout + done.stderr
     told = json.loads(done.stdout)
@@ -541,7 +541,7 @@ def test_every_line_that_verify_can_say_was_planted(document: dict[str, list[str
 
 
 def _said() -> Iterator[list[str]]:
-    """The fixed parts of every line that a check is given, from the code."""
+    """The fixed parts of every line that the code gives to a check."""
     for path in sorted(AUDIT.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "differ":

@@ -1,4 +1,4 @@
-"""Lists as the plants' controllers have them: six vehicles, whatever the file looks like, and what cannot be read."""
+"""Lists as plants keep them: the same six vehicles in many kinds of files, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def workbook(*rows: list[Any], sheet: str = "交付", before: str | None = None)
 
 BOM = "\ufeff"
 TABLE = [list(pair) for pair in PAIRS]
-#: Each is the six vehicles.
+#: Each contains the same six vehicles.
 FILES: dict[str, bytes] = {
     "orders alone": lines("", "{o}").encode(),
     "VINs alone": lines("", "{v}").encode(),
@@ -112,7 +112,7 @@ FILES: dict[str, bytes] = {
 
 
 def compared(content: bytes, wanted: dict[str, str] | None = None) -> tuple[Theirs, Any, Recounted]:
-    """The list, and what comes of it against the six vehicles."""
+    """The list as read, and its comparison with the six vehicles."""
     theirs = read_list(content, wanted)
     business = Business(Settings())
     window = Counted(KEY, business.calendar.period(KEY.period))

@@ -1,4 +1,4 @@
-"""A load that is interrupted goes on where it was: with a publisher that fails, and no Kafka."""
+"""An interrupted load continues where it stopped: with a publisher that fails, without Kafka."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ model = "SU7"
 
 
 class BrokenPublisher:
-    """Takes records until it has had as many as it may."""
+    """A publisher that fails after a number of records."""
 
     most = 1 << 60
     published: list[bytes | None] = []  # noqa: RUF012 - of all of them
@@ -62,7 +62,7 @@ class BrokenPublisher:
 def _broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     BrokenPublisher.published, BrokenPublisher.most = [], 1 << 60
     monkeypatch.setattr(streams.cli.publish, "Publisher", BrokenPublisher)
-    # The command leaves its loop behind when it fails, since it ends then; a test goes on.
+    # When the command fails it leaves its loop open, as the process ends; a test continues.
     monkeypatch.setattr(streams.cli.publish, "run", lambda _settings, work: asyncio.run(work))
     monkeypatch.setenv("MILESTONES_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
@@ -105,11 +105,11 @@ def test_what_was_published_before_an_interruption_is_not_published_again(tmp_pa
     assert 0 < begun < EVENTS
     BrokenPublisher.most = 1 << 60
     error, told = publish("file", *more)
-    # The first event is no valid one, and is told by the summary of the whole load.
+    # The first event is invalid, and the summary of the whole load reports it.
     assert "1 of" in str(error)
     assert "of an interrupted load" in told
     assert BrokenPublisher.published == [b"SO-%d" % number for number in range(1, EVENTS)]
-    # It has completed: the next time is another load.
+    # The load is complete, so the next run is a new one.
     error, told = publish("file", *more)
     assert "interrupted" not in told
     assert len(BrokenPublisher.published) == 2 * (EVENTS - 1)

@@ -1,4 +1,4 @@
-"""Repairs of dead letters: each common one on the records that it fits, and a filter for all of them at once."""
+"""Repairs of dead letters: each common one on the records it is for, and a filter for all records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def content_of(record: Record) -> Content:
 
 
 def verdict(content: Content) -> str:
-    """The reason for which a record is rejected; `accepted` if it is not."""
+    """Why a record is rejected, or `accepted`."""
     outcome: Any = decoded(Record(content.value, content.key, content.headers, APPENDED_MS), topic=0)
     rejection: Rejection | None = outcome if hasattr(outcome, "reason") else None
     return rejection.reason if rejection is not None else "accepted"
@@ -221,7 +221,7 @@ async def test_a_filter_that_fails_is_told(command: str, words: str) -> None:
 
 
 async def test_a_filter_that_goes_wrong_while_more_is_written_is_ended_with_what_it_has_started() -> None:
-    """The shell is not the one that waits for the rest of the records."""
+    """The process that waits for the rest of the records is not the shell but its child."""
     command = "sed s/{/[/; true"
     many = letters(5_000, Content(KEY, EVENT, ()))
     with pytest.raises(ValueError, match="line 1 of the command's output is none of the records"):

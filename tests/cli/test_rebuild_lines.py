@@ -1,4 +1,4 @@
-"""How `milestones rebuild --diff` tells a difference in one line."""
+"""The lines of `milestones rebuild --diff`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker refuses in the settings, every command refuses: in the same words, with exit code 2, asking no cluster."""
+"""Settings that a worker refuses are refused by every command: in the same words, with exit code 2, without a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events from tables, loads that are rehearsed, marked as history and held to a rate."""
+"""Events from tables; loads that are rehearsed, marked as history and limited to a rate."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_table_may_come_through_a_pipe(tmp_path: Path, name: str) -> None:
 
 
 def parquet(path: Path, columns: dict[str, Any]) -> Path:
-    """A file with such columns: values, or arrays of a type of their own."""
+    """A Parquet file with these columns, given as values or as typed arrays."""
     arrow = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     pq.write_table(arrow.table(columns), path, row_group_size=3)

@@ -23,7 +23,7 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def topic(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The keys kept of those on the topic."""
+    """The keys that a reading of the topic has kept."""
     kept: list[bytes] = []
 
     async def read_latest(*_: Any, wanted: Callable[[bytes], bool], **__: Any) -> dict[bytes, bytes]:

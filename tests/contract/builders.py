@@ -96,7 +96,7 @@ PLAIN_ON = {0: "order.placed.v1", 1: DELIVERED, _OF_PRODUCTION: PRODUCED}
 
 
 def key_of(kind: str) -> bytes:
-    """The key that `document` of a type needs."""
+    """The key for `document` of a type."""
     return (VIN if TOPICS.get(kind) == _OF_PRODUCTION else ORDER_ID).encode()
 
 
@@ -106,7 +106,7 @@ def plain_record(kind: str) -> Record:
 
 
 def document(kind: str = DELIVERED, *, data: dict[str, Any] | None = None, **attributes: Any) -> dict[str, Any]:
-    """A valid event of a type as a JSON object; given data fields and attributes are put in, `None` takes one out."""
+    """A valid event of a type as a JSON object, with data fields and attributes replaced, or removed by `None`."""
     fields = {**DATA[kind], **(data or {})}
     event = {
         "specversion": "1.0",
@@ -126,12 +126,12 @@ def text_of(event: object) -> bytes:
 
 
 def structured(kind: str = DELIVERED, *, data: dict[str, Any] | None = None, **attributes: Any) -> bytes:
-    """A valid event in structured mode, changed as told."""
+    """A valid event in structured mode, with these changes."""
     return text_of(document(kind, data=data, **attributes))
 
 
 def binary(kind: str = DELIVERED, *, data: dict[str, Any] | None = None, **attributes: Any) -> Record:
-    """A valid event in binary mode, changed as told."""
+    """A valid event in binary mode, with these changes."""
     event = document(kind, data=data, **attributes)
     value = text_of(event.pop("data"))
     headers = [("content-type", b"application/json")]
@@ -140,17 +140,17 @@ def binary(kind: str = DELIVERED, *, data: dict[str, Any] | None = None, **attri
 
 
 def decoded(record: Record, *, topic: int = 1, max_bytes: int = MAX_RECORD_BYTES) -> Fact | Rejection:
-    """What the codec makes of one record."""
+    """One record decoded by the codec."""
     (outcome,) = decode_batch([record], topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=max_bytes)
     return outcome
 
 
 def by_authority(record: Record, *, topic: int = 1, max_bytes: int = MAX_RECORD_BYTES) -> Fact | Rejection:
-    """What the authority alone makes of it."""
+    """One record decoded by the authority alone."""
     return read_fact(record, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=max_bytes)
 
 
 def reason_of(value: bytes | None, *, topic: int = 1, **fields: Any) -> str | None:
-    """Why a record with this value is rejected; `None` if it is not."""
+    """Why a record with this value is rejected, or `None`."""
     outcome = decoded(Record(value, **fields), topic=topic)
     return outcome.reason if isinstance(outcome, Rejection) else None

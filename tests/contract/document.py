@@ -19,7 +19,7 @@ _CODE: Final = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code; `info` is what stands behind the opening fence, `line` its number in the document."""
+    """A block of code; `info` is the text after the opening fence, `line` the line number of the fence."""
 
     info: str
     text: str
@@ -90,13 +90,13 @@ def tables() -> tuple[Table, ...]:
 
 
 def rows_of(check: str) -> tuple[tuple[str, ...], ...]:
-    """The rows of the table that a check is about."""
+    """The rows of the table with a check."""
     (table,) = [table for table in tables() if table.check == check]
     return table.rows
 
 
 def codes(cell: str) -> list[str]:
-    """What a cell sets in code type."""
+    """The parts of a cell in backticks."""
     return _CODE.findall(cell)
 
 

@@ -792,7 +792,7 @@ MARKER_OF_TOLD: Final = Marker(
         since="2024-10-01",
     ),
 )
-#: What a ledger partition tells the home of two vehicles: one is delivered, of the other the delivery no longer stands.
+#: A report of a ledger partition to the home of two vehicles: one is delivered, the other's delivery no longer stands.
 TOLD: Final = Told(
     197,
     False,

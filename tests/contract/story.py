@@ -27,12 +27,12 @@ _MINUTE = re.compile(r"orders (\d+) in minute (\d+) of (\S+)")
 _ROW = re.compile(r"row (\S+) (.+)")
 _MILESTONE = re.compile(r"(raised|recorded|retracted|reinstated) +(\S+) @(\d+)")
 _FORECAST = re.compile(r"forecast (\S+) (\d+|unknown)(?: on (\S+))?(?: (reached|missed))?(?: loaded (\d+))?")
-#: Of the targets of a story about forecasts.
+#: The period of the targets in stories about forecasts.
 _HORIZON = "2024-12-01"
 
 
 class _Rules:
-    """As much of the settings as rules and targets are made of."""
+    """The part of the settings that rules and targets are made from."""
 
     def __init__(self) -> None:
         self.rule: list[RuleSettings] = []
@@ -55,7 +55,7 @@ def run(story: str) -> None:
 
 
 class ForecastStory:
-    """What comes of forecasts that are published one after another, for one target of October 2024."""
+    """Runs a story of forecasts, published one after another for one target of October 2024."""
 
     def __init__(self) -> None:
         self._rules, self._period = _Rules(), CALENDAR.period("month:2024-10")
@@ -221,7 +221,7 @@ class _Story:
             assert str(getattr(found, name)) == value, f"{line}: {name} is {getattr(found, name)}"
 
     def _end_of_step(self) -> None:
-        """What the story has said of a step must be all its milestones, in their order."""
+        """Checks that the story lists all milestones of the step, in order."""
         if self._step is None:
             return
         happened = [(event.type.split(".")[1], event.subject, event.data.revision) for event in self._step.milestones]

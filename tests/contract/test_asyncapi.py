@@ -1,4 +1,4 @@
-"""The AsyncAPI document has the form of AsyncAPI 3.0, and says of each topic what the catalogue says."""
+"""The document is valid AsyncAPI 3.0 and agrees with the catalogue on every topic."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_channels_are_the_public_topics_and_nothing_internal() -> None:
 
 
 def test_the_service_receives_what_others_publish_and_sends_the_rest() -> None:
-    """An operation is about all messages of its channel, and refers to them by way of the channel."""
+    """An operation has all messages of its channel, and refers to them through the channel."""
     assert len(DOCUMENT["operations"]) == len(PUBLIC)
     for operation in DOCUMENT["operations"].values():
         channel = operation["channel"]["$ref"].removeprefix("#/channels/")
@@ -155,7 +155,7 @@ def test_a_rejected_record_is_described_by_its_headers() -> None:
 
 @pytest.mark.parametrize("name", export.json_schemas())
 def test_a_payload_schema_means_the_same_to_tools_that_know_draft_07_only(name: str) -> None:
-    """AsyncAPI tools read JSON Schema draft 07; no schema may use what only later drafts know."""
+    """AsyncAPI tools read JSON Schema draft 07, so schemas must not use keywords of later drafts."""
     schema = export.json_schemas()[name]
     jsonschema.Draft7Validator.check_schema(schema)
     later = {

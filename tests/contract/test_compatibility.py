@@ -1,4 +1,4 @@
-"""An earlier export against today's models: what no one else has to follow, and what everyone has to."""
+"""An earlier export against today's models: which changes are compatible, and which are not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BASE: dict[str, Any] = {
 
 
 def changed(*path: str, **values: Any) -> dict[str, Any]:
-    """The schema with other values at a path; `None` takes one out."""
+    """The schema with changed values at a path; `None` removes one."""
     schema: dict[str, Any] = json.loads(json.dumps(BASE))  # so that no part is in two places
     place = schema
     for name in path:
@@ -121,7 +121,7 @@ TODAY = export.asyncapi_document()
 
 
 def edited(edit: str) -> dict[str, Any]:
-    """An older document that differs in one thing from today's."""
+    """An earlier document with one difference from today's."""
     document = copy.deepcopy(TODAY)
     channel = document["channels"]["vehicle.windows.v1"]
     kafka = channel["bindings"]["kafka"]
@@ -194,7 +194,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 
 
 def test_the_export_is_what_the_module_exports_and_what_is_checked_in(exported: Path) -> None:
-    """There is one way to write the documents, and those in the repository are current."""
+    """The documents in the repository are those that the command writes."""
     checked_in = Path(export.__file__).parent / "json"
     for directory in (exported, checked_in):
         found = {path.name: path.read_text() for path in directory.iterdir()}

@@ -1,4 +1,4 @@
-"""Keys of the day counts: what is written is what is read."""
+"""Keys of day counts are read as they were written."""
 
 from __future__ import annotations
 

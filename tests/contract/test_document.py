@@ -1,4 +1,4 @@
-"""The contract's document is true: its events are read as it says, its outputs are written so, its tables are complete."""
+"""The contract's events are read as it says, its outputs have the bytes it shows, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_a_rejected_record_of_the_document_is_rejected_for_its_reason(block: Blo
 
 
 def test_the_two_modes_of_the_document_are_one_event() -> None:
-    """The first structured and the first binary example say the same, and so do those of the history."""
+    """The first structured and binary examples are one event, and so are those of history."""
     structured = blocks_of("json", "event", "accepted")
     first, otherwise, history = blocks_of("record", "accepted")
     assert read(record_of(first), "deliveries") == read(record_of(structured[0]), "deliveries")
@@ -376,7 +376,7 @@ def test_the_reasons_are_all_there_and_those_the_codec_gives_have_an_example_but
     assert shown == set(REASONS) - with_state - {"too_large", "too_deep"} - IN_BYTES.keys()
 
 
-#: What can not be written as text on a page: some bytes of each.
+#: Encodings that a page cannot show as text: some bytes of each.
 IN_BYTES = {
     "schema_registry": b"\0\0\0\0\x0c{}",
     "utf_16": '{"specversion":"1.0"}'.encode("utf-16"),
@@ -495,7 +495,7 @@ def test_an_instant_is_in_the_minute_of_a_campaign_that_the_document_says(row: t
 
 
 def _said(text: str) -> Campaign | None:
-    """What a cell says about a campaign: when it is, on one evening; None if it is not counted."""
+    """The campaign that a cell describes, on one evening; None if none is counted."""
     found = re.fullmatch(r".*?(\d\d:\d\d) (?:to (\d\d:\d\d)|for 7 days)", text) or re.fullmatch(
         r"set from (\d\d:\d\d)()", text
     )
@@ -618,7 +618,7 @@ def test_an_orders_events_count_as_the_document_says_in_every_order_of_arrival(r
 
 
 def _of_vehicle(fact: Fact) -> Fact:
-    """The same under its VIN, if it is of production."""
+    """The fact under its VIN if it is an event of production."""
     of_production = family_of(fact.topic) == PRODUCTION
     return msgspec.structs.replace(fact, order_id=fact.vin) if of_production else fact
 
@@ -636,7 +636,7 @@ def test_deliveries_are_judged_by_production_as_the_document_says_in_every_order
             deliveries = ledger.drain().deliveries
             ledger.hear(told(deliveries))
             ledger.drain()
-        # Of the events of the order itself only its second delivery contradicts another.
+        # Among the order's events, only the second delivery is a contradiction.
         found = [each for vin in VINS.values() for each in ledger.violations().get(vin, ())]
         assert [(each.kind, each.order_id) for each in found] == [(kind, "SO-1") for kind in codes(violations)]
 

@@ -1,4 +1,4 @@
-"""The contract's document is true: its milestones, its settings and its commands are tried out."""
+"""The contract's stories, settings and commands are run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but those of the document: another working directory, and no variables."""
+    """Removes all other settings: an empty working directory, and no environment variables."""
     monkeypatch.chdir(tmp_path)
     for variable in [name for name in os.environ if name.startswith("MILESTONES_")]:
         monkeypatch.delenv(variable)
@@ -54,7 +54,7 @@ def test_a_story_about_forecasts_raises_and_ends_what_it_says(block: Block) -> N
 
 
 def test_a_story_that_says_too_little_or_too_much_fails() -> None:
-    """Else the stories of the document could say what they like."""
+    """Otherwise a story could claim anything."""
     rule = 'rule {name = "r", metric = "deliveries", window = "day", scope = ["model"], exceeds = 1}\n'
     happens = "count 2024-10-07 2\nat 2024-10-07T12:00:00+08:00\n"
     raised = "  raised deliveries/model=SU7/day:2024-10-07/exceeds:1 @1\n"
@@ -200,7 +200,7 @@ def test_the_table_of_commands_is_complete() -> None:
 
 
 def command_of(line: str) -> tuple[tuple[str, ...], click.Command, list[str]]:
-    """The words of the command a line calls, the command, and its arguments."""
+    """The words of the command that a line runs, the command, and its arguments."""
     program, *arguments = shlex.split(line)
     assert program == "milestones"
     found: click.Command = group

@@ -1,4 +1,4 @@
-"""The fast way, in Python and compiled, accepts a part of what the authority accepts, with the same facts, whatever the bytes are."""
+"""For any bytes, the fast way (Python and compiled) accepts a subset of what the authority accepts, with the same facts."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ KINDS = [*TOPICS, "target.set.v1"]
 
 
 def at_least(examples: int) -> settings:
-    """So many examples, or as many as the profile of the run has, where those are more."""
+    """At least this many examples, or as many as the run's profile has."""
     return settings(max_examples=max(examples, settings().max_examples))
 
 
-#: Both, where the extension was built.
+#: Both ways if the extension was built.
 WAYS = (fast.plain_facts,) if hotpath.WHY_PYTHON else (fast.plain_facts, hotpath.compiled_facts)
 each_way = pytest.mark.parametrize("way", WAYS, ids=("python", "compiled")[: len(WAYS)])
 
@@ -61,7 +61,7 @@ def alone(way: PlainFacts, record: Record, topic: int) -> Fact | None:
 
 
 def assert_agreement(record: Record, topic: int) -> None:
-    """The codec says what the authority says, also for a record between two plain ones."""
+    """The codec agrees with the authority, also about a record between two plain ones."""
     verdict = by_authority(record, topic=topic)
     assert decoded(record, topic=topic) == verdict
     neighbour = plain_record(PLAIN_ON[topic])

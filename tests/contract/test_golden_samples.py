@@ -1,4 +1,4 @@
-"""Golden bytes: what was once on a topic is readable forever, and what is written does not change."""
+"""Golden bytes: what has ever been on a topic stays readable, and what is written does not change."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def coder(name: str) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """The schema of a sample: its own, else that of its topic."""
+    """The schema with a sample's name, else that of its topic."""
     return SCHEMAS.get(name) or SCHEMAS[name.partition(".v1")[0] + ".v1"]
 
 

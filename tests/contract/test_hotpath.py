@@ -1,4 +1,4 @@
-"""Which way the hot path takes; that both ways agree is in `test_fast_way.py`."""
+"""Whether the hot path is compiled; `test_fast_way.py` tests that both ways agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_extension = pytest.mark.skipif(
 
 
 def said(**variables: str) -> str:
-    """What a process says of its way."""
+    """What a process reports about its hot path."""
     program = "from streams.domain import hotpath as h; print(h.HOT_PATH, h.WHY_PYTHON, h.way.__name__)"
     return subprocess.run(
         [sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""Event time is RFC 3339 with an offset, or what languages print that says the same, exact to the microsecond."""
+"""Event time is RFC 3339 with an offset, or an equivalent that languages print, exact to the microsecond."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs: readers ignore what they do not know, writers cannot write nonsense."""
+"""Outputs: readers ignore unknown fields, writers cannot write invalid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What publishers send: libraries of five languages in both modes, and what is made by hand and goes wrong.
+"""What publishers send: libraries of five languages in both modes, and events written by hand, with their mistakes.
 
 Each variant is the same order, or the reason for which it is refused. The forms were taken down from what the libraries
 write: CloudEvents SDKs of Go, Java, JavaScript, Python and .NET, Spring Cloud Stream, Dapr, Kafka Connect, Debezium.
@@ -106,7 +106,7 @@ def headers_of(spelling: str = "ce_{}", content_type: str | None = "application/
 
 
 def accepted() -> Iterator[tuple[str, bytes, Headers]]:
-    """Variants that are the one order."""
+    """Variants that are all the same order."""
     for name, time in TIMES.items():
         yield f"structured, time of {name}", structured(time=time), STRUCTURED
         yield f"binary, time of {name}", JSON_DATA.encode(), headers_of(time=time)
@@ -168,7 +168,7 @@ def accepted() -> Iterator[tuple[str, bytes, Headers]]:
 
 
 def rejected() -> Iterator[tuple[str, bytes | None, Headers, str, str]]:  # noqa: PLR0915 - a table
-    """Variants that are refused, with the reason and words of the line."""
+    """Variants that are refused, with the reason and words of the message."""
     event = structured()
     yield "tombstone", None, STRUCTURED, "not_an_event", "without a value"
     yield "nothing", b"", STRUCTURED, "malformed_json", "empty"

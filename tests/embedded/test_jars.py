@@ -39,7 +39,7 @@ class _Handler(SimpleHTTPRequestHandler):
     requested: list[str]
 
     def log_message(self, *_arguments: object) -> None:
-        """Says nothing."""
+        """Suppresses the log."""
 
     def do_GET(self) -> None:
         self.requested.append(self.path)
@@ -165,7 +165,7 @@ def test_a_repository_that_gives_another_file_is_refused_and_the_file_not_kept(
 def test_a_jar_altered_in_the_cache_is_refused(
     url: str, lock: tuple[Jar, ...], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where its size and time are as they were."""
+    """Even if its size and time are unchanged."""
     monkeypatch.setenv(jars.REPOSITORY_VARIABLE, url)
     ensure()
     victim = cache / lock[0].file_name

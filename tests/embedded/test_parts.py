@@ -1,4 +1,4 @@
-"""The smaller parts of the embedded Kafka, without a broker."""
+"""Parts of the embedded Kafka that need no broker."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_container_without_a_limit_has_what_the_machine_has(tmp_path: Path) ->
 def test_the_cache_is_where_the_xdg_specification_has_it(
     monkeypatch: pytest.MonkeyPatch, xdg: str, home: str, expected: str | None
 ) -> None:
-    """Without any home in the environment it is in that of the user."""
+    """Without a home in the environment, it is in the user's home directory."""
     monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     monkeypatch.setenv("HOME", home)
     found = machine.cache_root()
