@@ -1,4 +1,4 @@
-"""Facts for tests, as short as their story allows: what is not said does not matter."""
+"""Facts for tests, in short form: what is not given does not matter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEB = "/sales/web"
 
 
 def orders_of(steps: Iterable[LedgerChanges]) -> dict[str, bytes]:
-    """What some steps have reported about orders, in the form that is restored."""
+    """What some steps have reported about orders, in the form that `Ledger.restore` takes."""
     return {order_id: blob for changes in steps for order_id, blob in changes.orders.items()}
 
 
@@ -83,5 +83,5 @@ def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A
 
 
 def told(deliveries: Mapping[DeliveryKey, Fact | None]) -> list[VehicleDelivery]:
-    """What is reported about deliveries that have changed."""
+    """The reports about deliveries that have changed."""
     return [said_of(key, fact) for key, fact in deliveries.items()]

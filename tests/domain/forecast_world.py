@@ -39,7 +39,7 @@ CALENDAR = Calendar(years=(AUTUMN,), holidays=("autumn",), timezone="Asia/Shangh
 def known(
     counts: Sequence[int], *, today: int = 0, share: float = 0.0, start: date = START, day_types: DayTypes = NO_HOLIDAYS
 ) -> Known:
-    """What is known after these days."""
+    """The history after these days."""
     return Known(DailyHistory(start, tuple(counts), day_types), today, share)
 
 
@@ -60,7 +60,7 @@ def forecast_of(world: Known, text: str, value: int) -> Forecast:
 
 
 def a_forecast(**said: Any) -> Forecast:
-    """A forecast of October that says so, and of the rest nothing of note."""
+    """A forecast of October with these values, and arbitrary others."""
     plain: dict[str, Any] = {
         "start": "2024-10-01",
         "end": "2024-10-31",

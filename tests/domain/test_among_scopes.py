@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.domain.totals_world import World, rule, told
 
 RULES = (rule("first", leader=True),)
-#: No news: units of another day have decided it.
+#: Recorded, not news: units of another day have decided it.
 LEADS = [("recorded", "day:2024-10-07/leader")]
 
 

@@ -1,4 +1,4 @@
-"""Campaigns that events announce: which there are is a function of the set of events, and so is what is counted of them."""
+"""Announced campaigns, and what is counted in them, are a function of the set of events."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def campaign_of(name: str, first: int, minutes: int, templates: tuple[tuple[str,
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[CampaignChange]:
-    """Events with identities of their own; some have the same time."""
+    """Events with distinct identities; some have the same time."""
     made = []
     for number in range(draw(st.integers(0, 8))):
         name = draw(st.sampled_from(NAMES))
@@ -83,7 +83,7 @@ def test_which_campaigns_are_counted_does_not_depend_on_the_order_of_the_events(
     assert Announcement.parse(announcement.text) == announcement
     counted_now = {campaign.name: campaign for campaign in announcement.beside(known)}
     assert counted_now == plainly(events, known)
-    # What was announced does not change while nothing new comes, so that it is compared at no cost.
+    # Without new events the announcement is the same object, so comparing it costs nothing.
     assert book.decided is book.decided
 
 
@@ -181,7 +181,7 @@ def test_the_recount_finds_the_campaigns_that_the_service_counts(events: list[Ca
 def test_a_campaign_counts_the_same_whenever_it_is_announced(
     arrival: tuple[list[Fact], list[list[list[Fact]]]], several: list[tuple[Campaign, ...]], data: st.DataObject
 ) -> None:
-    """Before, between and after the steps others are announced; what is told adds up to what the last ones count of all events."""
+    """Announcements change before, between and after the steps; the reports add up to what the last one counts of all events."""
     events, steps = arrival
     at = sorted(data.draw(st.lists(st.integers(0, len(steps)), min_size=len(several) - 1, max_size=len(several) - 1)))
     ledger = ledger_of(several[0])
@@ -205,7 +205,7 @@ def test_a_campaign_counts_the_same_whenever_it_is_announced(
     assert told_rows(ledger) == told_rows(always)
     for count in ledger.counts().values():
         assert count.count == sum(count.by_hour) >= count.backfilled >= 0
-    # And which unit was the N-th is answered as by one that has always known them.
+    # Questions about the N-th are answered as by a ledger that has always had these campaigns.
     campaign = data.draw(st.sampled_from(known))
     scope = scopes_of("SU7")[data.draw(st.sampled_from(campaign.templates))]
     asked = [

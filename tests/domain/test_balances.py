@@ -82,7 +82,7 @@ def test_a_correction_raises_what_it_passes_and_retracts_what_it_takes_away() ->
         (196, [("raised", "total/every:100:200")]),
         (96, [("retracted", "total/every:100:200")]),
         (0, [("retracted", "total/every:100:100")]),
-        # None before: on record.
+        # None before: recorded, not news.
         (246, [("recorded", "total/exceeds:250"), ("reinstated", "total/every:100:100"), ("reinstated", "total/every:100:200")]),
     ):  # fmt: skip
         known.balance(LATER, units, name=f"c{len(known.balances)}")

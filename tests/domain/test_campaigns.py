@@ -1,4 +1,4 @@
-"""Campaigns count the units between two instants by the minute, whenever they are known, and say which unit was the N-th."""
+"""Campaigns count the units between two instants by the minute, whenever they become known, and find the N-th unit."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def scopes_of(model: str) -> dict[tuple[str, ...], str]:
 
 
 def recount(events: list[Fact], several: tuple[Campaign, ...]) -> dict[tuple[str, str, CampaignHour], Counter[int]]:
-    """Units by metric, scope and hour, and minute of it; as plainly as it can be written."""
+    """Units by metric, scope, hour and minute of the hour, counted naively."""
     found: dict[tuple[str, str, CampaignHour], Counter[int]] = defaultdict(Counter)
     for metric, event, dims in units_of(events):
         for campaign in several:
@@ -94,7 +94,7 @@ def counted(counts: dict[CountKey, DayCount]) -> dict[tuple[str, str, CampaignHo
 
 
 def told_rows(ledger: Ledger) -> dict[CountKey, tuple[int, int, list[int]]]:
-    """What a ledger counts, whatever the steps in which it came; what it never or no longer counts aside."""
+    """What a ledger counts after these steps, without zeros."""
     return {key: (one.count, one.backfilled, one.by_hour) for key, one in ledger.counts().items() if one.count}
 
 
@@ -166,7 +166,7 @@ def _minute_of(unit: tuple[int, ...] | tuple[Any, ...], campaign: Campaign) -> i
     return (unit[0] - campaign.start_us) // MINUTE_US
 
 
-#: What one shard says of one minute: minute of the two campaigns together, units.
+#: One shard's count of a minute: (shard, campaign, minute, units); the minutes span both campaigns.
 moves = st.tuples(st.integers(0, 1), st.sampled_from(["a-night", "b-night"]), st.integers(0, 130), st.integers(0, 9))
 
 
@@ -246,12 +246,12 @@ def test_what_a_campaign_had_passed_when_it_became_known_is_on_record_and_the_re
     world.put_minute("launch", 5, 5)
     world.restart()
     assert told(world.step("2024-03-28T22:06:00+08:00")) == [("raised", "campaign:launch/every:10:30")]
-    # Its end is moved: what that brings was there before.
+    # Its end is moved: the units this adds were there before.
     world.restart(campaigns=(Campaign("launch", FIRST_US, FIRST_US + 60 * MINUTE_US, MODELS),))
     world.put_minute("launch", 6, 10)
     assert told(world.step("2024-03-28T22:07:00+08:00")) == [("recorded", "campaign:launch/every:10:40")]
     assert world.row("campaign:launch", "orders_placed").ends_at == "2024-03-28T23:00:00+08:00"
-    # It is left out: its row stays as it is.
+    # It is removed: its row stays as it is.
     before = world.row("campaign:launch", "orders_placed")
     world.rules = ()
     world.restart(campaigns=())

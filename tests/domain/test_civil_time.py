@@ -33,13 +33,13 @@ BACK = ("1986-09-14", "1987-09-13", "1988-09-11", "1989-09-17", "1990-09-16", "1
 
 
 def midnight_us(zone: str, day: str) -> int:
-    """The first instant of a date, by the time zone database alone."""
+    """The first instant of a date, from the time zone database alone."""
     local = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
     return (local.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def deliveries_of_every_hour(zone: str, day: str, before: int = 2, after: int = 28) -> dict[date, DayCount]:
-    """The days of one delivery on the half of each hour of real time, from before a midnight until long after it."""
+    """The days of deliveries at half past each elapsed hour, from before a midnight until long after it."""
     start = midnight_us(zone, day) + HOUR_US // 2
     ledger = Ledger(BusinessZone(zone), Scopes([[]]))
     ledger.apply([delivered(start + number * HOUR_US, order=f"SO-{number}") for number in range(-before, after)])
@@ -78,7 +78,7 @@ def test_a_unit_an_hour_makes_a_day_of_as_many_units_as_it_has_hours(
 
 @pytest.mark.parametrize("day", [*FORWARD, *BACK])
 def test_shanghais_summer_time_moves_the_hour_and_neither_midnight(day: str) -> None:
-    """Minute by minute through the day: every cell is that of the time zone database, every day starts at its start."""
+    """Every minute of the day is in the cell that the time zone database gives, and every day begins when it says."""
     zone, tz = BusinessZone(SHANGHAI), ZoneInfo(SHANGHAI)
     start = midnight_us(SHANGHAI, day)
     seen = []
@@ -103,7 +103,7 @@ def test_shanghais_summer_time_moves_the_hour_and_neither_midnight(day: str) -> 
     ],
 )
 def test_a_day_of_shanghais_summer_time_ends_where_the_next_begins(day: str, ends_at: str) -> None:
-    """Periods begin in 1999, so the zone is asked: the first instant of the next date."""
+    """Periods begin in 1999, so the first instant of the next date comes from the zone."""
     following = date.fromisoformat(day.removeprefix("day:")) + timedelta(days=1)
     noon = midnight_us(SHANGHAI, following.isoformat()) + 12 * HOUR_US
     assert BusinessZone(SHANGHAI).start_of_day_us(noon) == us(ends_at)
@@ -133,7 +133,7 @@ def test_an_instant_of_new_york_counts_on_its_civil_date_and_hour(instant: str, 
 
 
 def test_the_repeated_hour_is_counted_once_each_time_and_taken_back_where_it_was() -> None:
-    """The second 01:30 was sent by mistake: the first stays."""
+    """The second 01:30 was sent by mistake, and the first one stays."""
     ledger = Ledger(BusinessZone(NEW_YORK), Scopes([[]]))
     first, second = "2024-11-03T01:30:00-04:00", "2024-11-03T01:30:00-05:00"
     ledger.apply([delivered(first, "a", order="SO-1"), delivered(second, "b", order="SO-2")])

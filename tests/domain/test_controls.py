@@ -1,4 +1,4 @@
-"""Totals of other systems: which one is current, and what a row says of it."""
+"""Control totals of other systems: which one is current, and what a row shows of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corrections as they come over weeks, in any order, with duplicates, commits, crashes and restarts: always the recount."""
+"""Corrections over weeks, in any order, with duplicates, commits, crashes and restarts, always agree with the recount."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ORDER_IDS = ("SO-1", "SO-2")
 SOURCES = ("/a", "/b")
-#: Of the recount's zone, New York: a month's end, a day of 25 hours with its repeated hour, a day of 23.
+#: In the recount's zone, New York: a month's end, a day of 25 hours with its repeated hour, a day of 23.
 TIMES = tuple(
     us(text)
     for text in (
@@ -95,19 +95,19 @@ class Corrections(RuleBasedStateMachine):
     @precondition(lambda self: self.accepted)
     @rule(data=st.data(), source=sources, at=times)
     def void(self, data: st.DataObject, source: str, at: int) -> None:
-        """Of any event that is there, a void among them."""
+        """Voids any known event, possibly a void."""
         wrong = data.draw(st.sampled_from(self.accepted))
         self.take(Kind.VOIDED, wrong.order_id, source, at, voids=(wrong.source, wrong.id))
 
     @rule(order=orders, source=sources, at=times, ahead=st.integers(0, 3))
     def void_of_what_has_not_come_yet(self, order: str, source: str, at: int, ahead: int) -> None:
-        """Ids count up: the event may come, in this order or in another."""
+        """Voids an event that is yet to come, in this order or another: ids count up."""
         self.take(Kind.VOIDED, order, source, at, voids=(source, str(len(self.accepted) + 1 + ahead)))
 
     @precondition(lambda self: self.accepted)
     @rule(data=st.data())
     def duplicate(self, data: st.DataObject) -> None:
-        """Any event comes again, from elsewhere; it changes nothing."""
+        """Any event comes again, from another place; it changes nothing."""
         again = data.draw(st.sampled_from(self.accepted))
         outcome = self.ledger.apply([_copy(again, partition=3, offset=99)])
         assert (outcome.applied, outcome.duplicates, outcome.refused) == (0, 1, [])
@@ -126,7 +126,7 @@ class Corrections(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        """A transaction ends: what it tells is written."""
+        """A transaction ends, and its records are written."""
         changes = self.ledger.drain()
         self.words += changes.vocabulary
         self.written.update(changes.orders)
@@ -137,7 +137,7 @@ class Corrections(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """What is not committed is lost, and read again from the source after the restart."""
+        """Uncommitted events are lost, and reread from the source after the restart."""
         self.restore()
         again = self.accepted[self.committed :]
         outcome = self.ledger.apply(again)
@@ -145,7 +145,7 @@ class Corrections(RuleBasedStateMachine):
 
     @rule()
     def rewind(self) -> None:
-        """After a restart everything is read once more from the beginning: all of it is known."""
+        """After a restart everything is reread from the beginning, and all of it is known."""
         self.commit()
         self.restore()
         assert self.ledger.apply(self.accepted).duplicates == len(self.accepted)
@@ -160,7 +160,7 @@ class Corrections(RuleBasedStateMachine):
         counts, violations = recount(self.accepted)
         assert counted(self.ledger) == counts
         assert _named(self.ledger.violations()) == violations
-        # A listener to the commits alone knows the same.
+        # What the commits reported adds up to the same.
         assert {
             key: (heard.count, heard.backfilled, heard.by_hour)
             for key, heard in self.heard_counts.items()

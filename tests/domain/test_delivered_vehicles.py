@@ -1,4 +1,4 @@
-"""Deliveries of vehicles that were not produced are found by the homes of the vehicles, whatever the way of events and of what is told."""
+"""The homes of vehicles find deliveries without production, whatever the order of events and reports."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def event_sets(draw: st.DrawFn) -> list[Fact]:
 def recount(  # noqa: C901 - as the rule is written
     events: Sequence[Fact], since_us: int
 ) -> dict[str, set[tuple[str, str]]]:
-    """VIN → (order, id) of the deliveries that stand while no production does, as plainly as it can be written."""
+    """VIN → (order, id) of the standing deliveries without a standing production, computed naively."""
     lives: dict[str, list[Fact]] = defaultdict(list)
     for event in events:
         lives[event.order_id].append(event)
@@ -118,7 +118,7 @@ def recount(  # noqa: C901 - as the rule is written
 
 
 class Site:
-    """Some homes, with what they tell each other on its way."""
+    """Some homes, and the reports in transit between them."""
 
     def __init__(self, partitions: int, since_us: int) -> None:
         self._partitions, self._since_us = partitions, since_us
@@ -136,14 +136,14 @@ class Site:
             self._end_step(home)
 
     def pass_on(self, most: int) -> None:
-        """Each home gets at most a number of reports from each other one."""
+        """Each home gets at most this many reports from each other home."""
         for (_, home), waiting in self._on_their_way.items():
             self._ledgers[home].hear([waiting.popleft() for _ in range(min(most, len(waiting)))])
         for home in range(self._partitions):
             self._end_step(home)
 
     def restart(self, number: int) -> None:
-        """A home opens from what its steps have given."""
+        """A home is restored from the records of its steps."""
         ledger = new_ledger(self._since_us)
         kept = self._kept[number]
         ledger.restore([entry for changes in kept for entry in changes.vocabulary], orders_of(kept))
@@ -153,14 +153,14 @@ class Site:
         self._ledgers[number] = ledger
 
     def standing(self) -> dict[tuple[str, str], str]:
-        """What a home that tells everything would tell."""
+        """What a home would report that reports everything."""
         found: dict[tuple[str, str], str] = {}
         for ledger in self._ledgers:
             found |= {key: fact.id for key, fact in whole(ledger.standing()).items()}
         return found
 
     def heard(self) -> dict[tuple[str, str], str]:
-        """What the homes of vehicles know."""
+        """What the homes of vehicles have heard."""
         return {
             (vin, one.order_id): one.id
             for ledger in self._ledgers

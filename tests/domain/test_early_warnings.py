@@ -32,7 +32,7 @@ HORIZON = date(2024, 12, 1)
 
 @dataclass(frozen=True)
 class Said:
-    """What a forecast says, and when."""
+    """A forecast in short, and when it is made."""
 
     later_days: int
     total: int | None
@@ -58,7 +58,7 @@ said = st.lists(
 
 
 def forecast(number: int, day: date, one: Said) -> Forecast:
-    """The forecast that says so; each a minute later."""
+    """The forecast described; each a minute after the previous one."""
     reached_on = None if one.day is None or one.total is None else (date(2024, 10, 1) + timedelta(one.day)).isoformat()
     return a_forecast(
         metric="deliveries",
@@ -77,7 +77,7 @@ def forecast(number: int, day: date, one: Said) -> Forecast:
 
 
 class Writer:
-    """Writes forecasts and what comes of them; another takes over with nothing but what was published and remembered."""
+    """Publishes forecasts and their alerts; a successor has only what was published and remembered."""
 
     def __init__(self) -> None:
         self.events: list[MilestoneEvent] = []
@@ -103,7 +103,7 @@ class Writer:
 
 
 def written(story: list[Said], *, takes_over: bool) -> Writer:
-    """What comes of a story."""
+    """The alerts of a story."""
     writer, day, loaded = Writer(), date(2024, 10, 1), 0
     for number, one in enumerate(story):
         if takes_over and one.takes_over:

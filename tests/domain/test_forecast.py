@@ -1,4 +1,4 @@
-"""The forecast of one target: what it says of series that anyone can judge by eye."""
+"""The forecast of one target, for series that can be judged by eye."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_a_fall_is_followed_too_and_never_below_zero() -> None:
 
 
 def test_noise_alone_seldom_makes_a_trend() -> None:
-    """The test that a trend has to pass lets noise through one time in twenty, or less."""
+    """Noise passes the test for a trend at most one time in twenty."""
     rng = random.Random(7)
     trends = 0
     for _ in range(200):
@@ -255,7 +255,7 @@ def test_an_outage_lowers_the_projection_and_its_catch_up_restores_it() -> None:
     assert before is not None
     assert during is not None
     assert 0.5 * before < during < before
-    # Two weeks on the three days are seen to have been an exception; the day effects were never bent.
+    # Two weeks later the three days are recognized as an exception; the weekday effects never changed.
     later = known(gap + [100] * 14)
     assert later.history.model is not None
     pace = later.history.model.at(MID_MAY + 14)
@@ -264,7 +264,7 @@ def test_an_outage_lowers_the_projection_and_its_catch_up_restores_it() -> None:
 
 
 def test_a_day_of_fifty_times_the_units_does_not_run_away() -> None:
-    """A launch day: a week later the forecast is near the usual again."""
+    """A week after a launch day, the forecast is near the usual again."""
     spike = [100] * (MID_MAY - 30) + [5000] + [100] * 29
     made = forecast_of(known(spike), "month:2024-05", 3000)
     assert made.projected_total.p50 is not None
@@ -369,7 +369,7 @@ def test_the_range_holds_eight_of_ten_past_errors_and_not_many_more() -> None:
         weights += weight
         error = abs(came - forecast) / max(forecast, (forecast + came) / 2)
         held += weight * (error <= spread.relative * (1 + 1e-9))
-    # The past has enough weeks for the correction for few errors to be only a few percent.
+    # With this many weeks, the correction for few errors is only a few percent.
     assert 0.8 <= held / weights <= 0.9
 
 
@@ -386,7 +386,7 @@ def test_a_range_measured_on_noise_holds_what_comes_eight_times_of_ten() -> None
 
 
 def test_the_lower_end_of_a_range_never_falls_with_time() -> None:
-    """With wild errors the stretched range grows faster than the forecast: what was sure stays sure."""
+    """With wild errors the stretched range grows faster than the forecast, but what was certain stays certain."""
     wild = of(60, lambda number, _: 400 if number % 9 == 0 else 20 + number % 5)
     projection = project(known(wild), period_of("year:2024"))
     assert projection is not None

@@ -1,4 +1,4 @@
-"""What holds for the forecast of any series."""
+"""Properties of the forecast of any series."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.domain.forecast_world import AUTUMN, DAY, NO_HOLIDAYS, START, forecas
 if TYPE_CHECKING:
     from schemas.outputs import Forecast
 
-#: 1 January to mid-July at the most, so that month:2024-08 is to come and year:2024 is running.
+#: At most from 1 January to mid-July, so that month:2024-08 has not begun and year:2024 is current.
 counts = st.one_of(
     st.lists(st.integers(0, 400), max_size=200),
     st.lists(st.integers(0, 2), max_size=200),
@@ -42,7 +42,7 @@ def is_over(made: Forecast) -> bool:
 
 
 def late(day: str | None) -> str:
-    """A date that compares: none is later than all."""
+    """A comparable date: None is later than all others."""
     return day or "9999"
 
 
@@ -140,7 +140,7 @@ def test_a_greater_target_is_never_expected_sooner(days: list[int], value: int, 
 @MANY
 @given(counts.filter(lambda days: len(days) > 1), st.data())
 def test_an_estimate_knows_nothing_of_what_came_after_it(days: list[int], data: st.DataObject) -> None:
-    """The errors of the past are those of the model as it would have been then."""
+    """Past errors are those of the model as it would have been then."""
     length = data.draw(st.integers(1, len(days)))
     assert PaceModel(START, days, TYPES).at(length) == PaceModel(START, days[:length], TYPES).at(length)
 
@@ -174,7 +174,7 @@ def test_days_before_the_first_unit_are_no_history(days: list[int], empty: int) 
     [50 + number % 11 for number in range(27)], 0, 0.0
 )  # a range to the day's end, and none to the last date it may take
 def test_the_ranges_of_periods_that_lie_in_each_other_agree(days: list[int], today: int, share: float) -> None:
-    """What a month has at least its year has at least, and what a year has at most its months have at most."""
+    """The lower bound of a year is not below its months', and the upper bound of a month not above its year's."""
     world = known(days, today=today, share=share, day_types=TYPES)
     on = world.business_date
     following = (on.replace(day=1) + 32 * DAY).replace(day=1)

@@ -1,4 +1,4 @@
-"""`retract_after_s`: a retraction waits for as long as its reason has to last, and is not published if it heals."""
+"""`retract_after_s`: a retraction waits as long as its reason must last, and is not published if the count recovers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def at(minute: int, second: int = 0) -> str:
 
 
 def fallen(*rules: Rule, restarts: bool = False) -> World:
-    """The day has passed and, at 12:01, fallen below."""
+    """The day has passed the number and, at 12:01, fallen below it."""
     world = World(*(rules or (HELD,)))
     for minute, count in enumerate((11, 10)):
         world.put(DAY, count)
@@ -80,7 +80,7 @@ def test_a_second_fall_waits_its_own_time() -> None:
 
 
 def test_the_first_waits_with_its_day_and_then_moves_on() -> None:
-    """Day 7 is the first; 8 has passed as well. 7 falls: for ten minutes it stays the first."""
+    """Day 7 is the first, and 8 has passed as well. When 7 falls, it stays the first for ten minutes."""
     held = rule(exceeds=10, first=True, retract_after_s=600)
     world = World(held)
     for day, count in (("2024-10-07", 11), ("2024-10-08", 12)):
@@ -110,14 +110,14 @@ def test_a_first_that_an_earlier_day_takes_over_does_not_wait() -> None:
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("heals", [False, True])
 def test_a_record_waits_whichever_day_has_changed(restarts: bool, heals: bool) -> None:
-    """Day 6 is a record; day 5 grows past it, and falls back or does not."""
+    """Day 6 is a record; day 5 grows past it, and may fall back."""
     world = World(rule(record=True, retract_after_s=600))
     for day, count in (("2024-10-04", 3), ("2024-10-05", 2), ("2024-10-06", 5)):
         world.put(day, count)
     world.step(at(0))
     assert list(world.standing()) == ["deliveries/model=SU7/record:day:2024-10-06"]
     world.put("2024-10-05", 5)
-    # Day 5 is one now, and day 6 no longer is.
+    # Day 5 is now a record, and day 6 no longer.
     assert told(world.step(at(1))) == [("raised", "record:day:2024-10-05")]
     if restarts:
         world.restart()

@@ -1,4 +1,4 @@
-"""Whose holidays there are: China's, another country's, a company's own, or none."""
+"""Holiday calendars: China's, another country's, a company's, or none."""
 
 from __future__ import annotations
 

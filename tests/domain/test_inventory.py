@@ -1,4 +1,4 @@
-"""What was produced and not delivered, as a row."""
+"""The row of vehicles produced and not delivered."""
 
 from __future__ import annotations
 

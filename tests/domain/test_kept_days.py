@@ -1,4 +1,4 @@
-"""Rows of days leave after some days; months and longer periods stay, and stay exact whatever arrives later."""
+"""Rows of days are removed after some days; longer periods stay, and stay exact whatever arrives later."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_days_leave_when_as_many_later_ones_are_kept_and_their_sums_stay() -> No
     assert days_of(made) == ["28", "29", "30"]
     assert days_of(made, "all") == ["27", "28", "29", "30"]
     assert made.row("month:2024-09").count == 10
-    # The clock alone takes none away: it may be wrong, and no event has said that it is later.
+    # The clock alone removes none: it may be wrong, and no event is dated later.
     made.step(at(20))
     assert days_of(made) == ["28", "29", "30"]
 
@@ -77,7 +77,7 @@ def test_a_correction_of_a_day_that_has_left_changes_its_month_and_gives_it_no_r
     assert told(made.step(at(3))) == [("retracted", "month:2024-09/reaches:5")]
     assert days_of(made) == ["30"]
     assert made.row("month:2024-09").count == made.row("year:2024").count == 2
-    # What is known of the day is known as before.
+    # The day can still be looked up as before.
     counted = made.totals.day(METRIC, "model=SU7", FIRST)
     assert counted is not None
     assert (counted.count, counted.by_hour[3]) == (1, 1)
@@ -107,7 +107,7 @@ def test_a_day_stays_as_long_as_a_milestone_of_it_waits_for_its_unit() -> None:
     parts = made.totals.steps(now_us=now_us, caught_up=True, most=5_000, waiting=lambda: made.waiting)
     for part in filter(None, parts):
         made._publish(part)
-        # As the caller, which passes its milestones on, knows once a part is published.
+        # As the caller does once a part is published.
         made.waiting |= {RowKey(event.data.metric, event.data.scope, event.data.period) for event in part.milestones}
     assert [str(key.period) for key in made.waiting] == ["day:2024-09-27"]
     assert days_of(made) == ["27", "30"]
@@ -197,7 +197,7 @@ STEPS = st.lists(
 @settings(max_examples=400)
 @given(STEPS)
 def test_what_is_published_is_a_naive_sum_of_the_counts(steps: list[tuple[Any, ...]]) -> None:
-    """Random counts, restarts, settings, and writers that die in the middle: rows are sums, and days are those kept."""
+    """With random counts, restarts, settings, and writers that die midway, rows are sums, and days are those kept."""
     made = world(2, *RULES, targets=TARGETS)
     hour = 0
     for kind, *values in steps:

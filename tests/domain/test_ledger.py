@@ -74,7 +74,7 @@ def test_an_event_changes_these_counts_of_its_day(
     ledger = ledger_in()
     if one_step:
         step(ledger, *before, event)
-        # What left within the step was never there; what had stood before the event is there as well.
+        # Units that came and went within the step do not show; those from before the event do.
         found = {metric: found.count for (metric, scope, _), found in ledger.counts().items() if scope == "all"}
         assert {metric: found.get(metric, 0) for metric in changed} == changed
         assert 0 not in found.values()

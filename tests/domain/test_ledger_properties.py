@@ -1,4 +1,4 @@
-"""Counts and violations are a function of the set of events, whatever the way they came; and they are the right ones."""
+"""Counts and violations are a function of the set of events, however they came, and they are correct."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _TOPICS = {
     Kind.SCRAPPED: topic_number(PRODUCTION, 1),
 }
 
-#: Few orders, ids and sources, so that voids hit; an identity has one content, as without publishers' errors.
+#: Few orders, ids and sources, so that voids hit; each identity has one content, as there are no conflicts here.
 identities = st.tuples(
     st.sampled_from(["SO-1", "SO-2", "SO-3"]), st.sampled_from(["/a", "/b"]), st.sampled_from("uvwxy")
 )
@@ -80,7 +80,7 @@ def _facts(draw: st.DrawFn, identity: tuple[str, str, str]) -> Fact:
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> tuple[list[Fact], list[list[list[Fact]]]]:
-    """A set of events, and one way they come: permuted, some twice, in steps of batches."""
+    """A set of events, and one way for them to come: permuted, some twice, in steps of batches."""
     events = draw(event_sets())
     again = draw(st.lists(st.sampled_from(events), max_size=4)) if events else []
     order = draw(st.permutations([*events, *again]))
@@ -95,7 +95,7 @@ def new_ledger() -> Ledger:
 
 
 def take(ledger: Ledger, steps: Sequence[Sequence[Sequence[Fact]]]) -> list[Any]:
-    """Applies the batches of each step and drains; what the drains told."""
+    """Applies the batches of each step and drains; returns what the drains reported."""
     told = []
     for batches in steps:
         for batch in batches:
@@ -111,7 +111,7 @@ def counted(ledger: Ledger) -> Counted:
     return {key: (day.count, day.backfilled, day.by_hour) for key, day in ledger.counts().items() if day.count}
 
 
-# A recount that shares nothing with the service: the contract's table, as plainly as it can be written.
+# A naive recount that shares nothing with the service: the contract's table as code.
 
 
 def recount(events: Sequence[Fact]) -> tuple[Counted, dict[str, list[str]]]:
@@ -204,7 +204,7 @@ def test_counts_and_violations_equal_a_naive_recount_however_the_events_arrive(
     assert counted(ledger) == counts
     found = {order_id: [f"{of.source} {of.id}" for of in several] for order_id, several in ledger.violations().items()}
     assert found == violations
-    # A listener to the steps alone knows the same.
+    # What the steps reported adds up to the same.
     heard_counts: dict[CountKey, Any] = {}
     heard_violations: dict[str, Any] = {}
     for changes in told:
@@ -320,7 +320,7 @@ def test_the_sum_of_shards_is_the_ledger_that_has_all_orders(
 def test_what_a_step_tells_is_the_difference_of_two_judgements_from_scratch(
     arrival: tuple[Any, list[list[list[Fact]]]],
 ) -> None:
-    """The short ways that the ledger takes for ordinary orders agree with judging every order from scratch, `latest` included."""
+    """The ledger's shortcuts for ordinary orders agree with judging every order from scratch, `latest` included."""
     _, steps = arrival
     ledger, plain = new_ledger(), _PlainLedger()
     for batches in steps:

@@ -1,4 +1,4 @@
-"""What sets of scopes cost, and how near the limits are."""
+"""What sets of scopes cost, and how close they are to the limits."""
 
 from __future__ import annotations
 

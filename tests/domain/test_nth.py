@@ -1,4 +1,4 @@
-"""The N-th unit is the one that a plain recount gives, whatever the ledger partitions, the way the events came, and the clocks."""
+"""The N-th unit is that of a naive recount, whatever the ledger partitions, the order of events, and the clocks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ units = st.tuples(
 
 
 def search(number: int, ask: Callable[[Between], list[Answer]]) -> tuple[UnitKey | Miss, int]:
-    """Asks as the totals do; what is found, and after how many rounds."""
+    """Asks as the totals do; returns what is found, and after how many rounds."""
     bounds = Between(None, None)
     for rounds in range(1, 20):
         found = nth_unit(number, ask(bounds))
@@ -72,7 +72,7 @@ def question(metric: Metric, scope: str, cells: tuple[int, int], bounds: Between
 def test_units_that_are_known_by_their_times_are_in_the_same_order_as_whole_ones(
     every: list[UnitKey], data: st.DataObject
 ) -> None:
-    """Whatever has the same time, and the same id, and whenever more of them are added."""
+    """With equal times, equal ids, and units added meanwhile."""
     counted = CountedUnits(lambda blob: every[int(blob)][1], lambda order_id, blob: every[int(order_id or blob)])
     added: list[UnitKey] = []
     while len(added) < len(every):
@@ -130,7 +130,7 @@ def test_three_rounds_find_a_unit_of_a_hundred_thousand_and_bounds_that_no_longe
 @pytest.mark.parametrize("partitions", [1, 4])
 @pytest.mark.parametrize("there", [2_000, 50_000])
 def test_a_unit_is_found_while_others_come(partitions: int, there: int) -> None:
-    """Out of order, as many between two answers as a busy hour brings, so that the N-th is another one each time."""
+    """Units come out of order, many between two answers, so that the N-th is a different one each time."""
     dice = Random(there)
     shards: list[list[UnitKey]] = [[] for _ in range(partitions)]
 
@@ -286,7 +286,7 @@ def _units(events: Sequence[Fact]) -> list[tuple[str, Fact, tuple[str, ...]]]:
 
 
 def test_hours_follow_each_other_in_this_zone_also_where_clocks_are_put_back() -> None:
-    """What the test above relies on; where midnight itself comes twice, three days are asked about."""
+    """What the test above relies on; if midnight itself comes twice, the question is about three days."""
     zone = ZoneInfo(ZONE)
     moments = [EPOCH + timedelta(microseconds=1_730_606_400_000_000 + step * 900_000_000) for step in range(200)]
     hours = [(moment.astimezone(zone).date(), moment.astimezone(zone).hour) for moment in moments]

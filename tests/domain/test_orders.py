@@ -1,4 +1,4 @@
-"""The table of the contract's section 3, row by row: the events of one order, and their result."""
+"""The contract's table of situations, row by row: the events of one order, and their result."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_life_of_an_order_comes_to_these_units_and_violations(
 
 
 def test_every_kind_of_violation_has_a_text_and_is_told_by_the_table() -> None:
-    # The last is found with the vehicle: `test_delivered_vehicles.py`.
+    # The last one is found at the vehicle's home: `test_delivered_vehicles.py`.
     told = {kind for case in CASES for kind, _ in case[3]}
     assert told == set(VIOLATION_MESSAGES) - {"delivered_without_production"}
 

@@ -34,7 +34,7 @@ UUIDS: Final = [
 
 
 class OfOneHash(str):
-    """An id that is in the same place of every index as all others."""
+    """An id whose hash equals that of all others."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ packed: Final = st.builds(
     st.sampled_from(["", *UUIDS]),
     st.sampled_from([0, 0, -1, 2**56 - 1, 2**56]),
 )
-#: Events, parts of events, and what is none at all.
+#: Events, parts of events, and other bytes.
 blobs: Final = st.one_of(
     st.lists(packed, max_size=3).map(b"".join),
     st.tuples(packed, st.integers(0, 80)).map(lambda cut: cut[0][: -cut[1] or None]),
@@ -100,7 +100,7 @@ def test_they_are_as_a_dict_after_each_of_any_steps(did: list[tuple[str, str, by
 
 
 def lives(first: int, orders: int) -> dict[str, tuple[bytes, bytes]]:
-    """Orders with the events that they were placed and delivered, with ids as they usually are."""
+    """Orders that were placed and delivered, with the usual kinds of ids."""
     made = {}
     for number in range(first, first + orders):
         identity = (str(uuid.UUID(int=number << 64 | kind)) for kind in (1, 2))

@@ -57,12 +57,12 @@ def test_an_event_is_the_same_from_wherever_it_is_read_and_backfill_or_not() -> 
 
 
 def test_bytes_that_straddle_two_events_are_no_event() -> None:
-    """The content of an event is smuggled into the text of others; only at the start of an event does it count."""
+    """The bytes of one event are hidden in the text of others; they count only at the start of an event."""
     vocabulary = Vocabulary()
     wanted = pack(placed(us("2024-10-07T00:00:00Z"), "x"), vocabulary)
     smuggler = placed(us("2024-10-07T00:00:00Z"), "y", extra=wanted[11:].decode("latin-1"))
     blob = pack(smuggler, vocabulary)
-    # In UTF-8 only ASCII survives as it is, so put the raw bytes where the text was, and keep the length true.
+    # Only ASCII stays unchanged in UTF-8, so put the raw bytes in place of the text, and keep the length correct.
     raw = wanted[11:]
     tampered = blob[: -len(smuggler.extra.encode())] + raw + b"." * (len(smuggler.extra.encode()) - len(raw))
     assert raw in tampered

@@ -1,4 +1,4 @@
-"""Rows that nothing watches are published without being judged, and come out as if they had been."""
+"""Rows that nothing watches are published without being judged, with the same result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streams.domain.windows import Windows
 
 RULES = (rule("day", exceeds=2, first=True), rule("record", record=True))
-#: These watch what is plain with the former ones.
+#: These watch rows that are plain under the rules above.
 MORE_RULES = (*RULES, rule("region", scope=("region",), reaches=3), rule("part", share=0.5))
 TARGETS = (target(4, "of-region", scope="region=CN-11"),)
 SCOPES = ("model=SU7", "region=CN-11", "region=CN-31", "all")
@@ -47,7 +47,7 @@ ACTIONS = st.lists(
 
 
 class JudgingWorld(World):
-    """One whose writers take no row for plain."""
+    """A world whose writers treat no row as plain."""
 
     def _make(self) -> Any:
         totals = super()._make()
@@ -57,7 +57,7 @@ class JudgingWorld(World):
 
 
 def versions(world: World) -> dict[str, list[WindowRow | RowKey]]:
-    """What the topic has had of each row, in order."""
+    """The versions of each row on the topic, in order."""
     found: dict[str, list[WindowRow | RowKey]] = {}
     for each in world.topic:
         found.setdefault(str(RowKey.of(each)), []).append(each)
@@ -69,9 +69,9 @@ def put(day: str, count: int, scope: str = "region=CN-11") -> tuple[Any, ...]:
 
 
 @given(ACTIONS)
-# A row that has held nothing yet is open again while not everything is read.
+# A row without units so far is open again while not everything has been read.
 @example([put("2024-09-29", 0), ("step", 90, True, 1000, 0), put("2024-09-29", 2), ("step", 1, False, 1000, 0)])
-# A day is no longer kept when it would be published first.
+# A day is no longer kept when it would first be published.
 @example([put("2024-09-29", 1), put("2024-10-07", 1), ("step", 24 * 8, True, 1000, 0)])
 def test_plain_rows_are_published_as_if_they_had_been_judged(actions: list[tuple[Any, ...]]) -> None:
     settings: dict[str, Any] = {"windows": ("day", "month", "rolling:3d"), "rolling": {3: (("region",), ("model",))}}

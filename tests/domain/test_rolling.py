@@ -1,4 +1,4 @@
-"""Rolling windows: a row of each last date from its beginning on, kept for chosen scopes, and put off until then."""
+"""Rolling windows: rows for chosen scopes, each from the beginning of its last date on and not before."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_line_that_is_crossed_is_news_once_and_again_after_a_day_below_it() ->
 
 
 def test_news_and_record_are_told_apart_by_the_days_whenever_the_step_comes() -> None:
-    """Both days in one step, as when history is loaded by the clock of the events."""
+    """Both days in one step, as when history is loaded with `clock = "events"`."""
     known = world(rule("week", "rolling:7d", exceeds=100))
     known.put("2024-10-05", 120)
     known.put("2024-10-06", 5)

@@ -1,4 +1,4 @@
-"""Control totals on the rows: when they appear, change the row's version, agree again, and what a restart leaves alone."""
+"""Control totals on rows: when they appear, change the version, agree again, and what a restart does not change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, us
 DAY, PERIOD = "2024-10-07", "day:2024-10-07"
 FACTORY, SALES = "/factories/bj1", "/sales/web"
 NOON, ONE, TWO, LATER = (f"2024-10-07T{at}:00+08:00" for at in ("12:00", "13:00", "14:00", "15:00"))
-#: As rows say them.
+#: As rows show them.
 ONE_UTC, TWO_UTC = "2024-10-07T05:00:00.000Z", "2024-10-07T06:00:00.000Z"
 
 
@@ -86,7 +86,7 @@ def test_a_total_makes_a_row_where_nothing_was_counted() -> None:
     [("region=CN-11", PERIOD), ("model=SU7,region=CN-11", PERIOD), (SCOPE, "holiday:qingming:2024")],
 )
 def test_what_is_not_counted_is_not_compared(scope: str, period: str) -> None:
-    """A row of zero would tell a difference that is none."""
+    """A row of zero would show a difference that does not exist."""
     world = ControlledWorld()
     world.control(2, period=period, scope=scope)
     assert world.step(ONE).rows == []

@@ -1,4 +1,4 @@
-"""Silences: what is usual, when a scope is silent, and what is told, against a recount over whole hours."""
+"""Silences: what is usual, when a scope is silent, and which alerts follow, against a recount over whole hours."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class World:
         return datetime(day.year, day.month, day.day, hour) < self.until  # noqa: DTZ001 - local
 
     def look(self, day: date, hour: int, minute: int = 0) -> list[tuple[str, str | None]]:
-        """Judges as of a local time, everything before its hour having been read; what was told."""
+        """Judges as of a local time, with everything before its hour read; returns the alerts."""
         now = datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC) - timedelta(hours=8)
         now_us = int(now.timestamp()) * 1_000_000
         before = len(self.events)
@@ -195,7 +195,7 @@ def test_any_hours_are_told_as_a_recount_says_whoever_writes(changes: dict[int, 
     counted = [changes.get(hour, UNITS if hour % 24 in SHIFT else 0) for hour in range(5 * 24)]
     expected, stands = [], False
     for now in range(1, 5 * 24):
-        # Only hours of shifts are usual: nothing else has come in the weeks before, and on the Friday before all did.
+        # Only the hours of shifts are usual: in earlier weeks there were no others, and all came on the Friday before.
         usual = [hour for hour in range(now) if hour % 24 in SHIFT]
         is_silent = len(usual) >= 3 and not any(counted[usual[-3] : now + 1])
         if is_silent is not stands:
@@ -205,7 +205,7 @@ def test_any_hours_are_told_as_a_recount_says_whoever_writes(changes: dict[int, 
 
 
 class Scattered:
-    """Days with any hours, so few of some sorts that they are found at the end of the reach only."""
+    """Days with any hours; some sorts are so rare that their days are found only at the end of the reach."""
 
     def __init__(self, dice: Random) -> None:
         some, part = dice.choice((0.1, 0.4, 1.0)), dice.choice((0.1, 0.5, 1.0))

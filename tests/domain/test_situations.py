@@ -177,7 +177,7 @@ of_each_case = pytest.mark.parametrize("case", CASES, ids=[f"{case.situation}: {
 
 @of_each_case
 def test_an_event_changes_exactly_this(case: Case) -> None:
-    """Step by step; what the step tells is what has changed, absolute."""
+    """Step by step; each step reports the changed counts, as absolute values."""
     ledger = new_ledger()
     for fact in case.before:
         step(ledger, fact)
@@ -185,7 +185,7 @@ def test_an_event_changes_exactly_this(case: Case) -> None:
     told = step(ledger, case.event)
     assert change(before, counted(ledger)) == case.change
     assert wrong(ledger) == case.wrong
-    # A day whose unit is another event's now is told as well, with the count it had.
+    # A day whose unit now comes from another event is reported as well, with an unchanged count.
     said = {f"{metric} {day:%m-%d}": count.count for (metric, _, day), count in told.counts.items()}
     assert said.keys() >= case.change.keys()
     assert said == {key: before[key] + case.change.get(key, 0) for key in said}

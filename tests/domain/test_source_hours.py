@@ -1,4 +1,4 @@
-"""In which hours events have come of each source: any steps, orders, takeovers and restores, against naive sets of hours."""
+"""The hours with events of each source: any steps, orders, takeovers and restores, against naive sets of hours."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def fact(drawn: tuple[Kind, str, int, int, int, bool]) -> Fact:
 
 
 def naive(taken: Iterable[Fact]) -> dict[SourceKey, set[tuple[date, int]]]:
-    """Business date and hour of each event that is no void and no history, in the last 84 dates of its source."""
+    """Business date and hour of each event except voids and history, in the last 84 dates of its source."""
     found: dict[SourceKey, set[tuple[date, int]]] = {}
     first = {(each.order_id, each.source, each.id): each for each in reversed([*taken])}
     for each in first.values():
         if each.kind in FAMILY and not each.backfill:
-            # A business day begins at six, of a zone that is 5:45 ahead.
+            # Business days begin at six, in a zone 5:45 ahead of UTC.
             local = datetime.fromtimestamp(each.time_us / 1e6, UTC) + timedelta(hours=5 - 6, minutes=45)
             of = SourceKey(FAMILY[each.kind], each.source)  # type: ignore[arg-type]
             found.setdefault(of, set()).add((local.date(), local.hour))
@@ -127,7 +127,7 @@ def test_a_ledger_notes_the_hours_of_what_it_takes_and_finds_them_again_when_it_
         changes = ledger.drain()
         vocabulary += changes.vocabulary
         orders.update(changes.orders)
-        # What is told after each step is whole.
+        # Each step's report is complete.
         told.update((of, bits(days)) for of, days in hours.drain().items() if days)
     assert as_sets(hours) == told == naive(taken)
     restored = Ledger(ZONE, Scopes([[]]), source_hours=restored_hours)
@@ -157,7 +157,7 @@ MONDAY = date(2024, 5, 13)
 
 @given(st.sets(st.integers(0, 5 * 24 - 1), max_size=60), st.sets(st.integers(0, 5 * 24 - 1), max_size=20))
 def test_a_source_that_falls_silent_is_told_as_a_recount_says(without: set[int], beside: set[int]) -> None:
-    """Four weeks in which it sends from 8 to 17 on five days, and a fifth from which hours are missing, and in which others are there."""
+    """Four weeks with events from 8 to 17 on five days, and a fifth one with missing and additional hours."""
     zone, hours, source = BusinessZone("Asia/Shanghai"), SourceHours(), SOURCES[0]
     of, scope = SourceKey("deliveries", source), scope_of_source(source)
     weeks = [MONDAY - timedelta(weeks=week, days=-day) for week in range(1, 5) for day in range(5)]

@@ -1,4 +1,4 @@
-"""The compiled steps of the ledger do what those in Python do, to the byte."""
+"""The compiled steps of the ledger give the same bytes as those in Python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled:
 ZONE: Final = BusinessZone("Australia/Lord_Howe")
 MOST_EVENTS: Final = 4
 TIMES: Final = [us("2024-10-05T15:29:59Z") + step * 450_000_000 for step in range(8)]
-#: Equal beginnings, other alphabets, and texts too long for the compiled way.
+#: Common prefixes, other scripts, and texts too long for the compiled way.
 IDS: Final = ["a", "ab", "b", "é", "红米", "x" * 256, "🚗" * 256, "\x7fa"]
 EXTRAS: Final = ["", "app", "店", "e" * 1100]
 TOPICS: Final = [
@@ -57,7 +57,7 @@ facts: Final = st.builds(
 
 
 def outcome(way: HotPath, batches: Sequence[Sequence[Fact]], *, orders_known: bool) -> list[Any]:
-    """Everything that can be seen of a ledger while it takes batches, in its order."""
+    """Everything observable of a ledger while it takes batches, in order."""
     hotpath.take(way)
     try:
         ledger = Ledger(ZONE, Scopes(), MOST_EVENTS, orders_known=orders_known)

@@ -1,4 +1,4 @@
-"""Targets as events: what is in force, what that does to rows and milestones, and what it leaves alone."""
+"""Targets as events: which are in force, and what they change, or do not change, in rows and milestones."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def shown(world: World, period: str = "month:2024-10") -> dict[str, tuple[int, b
 
 
 def test_a_target_set_in_mid_month_is_on_its_row_at_once_and_old_achievements_stand() -> None:
-    """Before: 18,000 is reached. The value is raised, lowered, raised above the count: each is judged at once."""
+    """18,000 is reached; then the value is raised, lowered, and raised above the count, each judged at once."""
     world = World(targets=(target(15_000),))
     world.put("2024-10-07", 18_000)
     assert told(world.step(NOON)) == [("raised", "month:2024-10/target:aim:15000")]
@@ -143,7 +143,7 @@ def test_a_target_moved_to_another_window_leaves_the_one_it_had() -> None:
 
 
 def test_what_was_achieved_is_not_taken_back_once_the_target_is_no_longer_in_force() -> None:
-    """Neither by the withdrawal, nor by a correction that takes the count below it; a target set again is judged again."""
+    """Not by the withdrawal, nor by a correction that takes the count below it; a target set again is judged again."""
     world = World(targets=(target(10),))
     world.put("2024-10-07", 10)
     world.step(NOON)

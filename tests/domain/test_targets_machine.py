@@ -1,4 +1,4 @@
-"""Targets and corrections in any order, with restarts and a clock that moves: rows and milestones are the naive recount's."""
+"""Targets and corrections in any order, with restarts and a moving clock: rows and milestones equal a naive recount."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def us_of(hour: int) -> int:
 
 
 class Targets(RuleBasedStateMachine):
-    """A world whose clock only goes forward, and everything that was ever told to it."""
+    """A world whose clock only moves forward, and everything that was ever put into it."""
 
     @initialize()
     def begin(self) -> None:
         self.world = World(*RULES, targets=START_VALUES, closed_after_s=CLOSED_AFTER_S)
         self.hour = 0
-        #: target_id → (time, id, source, target or None), as told.
+        #: target_id → (time, id, source, target or None), as published.
         self.told: dict[str, list[tuple[int, str, str, Target | None]]] = {}
         #: Row → its versions since it was first closed.
         self.after_closing: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Targets(RuleBasedStateMachine):
 
     @rule(forward=st.integers(0, 30), caught_up=st.booleans(), restart=st.booleans())
     def step(self, forward: int, *, caught_up: bool, restart: bool) -> None:
-        """The clock moves, and the writer, perhaps another one, evaluates."""
+        """The clock moves, and the writer, or a successor, evaluates."""
         self.hour += forward
         if restart:
             self.world.restart()

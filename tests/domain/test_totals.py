@@ -356,7 +356,7 @@ def test_a_crossing_by_history_alone_is_recorded_and_one_with_a_live_unit_is_rai
 
 
 def test_history_that_takes_the_place_of_live_units_and_adds_more_is_recorded() -> None:
-    """One live unit left, three of history came: on balance only history was added."""
+    """One live unit was removed and three of history were added: on balance only history was added."""
     world = World(rule(exceeds=10))
     world.put("2024-10-07", 9)
     world.step(NOON)
@@ -401,7 +401,7 @@ def test_a_new_rule_whose_window_passes_while_no_writer_ran_is_news() -> None:
 
 
 def test_the_hour_of_a_unit_follows_from_the_counts_of_its_window() -> None:
-    """A late unit of 5 October takes the month past 10: the eleventh is the last one of 6 October."""
+    """A late unit of 5 October takes the month past 10; the eleventh unit is the last one of 6 October."""
     world = World(rule(window="month", exceeds=10))
     world.put("2024-09-30", 9)
     world.put("2024-10-06", 9, hour=23)
@@ -428,7 +428,7 @@ def test_a_milestone_of_a_rule_that_was_dropped_stands_untouched() -> None:
 
 
 def test_deleting_nothing_but_memory_raises_nothing_twice() -> None:
-    """Counts read again in any order give the same milestones, so none is published."""
+    """Counts reread in any order give the same milestones, so none is published."""
     world = World(EXCEEDS, rule("records", record=True), targets=(target(20),))
     for day, count in (("2024-10-05", 900), ("2024-10-06", 1200), ("2024-10-07", 1500)):
         world.put(day, count)
@@ -665,7 +665,7 @@ def test_a_day_that_history_alone_makes_a_record_is_on_record() -> None:
 
 
 def test_no_day_is_a_record_on_half_its_deliveries() -> None:
-    """While an outage is caught up with, days that have ended are not over."""
+    """While a worker catches up after an outage, days that have ended are not over."""
     world = World(RECORD)
     world.put("2024-10-05", 5)
     world.step("2024-10-06T12:00:00+08:00")
@@ -741,7 +741,7 @@ def test_the_order_within_a_step_is_threshold_first_target_record() -> None:
 
 
 def test_a_calendar_that_moves_a_holiday_restates_its_row_without_news() -> None:
-    """No unit has come: what the new dates bring in is on record."""
+    """No unit has come, so what the new dates add is recorded, not news."""
     world = World(rule(window="holiday", exceeds=10))
     world.put("2024-10-01", 6)
     world.put("2024-10-07", 6)
@@ -813,7 +813,7 @@ def test_achieved_at_has_the_offset_of_the_business_zone_at_that_time() -> None:
 def test_only_a_few_hundred_rows_are_judged_or_published_between_two_pauses(
     scopes: int, days: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the rows are those of many small scopes or of a large one, and whether anything has changed or not."""
+    """With rows of many small scopes or of one large scope, and with or without changes."""
     world, work, longest = World(EXCEEDS), [0], [0]
     load, publish = Windows.load, Windows.publish
 

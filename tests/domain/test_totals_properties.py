@@ -116,7 +116,7 @@ Step = tuple[Any, ...]
 
 
 def play(world: World, steps: list[Step]) -> None:
-    """Plays random steps; the clock only goes forward and the last evaluation has everything."""
+    """Plays random steps; the clock only moves forward, and the last evaluation has everything."""
     hour = 0
     for kind, *values in steps:
         if kind == "put":
@@ -137,7 +137,7 @@ def play(world: World, steps: list[Step]) -> None:
 
 
 def naive_periods(day: date) -> list[str]:
-    """The windows of a date, straight from the contract and the notices."""
+    """The windows of a date, directly from the contract and the official notices."""
     year, week, _ = day.isocalendar()
     quarter = (day.month + 2) // 3
     found = [f"day:{day}", f"week:{year}-W{week:02}", f"month:{day:%Y-%m}", f"year:{day:%Y}", "total"]
@@ -213,7 +213,7 @@ def naive_leader(counts: dict[tuple[str, str], int], period: str) -> str | None:
 
 
 def naive_factors(counts: dict[str, int], one: Rule) -> list[str]:
-    """Periods that have a multiple of the count of another, which is over and not the first with units."""
+    """Periods with a multiple of the count of another one that is over and not the first with units."""
     mine = [p for p in counts if p.startswith(f"{one.window}:") and counts[p]]
     found = []
     for period in mine:
@@ -236,19 +236,19 @@ def naive_factors(counts: dict[str, int], one: Rule) -> list[str]:
 
 
 def naive_records(counts: dict[str, int], window: str, unfinished: set[str]) -> list[str]:
-    """Periods of a window that are over and have more than all before them, one of which had any."""
+    """Periods of a window that are over and have more units than all earlier ones, one of which had any."""
     in_order = sorted(p for p in counts if p.startswith(f"{window}:") and p not in unfinished)
     best = [max((counts[p] for p in in_order[:index]), default=0) for index in range(len(in_order))]
     return [p for p, before in zip(in_order, best, strict=True) if 0 < before < counts[p]]
 
 
 def naive_streaks(passed: list[str]) -> dict[str, int]:
-    """How many in a row each period is the last of, by names alone."""
+    """The length of the streak that each period ends, from names alone."""
     return {period: naive_streak(period, passed) for period in passed}
 
 
 def naive_streak(period: str, passed: list[str]) -> int:
-    """How many in a row a period is the last of."""
+    """The length of the streak that a period ends."""
     kind, _, rest = period.partition(":")
     if kind == "holiday":
         before = f"{period[:-4]}{int(period[-4:]) - 1}"
@@ -274,7 +274,7 @@ def naive_targets(counts: dict[tuple[str, str], int], targets: tuple[Target, ...
 
 
 def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target, ...]) -> dict[str, str]:
-    """What stands when every day is over: milestone id → period, judged from the counts alone."""
+    """What stands when every day is over, judged from the counts alone: milestone id → period."""
     counts = naive_counts(world)
     standing: dict[str, str] = {}
     each = [(one, scope) for one in rules for scope in (("all",) if one.scope == () else MODELS)]
@@ -303,7 +303,7 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
 
 
 def in_force(standing: dict[str, str], targets: tuple[Target, ...]) -> dict[str, str]:
-    """Without achievements of targets that have been replaced since: those stand forever."""
+    """Leaves out milestones of targets that have been replaced, which stand forever."""
     values = {f"target:{aim.target_id}:{aim.value}" for aim in targets}
     return {i: p for i, p in standing.items() if "/target:" not in i or i.rpartition("/")[2] in values}
 
@@ -315,7 +315,7 @@ def _put(year: int, month: int, day: int, *, shard: int = 0, count: int) -> Step
 @settings(max_examples=250)
 @given(STEPS)
 def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> None:
-    """Random counts, evaluations and restarts with other rules end like one evaluation, and like a naive recount."""
+    """Random counts, evaluations and restarts with other rules end like a single evaluation, and like a naive recount."""
     world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS, rolling=ROLLING)
     play(world, steps)
     standing = in_force(world.standing(), TARGETS)
@@ -358,10 +358,10 @@ def test_every_revision_is_published_once_and_standing_alternates(steps: list[St
 
 @settings(max_examples=100)
 @given(STEPS)
-# A row that has never held anything until its period was over.
+# A row without units until its period was over.
 @example([_put(2023, 12, 30, count=0), ("step", 0, True), _put(2023, 12, 30, count=1), ("step", 0, False)])
 def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
-    """With the same rules all along, a writer that restarts before every step publishes what one that never does would.
+    """With unchanged rules, a writer that restarts before every step publishes the same as one that never does.
 
     Only causes may differ: on takeover the shard that grew is not known.
     """
@@ -391,12 +391,12 @@ PARTS = st.tuples(st.sampled_from((1, 2, 7, 1000)), st.one_of(st.none(), st.inte
 
 @settings(max_examples=250)
 @given(STEPS, st.lists(PARTS, min_size=1, max_size=10))
-# The day is published, then the writer dies: the target of its month is reached by a unit all the same.
+# The writer dies after publishing the day: the target of its month is still reached by a unit.
 @example([_put(2024, 10, 1, shard=1, count=3), ("step", 0, False), _put(2024, 10, 1, shard=0, count=1)], [(1, 1)])
 def test_a_step_in_parts_publishes_what_a_whole_one_does(
     steps: list[Step], parts: list[tuple[int, int | None]]
 ) -> None:
-    """However small the parts, and also where writers die between them and others go on.
+    """However small the parts, and even if writers die between them and others continue.
 
     Only causes may differ, as on every takeover, and how many versions a row took.
     """

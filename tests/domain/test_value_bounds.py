@@ -1,4 +1,4 @@
-"""New dimensions are refused where a ledger partition has no room for another value or scope."""
+"""New dimensions are refused if a ledger partition has no room for another value or scope."""
 
 from __future__ import annotations
 

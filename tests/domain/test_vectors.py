@@ -1,4 +1,4 @@
-"""Operations on columns work piece by piece, with the same result as number by number."""
+"""Operations on columns, in blocks, give the same result as number by number."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_numbers_are_raised_to_the_level_of_their_kind(rows: list[tuple[int, int
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 5)), unique_by=lambda row: row[:2]))
 def test_parts_add_up_to_sums_wherever_both_are(rows: list[tuple[int, int, int]]) -> None:
-    # Kinds 0 and 1 are parts of kinds 3 and 4, kind 2 of kind 4; sums stand behind, before and among them.
+    # Kinds 0 and 1 are parts of kinds 3 and 4, kind 2 of kind 4; sums come after, before and among them.
     parents: list[tuple[int, ...]] = [(3, 4), (3, 4), (4,), (), ()]
     groups = sorted({group for group, _, _ in rows})
     sums = [(group, kind, 77) for group in groups for kind in (3, 4)]

@@ -94,7 +94,7 @@ def test_growth_is_forgotten_when_the_step_is_published(windows: Windows) -> Non
 
 
 def test_a_step_costs_what_has_changed_and_not_what_there_is(windows: Windows) -> None:
-    """Ten changed days among 40,000 rows touch 40 of them at most, in a small part of a second."""
+    """Ten changed days among 40,000 rows touch at most 40 of them, in a fraction of a second."""
     start = date(2001, 1, 1)
     for scope in ("model=A", "model=B", "model=C", "all"):
         for n in range(9_800):
@@ -169,7 +169,7 @@ def _day_row(number: int) -> Row:
 def test_rows_of_periods_that_were_over_are_over_with_the_first_step_that_has_read_everything(
     windows: Windows, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few are gathered while they come, many are looked for."""
+    """A few changes are collected as they come; many are searched for."""
     monkeypatch.setattr("streams.domain.windows._FEW_ROWS", few)
     later_us = NOON_US + 9 * 86_400_000_000
     windows.update(0, METRIC, SCOPE, DAY, count_of(1))

@@ -1,4 +1,4 @@
-"""A world around `Totals` for tests: what is published stays, the writer may restart at any time."""
+"""A world around `Totals` for tests: what is published stays, and the writer may restart at any time."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ class World:
         self.counts: dict[tuple[int, Metric, str, date], DayCount] = {}
         self.hours: dict[tuple[int, Metric, str, CampaignHour], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
-        #: The topic of rows before it is compacted: versions, and keys of rows that have left.
+        #: The topic of rows before compaction: versions, and keys of removed rows.
         self.topic: list[WindowRow | RowKey] = []
         self.events: list[MilestoneEvent] = []
         self.changes: list[TargetChange] = []
         self.balances: list[BalanceChange] = []
         self.held: dict[str, int] = {}
         self.decided: dict[str, MilestoneEvent] = {}
-        #: Rows with milestones that are decided and not yet published.
+        #: Rows with milestones that are decided but not yet published.
         self.waiting: set[RowKey] = set()
-        #: Versions of rows that others have replaced, or that have left, as far as the history was told of them at once.
+        #: Versions of rows that were replaced or removed, as far as the history was told at once.
         self.replaced: dict[str, WindowRow] = {}
         #: The records of the largest part.
         self.largest = 0
@@ -121,7 +121,7 @@ class World:
         keep_days: dict[tuple[str, ...], int] | None = None,
         campaigns: tuple[Campaign, ...] | None = None,
     ) -> None:
-        """Another writer takes over, by what is on the topics; rules and settings may be new."""
+        """Another writer takes over from what is on the topics; rules and settings may be new."""
         self.windows = windows or self.windows
         self.rules = rules or self.rules
         self.targets = self.targets if targets is None else targets
@@ -157,7 +157,7 @@ class World:
             self.totals.update(shard, metric, scope, hour, count)
 
     def change(self, time: str | int, aim: Target | str, name: str = "", source: str = "/plan") -> str:
-        """An event sets a target, or withdraws the one of that id; what has become of it."""
+        """An event sets a target, or withdraws the one with that id; returns the event's disposition."""
         time_us = us(time) if isinstance(time, str) else time
         target_id = aim if isinstance(aim, str) else aim.target_id
         target = None if isinstance(aim, str) else aim
@@ -166,7 +166,7 @@ class World:
         return self.totals.take_target(change)
 
     def balance(self, time: str | int, units: int, name: str = "", metric: Metric = METRIC, scope: str = SCOPE) -> str:
-        """An event sets an opening balance; what has become of it."""
+        """An event sets an opening balance; returns the event's disposition."""
         time_us = us(time) if isinstance(time, str) else time
         change = BalanceChange(time_us, name or f"b{len(self.balances)}", "/plan", metric, scope, units)
         self.balances.append(change)
@@ -220,14 +220,14 @@ class World:
         self.totals.update(shard, metric, scope, hour, self.hours[key])
 
     def step(self, now: str | int, *, caught_up: bool = True) -> Step:
-        """The writer evaluates; what it publishes is checked against what is there."""
+        """The writer evaluates; checks what it publishes against what is on the topics."""
         now_us = us(now) if isinstance(now, str) else now
         step = self.totals.evaluate(now_us=now_us, caught_up=caught_up)
         self._publish(step)
         return step
 
     def parts(self, now: int, *, caught_up: bool, most: int, dies_after: int | None = None) -> None:
-        """The same in parts; after a number of them the writer dies and another one continues."""
+        """The same in parts; after some of them the writer dies and another one continues."""
         for number, part in enumerate(filter(None, self._steps(now, caught_up=caught_up, most=most))):
             if number == dies_after:
                 self.restart()
@@ -282,12 +282,12 @@ class World:
             self.rows[key] = full_row(row)
             self.topic.append(self.rows[key])
         for left in step.left:
-            # Nothing is lost of it: the history has its last version.
+            # Nothing is lost: the history has its last version.
             assert self.replaced.pop(str(left)) == self.rows.pop(str(left)), left
             self.topic.append(left)
 
     def standing(self) -> dict[str, str]:
-        """Milestones that stand: id → period."""
+        """The standing milestones: id → period."""
         last = {event.subject: event for event in self.events}
         return {i: event.data.period for i, event in last.items() if event.type != "milestone.retracted.v1"}
 
