@@ -1,4 +1,4 @@
-"""Ledger partitions are told of announced campaigns until they count by them; the totals adopt what all of them count by."""
+"""Ledger partitions are told announced campaigns until they count by them; the totals adopt an announcement when all do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class World:
         self.announcing = Announcing(self.context, self.shards, number)
 
     def say(self, shard: int, text: str, *, rebuilding: bool = False) -> None:
-        """A ledger partition says by which announcement it counts."""
+        """A ledger partition reports the announcement that it counts by."""
         marker: Marker = msgspec.structs.replace(marker_of(1), announced=text, rebuilding=rebuilding)
         self.shards.restore({shard: marker})
 
@@ -62,7 +62,7 @@ class World:
 
 
 def text_of(record: Outgoing) -> str:
-    # Versions that know of no announcements find no question in it.
+    # Versions without announcements find no question in it.
     assert decode_questions(record.value or b"") == []
     return (dict(record.headers)[ANNOUNCEMENT] or b"").decode()
 
@@ -87,7 +87,7 @@ async def test_each_ledger_partition_is_told_until_its_marker_says_so(monkeypatc
     world.announcing.recall(text.encode())
     assert (world.told(), world.adopted()) == ({}, None)
     assert [campaign.name for campaign in world.announcing.campaigns] == ["night"]
-    # One has lost its state: it is told what the others know, and nobody goes back.
+    # One has lost its state: it is told what the others know, and none goes back.
     world.say(0, "")
     assert (world.told(), world.adopted()) == ({0: text}, None)
 

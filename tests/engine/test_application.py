@@ -1,4 +1,4 @@
-"""What a batch may do to the memory of a ledger partition, and when the memory may say that it has caught up."""
+"""What a batch may do to the memory of a ledger partition, and when the memory has caught up."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def nothing_trimmed(_partition: Partition) -> int:
 
 
 def opened() -> Memory:
-    """A memory that nothing was applied to yet."""
+    """A memory to which nothing has been applied yet."""
     memory = Memory(CONTEXT, 0)
     memory.sources.update({Partition(topic, 0): Source() for topic in CONTEXT.source_topics})
     return memory
@@ -87,7 +87,7 @@ async def test_a_dead_letter_is_the_record_as_it_came_and_our_headers_behind_its
 
 
 def test_nothing_is_caught_up_before_the_leader_of_each_source_has_said_where_its_end_is() -> None:
-    """What was committed when the partition was opened may have more behind it, in transactions that were open then."""
+    """More records may follow the committed end seen at opening: those of transactions that were open then."""
     memory = opened()
     *heard, last = memory.sources.values()
     for source in heard:
@@ -154,7 +154,7 @@ EVENT = (
 async def test_what_an_earlier_version_rejected_stays_rejected_in_a_state_that_is_built_again(
     value: bytes, judged: dict[Place, str], applied: int
 ) -> None:
-    """It is in the books as a dead letter, and is not published again."""
+    """It is counted as a dead letter, and not published again."""
     memory = opened()
     memory.recovery = Recovery({}, dead=set(judged), judged=judged)
     record = Record(b"SO-1", value, 0, topic=ORDERS)
@@ -220,14 +220,14 @@ async def test_after_a_restart_the_same_models_are_known_and_a_raised_limit_lets
 
 
 async def test_a_state_that_was_lost_takes_and_rejects_the_same_again() -> None:
-    """The topics no longer tell which of the models came first."""
+    """The topics no longer show which of the models came first."""
     memory = opened()
     here = Partition(ORDERS, 0)
     models = ["X9", "SU7", "YU7", "N1", "X8", "SU7"]
     rejected_then = {Place(ORDERS, 0, 0): "beyond_limits"}
     memory.recovery = Recovery({here: 4}, dead={*rejected_then}, judged=rejected_then, is_repetition=True)
     out = await rejecting(memory).apply(batch(0, *(placed(at, model) for at, model in enumerate(models))))
-    # That of X9 is there already; three models were taken under another limit; X8 comes after what was there.
+    # X9's dead letter exists already; three models were taken under another limit; X8 comes after that.
     assert rejected(out) == [(b"4", b"beyond_limits")]
     source = memory.sources[here]
     assert (source.applied, source.dead_letters) == (4, 2)

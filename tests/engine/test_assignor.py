@@ -11,7 +11,7 @@ from streams.worker.assignor import divide
 
 
 def spread(owners: list[str], members: list[str]) -> int:
-    """By how many shares the members differ at most."""
+    """The greatest difference between the members' numbers of shares."""
     loads = Counter(owners)
     of_each = [loads[member] for member in members]
     return max(of_each) - min(of_each)

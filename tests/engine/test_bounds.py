@@ -1,4 +1,4 @@
-"""Scopes beyond the limits have no rows; their units count under `other`, and get rows when a limit is raised."""
+"""Scopes beyond the limits have no rows; their units count under `other` until a limit is raised."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rows_of(world: World) -> dict[tuple[str, str, str], int]:
 
 
 def expected(world: World, with_rows: set[str]) -> dict[tuple[str, str, str], int]:
-    """The plain sums, each unit in its scope if that has rows, else in that of the others."""
+    """Naive sums: each unit in its scope if that has rows, else in the one of `other`."""
     sums: Counter[tuple[str, str, str]] = Counter()
     for (_, metric, scope, day), hours in world.units.cells.items():
         for period in (f"day:{day}", f"month:{day:%Y-%m}", f"year:{day:%Y}"):
@@ -52,7 +52,7 @@ def models(rows: dict[tuple[str, str, str], int]) -> set[str]:
 
 
 def types_of(world: World, scope: str) -> list[str]:
-    """Types of all milestone events of a scope."""
+    """The types of all milestone events of a scope."""
     events = [
         json.loads(record.value or b"") for record in world.log.records_of(world.context.catalogue.milestones.name)
     ]
@@ -83,7 +83,7 @@ async def test_every_unit_counts_once_whatever_is_opened_again(
         assert len(models(rows)) == _KEPT_MODELS
     assert "beyond the limits and counted under other" in caplog.text
     written = len(list(world.log.records_of(world.context.catalogue.windows.name)))
-    # A last takeover finds all as it is.
+    # A last takeover changes nothing.
     await process(await world.opened(), [])
     assert len(list(world.log.records_of(world.context.catalogue.windows.name))) == written
 
@@ -107,7 +107,7 @@ async def test_a_raised_limit_gives_rows_to_what_was_kept_out_and_no_news(
     assert rows == expected(world, {scope for _, scope, _ in rows})
     let_in = models(rows) - kept
     assert {kind for scope in let_in for kind in types_of(world, scope)} <= {"milestone.recorded.v1"}
-    # What is counted from now on is news again, and a lower limit takes no rows away.
+    # What is counted from now on is news again, and a lower limit removes no rows.
     await tables.close()
     tables = await world.opened(settings=limited(values=1))
     world.count(300)

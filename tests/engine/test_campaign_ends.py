@@ -1,4 +1,4 @@
-"""A campaign is over when all that was appended before its end has been counted, although its day goes on."""
+"""A campaign is over when everything appended before its end has been counted, although its day is not over."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_it_is_open_until_every_ledger_partition_has_read_up_to_its_end(tm
     await tables.open()
 
     async def status_when(units: int, read_up_to_us: int, *, caught_up: bool) -> str:
-        """The status of the row after such a count, and a marker that says how far the sources are read."""
+        """The status of the row after this count, and a marker that says how far the sources have been read."""
         first = log.end_of(counts)
         marker = msgspec.structs.replace(
             marker_of(now_us[0]),

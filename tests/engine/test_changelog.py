@@ -1,4 +1,4 @@
-"""The chunked changelog: whatever is written, a reader of the compacted log finds the current orders."""
+"""The chunked changelog: a reader of the compacted log finds the current orders, whatever was written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """A compacted topic and the orders it is the changelog of."""
+    """A compacted topic, and the orders whose changelog it is."""
 
     def __init__(self) -> None:
         self.records: dict[bytes, bytes | None] = {}
@@ -82,7 +82,7 @@ def test_orders_that_change_again_and_again_do_not_let_the_log_grow_without_end(
         log.commit({f"SO-{dice.randrange(3000)}": dice.randbytes(100) for _ in range(60)})
         largest = max(largest, log.changelog.size)
     assert log.restored()[0] == log.orders
-    # Twice the state starts a sweep, which writes the state once more before the old chunks go.
+    # At twice the state, a sweep begins, which rewrites the state before the old chunks are removed.
     assert largest < 3 * log.state_bytes + 100_000 + 200_000
 
 

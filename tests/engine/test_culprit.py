@@ -1,4 +1,4 @@
-"""The record that makes the program raise is found by trying, whether it does so alone or only among others."""
+"""The record that makes the program raise is found by trying, whether it does so alone or only with others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Raises = Callable[[Sequence[str], int], bool]
 
 
 class Trial:
-    """A state that raises where `raises` says so of everything applied so far and the size of the step."""
+    """A state that raises when `raises` says so, given everything applied so far and the size of the step."""
 
     started = 0
     closed = 0

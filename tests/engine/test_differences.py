@@ -1,4 +1,4 @@
-"""Two installations differ where they go on differing, not where one is a moment ahead of the other."""
+"""Two installations differ if they keep differing, not if one is a moment ahead of the other."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_only_here_only_there_and_other_values_are_differences(
 async def looks(
     monkeypatch: pytest.MonkeyPatch, live: list[PublishedState], other: list[PublishedState]
 ) -> dict[str, tuple[Any, Any]]:
-    """What is found when each look at the live and the other one sees the next of these, and at last the last again."""
+    """The differences if each look at the two installations sees the next of these, and then the last one again."""
     answers = {"": list(live), "x.": list(other)}
 
     async def read_state(settings: Settings, _consumer: object) -> PublishedState:

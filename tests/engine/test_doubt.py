@@ -1,4 +1,4 @@
-"""A state whose place in a partition is gone is opened again before it takes anything else."""
+"""A state that has lost its position in a partition is reopened before it takes anything else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ORDERS = Partition("vehicle.orders.v1", 0)
 
 
 class Recreated:
-    """A state that finds, when it is opened a second time, that its topic is another one."""
+    """A state that finds a recreated topic when it is opened for the second time."""
 
     def __init__(self) -> None:
         self.opened = 0
@@ -162,7 +162,7 @@ async def test_a_ledger_is_opened_again_when_one_of_its_topics_is_gone_or_back()
     for held in (sources, sources, lesser, lesser, sources):
         await engine.assigned(held)
         opened.append(len(made))
-    # Where the topic is gone the state is opened until it says so itself; here it never does.
+    # If the topic is gone, the state is opened until it raises; here it never does.
     assert opened == [1, 1, 2, 3, 4]
     engine.doubt(ORDERS, 7)
     made[-1].doubt.assert_called_once_with("vehicle.orders.v1-0 has no offset 7")
@@ -183,13 +183,13 @@ async def test_every_ledger_is_opened_again_when_a_source_topic_was_made_again()
 
 
 def test_commits_that_are_not_its_own_are_none_of_fausts_business() -> None:
-    """It would report every partition as never fetched, every few seconds, from five minutes after the start on."""
+    """Five minutes after the start, it would begin to report every partition as never fetched, every few seconds."""
     bare = object.__new__(BatchConsumer)  # nothing that it could look at
     assert BatchConsumer.verify_event_path(bare, 1e9, TP(*ORDERS)) is None  # type: ignore[func-returns-value]
 
 
 async def test_a_cluster_that_names_no_brokers_for_a_moment_is_waited_for() -> None:
-    """A cluster whose only broker has just come back may do so; aiokafka reports it as its own bug."""
+    """A cluster whose only broker has just come back may do this; aiokafka reports it as a bug in itself."""
     client = object.__new__(AIOKafkaClient)
     client.cluster = ClusterMetadata(metadata_max_age_ms=1000)
     with pytest.raises(CoordinatorNotAvailableError):

@@ -49,7 +49,7 @@ class Day:
 
 @dataclass
 class Days:
-    """A hundred a day until yesterday, and what a test adds."""
+    """Rows of a hundred a day until yesterday, and those that a test adds."""
 
     today: int = 50
     units: dict[date, int] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class World:
                 self.forecasts.restore_expected(name_of(key)[1].removeprefix(EXPECTED), value)
 
     def step(self, seconds: float = 0.0, wall_s: float | None = None) -> list[Forecast | None]:
-        """Moves the clock on and asks; both clocks by as much unless told otherwise."""
+        """Moves the clock on and judges; both clocks move by as much unless given separately."""
         self.now_us += int(seconds * SECOND_US)
         self.wall_us = getattr(self, "wall_us", NOON_US) + int((seconds if wall_s is None else wall_s) * SECOND_US)
         groups = self.forecasts.records(self.days, self.targets, now_us=self.now_us, wall_us=self.wall_us)
@@ -141,7 +141,7 @@ def test_each_target_is_forecast_at_once_under_its_key(world: World) -> None:
     first = made[0]
     assert first is not None
     assert (first.count, first.business_date, first.as_of) == (1450, "2024-05-15", "2024-05-15T04:00:00.000Z")
-    # At noon a third of the units has usually come: what is left of today is two thirds of a day.
+    # By noon a third of the units has usually come, so two thirds of a day remain.
     assert first.projected_total.p50 == 1450 + 67 + 1600
 
 
@@ -263,7 +263,7 @@ def test_a_target_on_a_holiday_that_no_calendar_gives_has_no_forecast(world: Wor
 
 
 def test_where_the_clock_runs_fast_forecasts_are_made_once_a_second_at_most(world: World) -> None:
-    """History being loaded: days go by within milliseconds."""
+    """While history is loaded, days go by within milliseconds."""
     world.step()
     asked = world.days.asked
     for _ in range(40):
@@ -273,7 +273,7 @@ def test_where_the_clock_runs_fast_forecasts_are_made_once_a_second_at_most(worl
 
 
 def test_once_the_clock_stands_still_the_last_word_is_said(world: World) -> None:
-    """The end of a story, or of a load of history: no further minute of the events' clock will pass."""
+    """At the end of a story, or of a load of history, the events' clock will not move any more."""
     world.step()
     world.days.today += 500
     assert world.step(20, wall_s=1.1) == []
@@ -308,7 +308,7 @@ def test_many_targets_are_forecast_a_few_at_a_time(world: World) -> None:
 
 
 def test_a_published_forecast_of_a_later_clock_holds_nothing_back(world: World) -> None:
-    """The clock was wall time before, and now follows the events."""
+    """The clock was the wall clock before, and now follows the events."""
     world.step()
     world.restart()
     world.days.today += 500

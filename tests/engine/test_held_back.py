@@ -1,4 +1,4 @@
-"""A retraction that a rule holds back is due when it was due, also where another writer has taken over meanwhile."""
+"""A delayed retraction is due at the same time even if another writer takes over meanwhile."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class World:
         return tables
 
     async def count(self, tables: WindowTables, deliveries: int) -> None:
-        """So many deliveries on that day."""
+        """The day has this many deliveries."""
         first = self._log.end_of(self._counts)
         records = [
             (
@@ -64,7 +64,7 @@ class World:
         await self._answer(tables)
 
     async def _answer(self, tables: WindowTables) -> None:
-        """The ledger partition says which units it has, if it was asked."""
+        """The ledger partition answers with its units, if it was asked."""
         asked = self._log.records_of(self._context.catalogue.questions.name)
         questions = [one for record in asked for one in decode_questions(record.value or b"")][self._answered :]
         if not questions:

@@ -1,4 +1,4 @@
-"""What is committed behind another writer's open transaction is not missed where all of it must be known."""
+"""Readers that must know everything do not miss what is committed behind another writer's open transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAN = Plan(0, partitions=2, loss_share=0.0, slow_share=0.0)
 
 
 def read_behind(records: Callable[[World], Sequence[Outgoing]], read: Callable[[World, LogReader], Awaitable[T]]) -> T:
-    """What is read of records that were committed while another writer's transaction is open where they are."""
+    """The records read that were committed while another writer's transaction was open in the same partition."""
     dice = Random(0)
     loop = SimulatedLoop(dice)
 

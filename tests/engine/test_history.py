@@ -1,4 +1,4 @@
-"""Which versions of a row go to the history of rows, and when."""
+"""Which versions of a row are written to the history, and when."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_row_restated_within_the_minute_after_it_closed_waits_for_a_minute_of_
     publish(history, row(2), row(3, status="closed"))
     history.records(START_US + 30 * SECOND_US)
     publish(history, row(4, status="closed", restated=1))
-    # The minute of the version that waited before the row closed is over, the one of the closed version is not.
+    # The minute of the version that waited before the row closed is over; that of the closed version is not.
     assert versions(history.records(START_US + MINUTE_US)) == []
     assert versions(history.records(START_US + 30 * SECOND_US + MINUTE_US)) == [4]
 

@@ -1,4 +1,4 @@
-"""The worker's log says which limits are near."""
+"""The worker's log warns of limits that are near."""
 
 from __future__ import annotations
 

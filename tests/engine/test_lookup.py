@@ -1,4 +1,4 @@
-"""Finding orders in the changelog: what the index says is what the ledger has, whatever was merged, kept and read on."""
+"""Finding orders in the changelog: the index agrees with the ledger, whatever was merged, kept and read later."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fact(  # noqa: PLR0917 - as a row of a table
 
 
 class Log:
-    """The changelog of a ledger partition, as a reader that began early or late sees it."""
+    """The changelog of a ledger partition, as seen by readers that began early or late."""
 
     def __init__(self) -> None:
         self.ledger = Ledger(ZONE, Scopes())

@@ -1,4 +1,4 @@
-"""What the tests run themselves: a command that takes too long ends with its children, a paused process stands still."""
+"""Processes that the tests run: a command that takes too long ends with its children, a paused process stops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.time_limits import stretched
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Says the number of a child that holds on to what it writes to, and waits.
+#: Prints the pid of a child that keeps stdout open, and waits.
 WITH_CHILD = """
 import subprocess, sys, time
 print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
@@ -33,7 +33,7 @@ time.sleep(600)
 
 
 def is_running(number: int) -> bool:
-    """Whether a process has not ended; one that nobody has asked for its end is a zombie."""
+    """Whether a process is running; a zombie, whose exit code nobody has read, is not."""
     try:
         return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -46,7 +46,7 @@ def test_a_command_that_takes_too_long_ends_with_what_it_has_started(tmp_path: P
         processes.run([sys.executable, "-c", WITH_CHILD], cwd=tmp_path, timeout_s=2)
     assert time.monotonic() - started < 300
     child = int(str(given_up.value).splitlines()[-2])
-    # The signal has been sent; the kernel takes a moment to end a process by it.
+    # The signal has been sent; the kernel takes a moment to end the process.
     until_s = time.monotonic() + stretched(10)
     while is_running(child):
         assert time.monotonic() < until_s, f"process {child} goes on"

@@ -51,7 +51,7 @@ def test_no_partition_waits_for_ever_whatever_times_another_ones_records_have() 
     assert patience.is_over_for(order.later, 100.0 + MOST_WAIT_S - 1) == frozenset()
     impatient = patience.is_over_for(order.later, 100.0 + MOST_WAIT_S)
     assert reading_order(heads_ms, 1, NOW_MS, impatient).later == frozenset()
-    # As long as it is behind, it is read beside the others; once it is not, it has patience again.
+    # While it is behind, the others are read without waiting for it; once it is not, they wait again.
     assert patience.is_over_for(order.later, 100.0 + MOST_WAIT_S + 1) == impatient
     assert patience.is_over_for((), 100.0 + MOST_WAIT_S + 2) == frozenset()
     assert patience.is_over_for(order.later, 100.0 + MOST_WAIT_S + 3) == frozenset()
@@ -64,7 +64,7 @@ def test_partitions_of_different_ledger_partitions_do_not_wait_for_each_other() 
 
 
 def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> bytes:
-    """Batches appended one after the other; the last one may be cut off."""
+    """Batches appended one after another; the last one may be cut off."""
     data = b""
     for number in range(batches):
         sent = [Sent(place, b"%d" % number, b"v") for place in range(size)]
@@ -73,7 +73,7 @@ def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> b
 
 
 def reader_of(results: dict[TP, Any]) -> tuple[Any, Any]:
-    """What sets the order, and a consumer with what its fetches have brought; all partitions are those of sources with one home."""
+    """The reading order, and a consumer with fetched records; all partitions are sources of one home."""
     subscriptions = SimpleNamespace(reassignment_in_progress=False, is_assigned=lambda _tp: True)
     fetcher = SimpleNamespace(
         _records=dict(results), _subscriptions=subscriptions, _notify=lambda _: None, _wait_consume_future=None
@@ -132,7 +132,7 @@ async def test_all_of_a_backlog_is_read_and_none_far_ahead_of_another(
         for tp, records in found.items():
             assert tp not in later
             beyond = [each for each in records if any(each.timestamp > heads[other] for other in later)]
-            # Small batches are taken together, and one is taken whole.
+            # Small batches are taken together, and never cut.
             assert len(beyond) <= _LEAST_RECORDS + 600
             read += [(tp.topic, each.offset, each.timestamp) for each in records]
         if not fetcher._records:

@@ -59,7 +59,7 @@ def test_a_row_with_the_sum_of_a_later_moment_will_do() -> None:
 
 
 def test_a_row_that_was_seen_must_still_hold_unless_later_counts_have_changed_it() -> None:
-    """What came and went has no row yet; then a part of an earlier step is published, which counts it."""
+    """A unit that came and went has no row yet; then a part of an earlier step, which counts it, is published."""
     published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=(), windows=("day", "month"))))
     day, month = (RowKey("deliveries", "all", period) for period in ("day:2024-10-07", "month:2024-10"))
     published.take(counted(0, 3))
@@ -86,7 +86,7 @@ def test_an_opening_balance_is_no_sum_of_days() -> None:
 
 
 def settings_with(scopes: tuple[tuple[str, ...], ...]) -> Settings:
-    """With a campaign for these scopes."""
+    """Settings with a campaign for these scopes."""
     return Settings(
         scopes=((), ("model",)), campaign=(CampaignSettings(name="launch", start=START, hours=1, scopes=scopes),)
     )
@@ -109,7 +109,7 @@ def test_a_row_of_a_campaign_that_is_not_counted_for_its_scope_any_more_is_as_it
 
 
 class Reader:
-    """Gives one record."""
+    """A consumer that returns one record."""
 
     def __init__(self, record: object) -> None:
         self._record = record

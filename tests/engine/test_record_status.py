@@ -1,4 +1,4 @@
-"""What has become of a source record that belongs to another ledger partition than reads it."""
+"""The status of a source record whose home is not the ledger partition that reads it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLACE = Place(SOURCE, 0, 5)
 
 
 def marker(positions: Mapping[str, int]) -> Record:
-    """The last record of a ledger partition that has taken its sources so far."""
+    """The last record of a ledger partition that has read its sources up to these positions."""
     said = Marker(
         positions={name: (offset, "") for name, offset in positions.items()}, books={}, fingerprint="", rebuilding=False,
         caught_up=False, caught_up_us=0, clock_us=0, sources={}, backfilled=0, partitions=2,
@@ -37,7 +37,7 @@ def marker(positions: Mapping[str, int]) -> Record:
 
 
 class Reader:
-    """Gives the records of a few partitions."""
+    """A consumer that returns the records of some partitions."""
 
     def __init__(self, records: Mapping[tuple[str, int], Sequence[Record]]) -> None:
         self._records = records

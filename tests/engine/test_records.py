@@ -1,4 +1,4 @@
-"""What is taken from a record of the log: the types of keys, values and headers allow for what others write."""
+"""Keys, values and headers of records in the log, which others may have written in any form."""
 
 from __future__ import annotations
 

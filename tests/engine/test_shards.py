@@ -33,7 +33,7 @@ def marker(
     read: int | None = None,
     clock_us: int = 0,
 ) -> Marker:
-    """A marker; the books say what `forwarded` and `arrived` do, unless told otherwise."""
+    """A marker whose books agree with `forwarded` and `arrived` unless given separately."""
     forwarded, arrived = forwarded or {}, arrived or {}
     rerouted = sum(forwarded.values()) if rerouted is None else rerouted
     read = sum(arrived.values()) if read is None else read
@@ -57,7 +57,7 @@ def marker(
 
 
 def shards(*markers: Marker) -> Shards:
-    """The shards after each has said something."""
+    """The shards after one marker of each."""
     made = Shards(len(markers), "rerouted")
     for number, one in enumerate(markers):
         say(made, number, one)
@@ -65,13 +65,13 @@ def shards(*markers: Marker) -> Shards:
 
 
 def say(made: Shards, number: int, one: Marker) -> None:
-    """A marker of one shard comes."""
+    """Takes a marker of one shard."""
     record: Any = Record(encode_marker_key(number), encode_marker(one))
     made.take(record)
 
 
 def test_a_day_is_not_over_while_its_last_record_is_between_a_shard_and_its_home() -> None:
-    """The home reports first; then another shard forwards a record to it that was appended before midnight."""
+    """The home reports first; then another shard forwards it a record that was appended before midnight."""
     made = shards(marker(upto_us=MIDNIGHT_US), marker(upto_us=0), marker(upto_us=MIDNIGHT_US))
     assert made.settled
     assert not made.read_up_to(MIDNIGHT_US)
@@ -113,7 +113,7 @@ def test_by_the_events_clock_forwarded_records_are_waited_for_as_well() -> None:
 
 
 def test_a_state_that_began_before_ways_were_counted_goes_by_the_sums() -> None:
-    """One shard knows how much it has forwarded, not where to: days still end."""
+    """One shard knows how much it has forwarded but not where to; days still end."""
     made = shards(
         marker(upto_us=MIDNIGHT_US, read=5),
         marker(upto_us=MIDNIGHT_US, forwarded={0: 1}, rerouted=6),
@@ -125,7 +125,7 @@ def test_a_state_that_began_before_ways_were_counted_goes_by_the_sums() -> None:
 
 
 def test_what_was_forwarded_before_a_rebuild_is_waited_for_too() -> None:
-    """Its originals are gone, so the books do not have it; it reaches its home before the record that was forwarded last."""
+    """The originals are gone, so the books lack the record; it reaches its home before the one forwarded last."""
     made = shards(
         marker(upto_us=MIDNIGHT_US),
         marker(upto_us=MIDNIGHT_US, forwarded={0: 3}, rerouted=1),
@@ -139,7 +139,7 @@ def test_what_was_forwarded_before_a_rebuild_is_waited_for_too() -> None:
 
 
 def test_each_day_waits_for_what_was_forwarded_before_its_own_end() -> None:
-    """That the day before is complete says nothing of this one."""
+    """A complete previous day says nothing about this one."""
     next_midnight_us = MIDNIGHT_US + 10
     made = shards(marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US))
     assert made.read_up_to(MIDNIGHT_US)
@@ -151,7 +151,7 @@ def test_each_day_waits_for_what_was_forwarded_before_its_own_end() -> None:
 
 
 def test_a_shard_that_has_fallen_behind_may_forward_more_before_a_day_is_over() -> None:
-    """By the events' clock `caught up` comes and goes: what is forwarded in between counts for the day too."""
+    """With `clock = "events"`, `caught_up` comes and goes: records forwarded in between count for the day, too."""
     behind: dict[str, Any] = {"upto_us": 0, "clock_us": 0}
     there: dict[str, Any] = {"upto_us": 0, "clock_us": MIDNIGHT_US}
     made = shards(marker(**there), marker(**there), marker(**there))

@@ -1,4 +1,4 @@
-"""Side topics are known as far as they were published before what is counted."""
+"""Whatever was published on side topics before a counted record is known when that record is counted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_what_was_published_before_the_counts_that_opening_reads_is_known_
     reading = WindowTables._read_counts
 
     async def read_counts(tables: WindowTables, reader: LogReader) -> None:
-        # A target, and the counts of what was ordered after it, come while it opens.
+        # A target, and the counts of later orders, come while the totals open.
         world.log.append(targets, [_target("late")])
         world.count(5)
         await reading(tables, reader)

@@ -1,4 +1,4 @@
-"""When scopes are looked at for silences, and what a writer that takes over goes on with."""
+"""When scopes are checked for silences, and what a new writer continues with."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class World:
         return records
 
     def steps(self) -> list[str]:
-        """Everything that is due; the names of what was published."""
+        """Runs what is due; returns the names of what was published."""
         records = [record for _ in range(20) for record in self.step()]
         return [(record.key or b"").decode() for record in records]
 
@@ -138,7 +138,7 @@ def test_sources_are_looked_at_once_all_ledger_partitions_say_when_their_events_
     assert world.steps() == [], "a partition does not say it"
     world.tells_hours = True
     world.now_us = world.read_us = EIGHT_US + 5 * HOUR_US
-    # It was silent when it was looked at for the first time.
+    # It was silent at the first check.
     assert world.steps() == [f"side|{QUIET}{name}", f"side|{JUDGED}deliveries/source/hours/stalled:2"]
     world.sources.note(of, [today * 24 + 12])
     world.take_over()

@@ -1,4 +1,4 @@
-"""Totals that open from a snapshot and what was written since are those that read everything."""
+"""Totals opened from a snapshot and later records equal totals that read everything."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class World:
         return log
 
     def count(self, orders: int, hours: Sequence[tuple[CampaignHour, list[int]]] = ()) -> None:
-        """More orders, and hours of campaigns as the first shard counts them, in one transaction of each shard."""
+        """More orders, and campaign hours of the first shard, in one transaction per shard."""
         keys = {key for _ in range(orders) for key in self.units.order()}
         records = [self.units.record(key) for key in keys]
         for hour, by_minute in hours:
@@ -57,14 +57,14 @@ class World:
         self.log.append(self.counts, [*records, *markers])
 
     async def run(self, tables: WindowTables) -> None:
-        """Takes in and publishes what has come."""
+        """Takes in what has come, and publishes."""
         first = tables.positions()[next(iter(tables.positions()))]
         records = [(record.key or b"", record.value or b"") for record in self.log.records_of(self.counts, first)]
         (batch,) = batches_of(self.counts, iter(records), first)
         await process(tables, [batch])
 
     async def opened(self, **changed: Any) -> WindowTables:
-        """Totals that take over, from a copy of the log's names."""
+        """Totals that take over, from a copy of the log."""
         tables = WindowTables(replace(self.context, other_log=FileLog(self.folder), **changed))
         await tables.open()
         return tables
@@ -76,7 +76,7 @@ def world(tmp_path: Path) -> World:
 
 
 def state_of(tables: WindowTables) -> dict[tuple[str, str, str], tuple[Any, ...]]:
-    """Everything that is known of each row, by its key."""
+    """The whole state of each row, by key."""
     windows = tables._totals.windows
     rows, series, periods = windows.sizes
     names, dates, columns = windows.series_names(0, series), windows.period_dates(0, periods), windows.columns
@@ -106,7 +106,7 @@ async def started(world: World) -> WindowTables:
 async def test_it_is_the_state_that_everything_read_gives(world: World, caplog: pytest.LogCaptureFixture) -> None:
     tables = await started(world)
     for orders in (1, 300, 5):
-        # While it is written, other transactions come in between: its blocks are of different moments.
+        # Other transactions come between its blocks, which are therefore from different moments.
         world.count(orders)
         await world.run(tables)
     world.count(20)
@@ -172,7 +172,7 @@ async def test_a_snapshot_that_was_not_finished_leaves_the_one_before_it_in_use(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     tables = await started(world)
-    # A block of it is full of rows that the one before it did not have.
+    # One of its blocks is full of rows that the previous snapshot did not have.
     world.count(400)
     await world.run(tables)
     assert tables.is_saving

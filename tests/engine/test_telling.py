@@ -38,7 +38,7 @@ class Homes:
         self.are_all_told = 0
 
     def hear(self, *, has_read: bool) -> list[VehicleDelivery]:
-        """The records of a commit, each of which is news."""
+        """The records of a commit, each of which must be new."""
         found = []
         for home, (_, is_all, deliveries) in ((home, _fields(told)) for home, told in self.records(has_read=has_read)):
             self.are_all_told += is_all
@@ -126,7 +126,7 @@ def test_the_homes_know_at_last_what_stands(
     site = recalled({key: delivery(key, id_) for key, id_ in told.items()})
     site.telling.begin({key: delivery(key, id_) for key, id_ in standing.items()})
     for number, step in enumerate(steps):
-        # As the ledger reports it: deliveries that newly stand or have changed, and those that no longer stand.
+        # As the ledger reports them: deliveries that now stand or have changed, and those that no longer stand.
         changed = {key: id_ for key, id_ in step.items() if standing.get(key, "") != id_}
         standing = {key: id_ for key, id_ in {**standing, **changed}.items() if id_}
         site.telling.note({key: delivery(key, id_) if id_ else None for key, id_ in changed.items()})
@@ -156,7 +156,7 @@ def test_what_was_withheld_is_published_by_parts_as_it_is_at_last(
     found: dict[str, str] = {}
     is_last = False
     for step in [*steps, *({} for _ in range(6))]:
-        # Some of it changes while the rest is published; once all is, it is as anywhere else.
+        # Some of them change while the rest is published; once all are, it is like any other partition.
         found |= step
         changes = {life: violations(id_) if id_ else None for life, id_ in step.items()}
         released = dict(changes)

@@ -89,7 +89,7 @@ def test_a_worker_with_a_shorter_list_gets_nothing_from_one_with_the_longer() ->
 
 
 def test_a_worker_is_another_member_of_its_group_when_it_reads_other_topics() -> None:
-    """Else a group gives it what it had, without what was added."""
+    """Otherwise a group gives it its former partitions, without the added ones."""
     assert member_name("w1", context(TopicSettings())) == "w1"
     readers = [
         context(),
@@ -103,7 +103,7 @@ def test_a_worker_is_another_member_of_its_group_when_it_reads_other_topics() ->
 
 
 def test_a_version_that_reads_more_topics_is_another_member_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the group gives a worker what it had before the upgrade, and nobody reads what was added."""
+    """Otherwise the group gives a worker its partitions from before the upgrade, and nobody reads the added ones."""
     settings = Settings(families=("orders", "deliveries", "production"))
     judging, earlier = Context(settings), Context(settings)
     assert judging.catalogue.told.name in judging.ledger_topics

@@ -1,4 +1,4 @@
-"""Several partitions of the totals: what belongs to which, who gets which, and what each is told."""
+"""Several partitions of the totals: what belongs to which, which worker gets which, and what is passed on to each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OTHER = LimitSettings(beyond="other")
 
 
 def context_of(totals: int, **more: Any) -> Context:
-    # The records of a log of files were appended in 1970.
+    # Records of the file log were appended in 1970.
     return Context(Settings(totals_partitions=totals, partitions=4, future_limit_s=10**10), **more)
 
 

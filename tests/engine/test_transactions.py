@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 TOPICS, PARTITIONS, BROKERS = ("a", "b"), 2, 2
 _CONCURRENT, _NOT_LEADER, _NOT_COORDINATOR, _OUT_OF_ORDER, _DUPLICATE, _FENCED, _STATE = 51, 6, 16, 45, 46, 47, 48
 _VERSIONS = {0: (3, 12), 22: (0, 4), 24: (0, 4), 26: (0, 5)}
-#: What may happen to a request: nothing, refused for a while, lost, its answer lost, or it arrives some requests after it was given up.
+#: What may happen to a request: nothing, refused for a while, lost, answer lost, or arriving after it was given up.
 HAPPENS = ("", "", "", "", "later", "moved", "lost", "unanswered", "late")
 
 
 class Answer:
-    """With the fields that were asked for."""
+    """A response with these fields."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
 
 
 class Brokers:
-    """The state of one transactional id and of the partitions, and what happens to the requests."""
+    """The state of one transactional id and of the partitions, and the faults of the requests."""
 
     def __init__(self, version: int, happens: list[str]) -> None:
         self.version = version
@@ -54,7 +54,7 @@ class Brokers:
         self.requests: list[str] = []
 
     async def answer(self, request: Any) -> Any:
-        """What comes of a request."""
+        """The answer to a request, after its fault."""
         self.requests.append(type(request).__name__)
         for due, late in [*self.late]:
             if due <= len(self.requests):
@@ -76,7 +76,7 @@ class Brokers:
         return answer
 
     def refused(self, request: Any, code: int) -> Answer:
-        """An answer that nothing was done."""
+        """An answer that refuses the request."""
         topics = []
         if is_produce(request):
             topics = [(topic, [(number, code) for number, _ in batches]) for topic, batches in produced(request)]
@@ -85,7 +85,7 @@ class Brokers:
         return Answer(error_code=code, topics=topics, errors=topics)
 
     def decide(self, request: Any) -> Answer:
-        """Does what is asked for."""
+        """Carries out a request."""
         if isinstance(request, InitProducerIdRequest):
             self.open.clear()
             self.added.clear()
@@ -117,14 +117,14 @@ class Brokers:
         self.open.clear()
         self.added.clear()
         if isinstance(request, CommitRequest):
-            # Epochs of a producer id end some day.
+            # The epochs of a producer id run out eventually.
             self.producer[:] = (
                 [self.producer[0] + 1, 0] if self.producer[1] == 2 else [self.producer[0], self.producer[1] + 1]
             )
         return Answer(error_code=0, producer_id=self.producer[0], producer_epoch=self.producer[1])
 
     def append(self, topic: str, number: int, data: bytes) -> int:
-        """Appends a batch if its producer and its number are the ones that are expected."""
+        """Appends a batch if its producer and sequence number are the expected ones."""
         batch = MemoryRecords(data).next_batch()
         assert batch is not None
         assert batch.validate_crc()
@@ -180,7 +180,7 @@ class Client:
         return (int(tp.partition) + self.leaders) % BROKERS
 
     async def send(self, _node_id: int, request: Any, *, group: int = 0) -> Any:
-        # As it is sent: a field that does not fit its schema is an error.
+        # Encoded as for the network: a field that does not fit its schema is an error.
         struct = request.prepare(_VERSIONS)
         assert struct.encode()
         assert group == (0 if is_produce(request) else 1)
@@ -189,7 +189,7 @@ class Client:
 
 
 def writer_for(brokers: Brokers, monkeypatch: pytest.MonkeyPatch) -> TransactionalWriter:
-    """A writer whose requests the brokers answer."""
+    """A writer whose requests the simulated brokers answer."""
 
     async def version(_client: object, _node_id: int) -> int:
         return brokers.version
@@ -203,7 +203,7 @@ def writer_for(brokers: Brokers, monkeypatch: pytest.MonkeyPatch) -> Transaction
 
 
 def records_of(sizes: list[int], first: int) -> list[Outgoing]:
-    """Records over partitions; those of a large one do not fit a batch together."""
+    """Records over partitions; large ones do not fit into one batch."""
     return [
         Outgoing(TOPICS[number % 2], number // 2 % PARTITIONS, b"%d" % (first + number), bytes(size))
         for number, size in enumerate(sizes)
@@ -242,7 +242,7 @@ def test_a_transaction_is_committed_once_and_whole_or_its_end_is_in_doubt(
                     await writer.commit(records)
                 writer = writer_for(brokers, monkeypatch)
                 await writer.start()
-                # From here on the log tells.
+                # From here on only the log tells the outcome.
                 assert len(brokers.committed) <= before + 1
             else:
                 assert len(brokers.committed) == before + 1

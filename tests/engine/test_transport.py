@@ -1,4 +1,4 @@
-"""What the fetcher gives out is handed over or fetched again; a position never moves past records that were not handed over."""
+"""Fetched records are handed over or fetched again; no position moves past records that were not handed over."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Record(NamedTuple):
 
 
 class Consumer(BatchConsumer):
-    """The consumer over a fetcher that the test plays."""
+    """The consumer over a fetcher that the test controls."""
 
     def __init__(self) -> None:  # Faust's own wants an app and a broker
         self.app = SimpleNamespace(consumer_generation_id=1)
@@ -84,7 +84,7 @@ class Consumer(BatchConsumer):
         """Nothing is paused here."""
 
     def give(self, tp: TP, *offsets: int, upto: int | None = None) -> None:
-        """The fetcher gives out records, and moves behind them, or further past invisible records."""
+        """The fetcher returns records, and moves past them, or further past invisible records."""
         if offsets:
             self.fetched[tp] = [Record(offset) for offset in offsets]
         self.fetcher[tp] = upto if upto is not None else offsets[-1] + 1
@@ -138,7 +138,7 @@ async def test_records_of_a_partition_that_was_paused_meanwhile_are_fetched_agai
 
 
 async def test_what_was_fetched_before_a_seek_moves_nothing() -> None:
-    """The fetcher stands at the old place until the seek is through."""
+    """The fetcher is at the old position until the seek is complete."""
     consumer = Consumer()
 
     async def sought_meanwhile(timeout_s: float) -> Any:
@@ -173,7 +173,7 @@ async def test_a_seek_while_batches_are_handed_over_makes_the_rest_of_the_fetch_
 
 
 def test_an_offset_noted_after_a_seek_back_drops_nothing() -> None:
-    """Faust notes it once a message has found space, and drops everything below."""
+    """Faust notes the offset once a message has found space, and drops everything below it."""
     read = NothingRead()
     read[ONE] = 13
     assert read[ONE] is None
@@ -181,7 +181,7 @@ def test_an_offset_noted_after_a_seek_back_drops_nothing() -> None:
 
 
 async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
-    """While the answer was on its way, records may have come that it knows nothing of."""
+    """Records may have come while the answer was in transit."""
     clock_us = [100_000_000]
     ends = LogEnds()
     ends.answered(ONE, 1, 0, asked_us=0, asked_s=-1000.0)
@@ -200,7 +200,7 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     consumer._process = answered
     await consumer._process_and_note(assignment, 1, request)
     assert ends == {ONE: LogEnd(7, 99_000_000)}  # a second is for followers that are behind
-    # An answer that is thrown away, because it was sought meanwhile, tells nothing.
+    # An answer that is discarded because of a seek says nothing.
     await consumer._process_and_note(assignment, 1, request)
     assert ends == {ONE: LogEnd(7, 99_000_000)}
 
@@ -231,7 +231,7 @@ async def test_fetched_records_are_given_out_in_the_form_of_the_hot_path_with_al
     consumer._process = answered
     await consumer._process_and_note(assignment, 1, request)
     result = consumer._fetcher._records[ONE]
-    # What waits is not taken for the answer to another fetch.
+    # Waiting records are not taken for the answer to a later fetch.
     chosen = result._partition_records
     request.topics[0][1][0] = (ONE.partition, 7, 0)
     await consumer._process_and_note(assignment, 1, request)
@@ -247,7 +247,7 @@ async def test_fetched_records_are_given_out_in_the_form_of_the_hot_path_with_al
 
 
 async def test_a_position_at_which_there_is_nothing_is_told() -> None:
-    """The topic was recreated, or trimmed: aiokafka looks for another place to go on from, and says nothing."""
+    """The topic was recreated or trimmed: aiokafka silently looks for another position to continue from."""
     lost: list[tuple[TP, int]] = []
     consumer = dating_consumer()
     consumer._lost = lambda *what: lost.append(what)
@@ -268,7 +268,7 @@ async def test_a_position_at_which_there_is_nothing_is_told() -> None:
 
 
 async def test_what_the_coordinator_fails_with_between_two_fetches_is_raised_by_the_next() -> None:
-    """A right on the group that is taken away then would never be noticed."""
+    """Otherwise a revoked right on the group would never be noticed."""
     thread = object.__new__(_ConsumerInLoop)
 
     def failed() -> None:
@@ -280,10 +280,10 @@ async def test_what_the_coordinator_fails_with_between_two_fetches_is_raised_by_
 
 
 def test_a_leader_is_believed_once_it_has_answered_for_a_second() -> None:
-    """At first it may show an earlier end than the leader before it, however long ago that was appended."""
+    """At first it may show an earlier end than the previous leader, however long ago the records were appended."""
     ends = LogEnds()
     ends.answered(ONE, 1, 6, asked_us=99_000_000, asked_s=49.0)
-    assert not ends  # after the first answer it is unknown since when the leader has led
+    assert not ends  # after the first answer it is unknown how long the leader has been leading
     ends.answered(ONE, 1, 7, asked_us=100_000_000, asked_s=50.0)
     assert ends[ONE] == LogEnd(7, 99_000_000)
     ends.answered(ONE, 2, 5, asked_us=109_000_000, asked_s=59.0)

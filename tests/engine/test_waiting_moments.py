@@ -1,4 +1,4 @@
-"""Milestones that wait for their units: which are published when, and what is forgotten."""
+"""Milestones that wait for their units: when they are published, and what is forgotten."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNIT = (1_728_278_000_000_000, "e", "/s", 1, 0, 7)
 
 
 class Waiting:
-    """The events that wait in a totals writer with one ledger partition."""
+    """The waiting events of a totals writer with one ledger partition."""
 
     def __init__(self) -> None:
         self.context = Context(Settings(partitions=1))
@@ -38,7 +38,7 @@ class Waiting:
         self.moments = Moments(self.context, cast("Any", totals), cast("Any", self.shards))
 
     def raise_(self, scope: str, position: int | None) -> None:
-        """An event is decided; one without a position needs no unit."""
+        """An event is decided; it needs no unit if it has no position."""
         self.moments.publish([event(scope, position)])
 
     def has_more(self) -> bool:
@@ -46,24 +46,24 @@ class Waiting:
         return self.moments.has_more
 
     async def asked(self) -> dict[str, str]:
-        """Scope → id of the question that is sent now."""
+        """The questions that are sent now: scope → id."""
         records = await self.moments.questions()
         return {each.scope: each.id for record in records for each in decode_questions(record.value or b"")}
 
     def answer(self, question: str, units: int = 1) -> None:
-        """The ledger partition has one unit in that hour, or none."""
+        """The ledger partition answers with one unit in that hour, or none."""
         self.marker.answers = [Answer(question, 0, units, 0, units, [1][:units], [UNIT][:units])]
         self.moments.hear(0, cast("Any", self.marker))
 
     def published(self, room: int = 100) -> list[str]:
-        """Scopes of the milestones that are published now."""
+        """The scopes of the milestones that are published now."""
         records: list[Outgoing] = self.moments.completed(room)
         milestones = self.context.catalogue.milestones.name
         return [json.loads(record.value or b"")["data"]["scope"] for record in records if record.topic == milestones]
 
 
 def event(scope: str, position: int | None) -> MilestoneEvent:
-    """A milestone of a scope; of position 1, so that there is such a unit in the answers."""
+    """A milestone of a scope, with position 1, so that the answers have its unit."""
     at: dict[str, Any] = {"position": position, "achieved_at": None} if position is not None else {}
     found = milestone(f"deliveries/{scope}/day:2024-10-07/{position}", scope=scope, count=9, **at)
     return decode_milestone(json.dumps(found).encode())
@@ -82,7 +82,7 @@ def test_an_event_is_published_when_its_unit_is_found_and_holds_back_only_those_
         assert world.has_more()
         assert world.published() == ["model=B", "model=B"]
         assert not world.has_more()
-        # Nothing is known of it any longer.
+        # It is forgotten.
         world.answer(asked["model=B"])
         assert not world.has_more()
         world.answer(asked["model=A"])

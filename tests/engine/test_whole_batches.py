@@ -1,4 +1,4 @@
-"""Fetched batches that stay in their bytes give out the records that aiokafka gives out, whatever is in them and wherever it is cut."""
+"""Batches kept as bytes return the same records as aiokafka, whatever they contain and wherever a fetch is cut."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ records = st.builds(
 
 
 def numbered(sent: list[Sent], step: int = 1) -> list[Sent]:
-    """The records one after the other, or with what compaction has removed between them."""
+    """Consecutive records, or with gaps that compaction has left."""
     return [each._replace(place=step * number) for number, each in enumerate(sent)]
 
 
 @st.composite
 def fetches(draw: st.DrawFn) -> tuple[bytes, int, list[tuple[int, int]]]:
-    """What a fetch brings: batches, the offset it was for, and the transactions that were aborted."""
+    """A fetch: batches, the requested offset, and the aborted transactions."""
     base = start = draw(st.integers(0, 1000))
     data, aborted, running = b"", [], dict[int, int]()
     for _ in range(draw(st.integers(1, 6))):
@@ -73,14 +73,14 @@ def fetches(draw: st.DrawFn) -> tuple[bytes, int, list[tuple[int, int]]]:
             )
         data += made.data
         base = made.next + draw(st.sampled_from((0, 0, 3)))
-    # A broker gives whole batches, from the one on in which the offset is, and may cut off the last one.
+    # A broker returns whole batches, starting with the one that contains the offset, and may cut off the last one.
     cut = draw(st.sampled_from((0, 0, 0, 1, 30, 70)))
     offset = draw(st.integers(start, start + last_delta(data)))
     return data[: len(data) - cut] if cut else data, offset, sorted(aborted, key=lambda each: each[1])
 
 
 def result_of(tp: TP, data: bytes, offset: int, aborted: list[tuple[int, int]] | None = None) -> FetchResult:
-    """What the hot path gives out of a fetch."""
+    """The records of a fetch by the hot path."""
     own = _result(tp, data, offset, aborted or [])
     listed = own._partition_records._aborted_transactions
     take_whole(own, WholeBatches(tp.topic, tp.partition, data, offset, listed, hotpath.compiled_records))
@@ -88,7 +88,7 @@ def result_of(tp: TP, data: bytes, offset: int, aborted: list[tuple[int, int]] |
 
 
 def results(data: bytes, offset: int, aborted: list[tuple[int, int]]) -> tuple[FetchResult, FetchResult]:
-    """What aiokafka gives out, and what the hot path does."""
+    """The records of a fetch by aiokafka and by the hot path."""
     return _result(ONE, data, offset, aborted), result_of(ONE, data, offset, aborted)
 
 
@@ -156,7 +156,7 @@ def events() -> list[Sent]:
         Sent(0, odd.key, None, [], odd.timestamp),
         Sent(0, b"other", value, [], odd.timestamp),
         Sent(0, odd.key, value, [], 0),
-        # Attributes in headers, where the value is the event.
+        # Attributes in headers although the value is a whole event.
         Sent(0, odd.key, value, [("ce_backfill", b"true")], odd.timestamp),
         Sent(0, odd.key, value, [("ce_backfill", b"true"), *STRUCTURED], odd.timestamp),
         Sent(0, odd.key, value, [("ce_id", b"other"), ("content-type", b"application/json")], odd.timestamp),
@@ -219,7 +219,7 @@ def test_facts_are_those_of_the_records_one_by_one(sent: list[Sent], topic: int,
 
 
 def test_a_value_ends_where_its_record_does_also_if_the_next_one_would_complete_it() -> None:
-    """The bytes behind a value are another record's."""
+    """The bytes after a value belong to another record."""
     value = structured("order.placed.v1")
     key = plain_record("order.placed.v1").key
     for at in range(len(value)):
@@ -231,7 +231,7 @@ def test_a_value_ends_where_its_record_does_also_if_the_next_one_would_complete_
 
 @given(st.data())
 def test_bytes_that_are_no_records_are_refused(data: st.DataObject) -> None:
-    """Whatever a batch holds: records, or an error; nothing beyond its bytes is read."""
+    """Any bytes give records or an error, and nothing beyond them is read."""
     sent = data.draw(st.lists(records, min_size=1, max_size=4))
     good = batch(numbered(sent), 0).data
     body = bytearray(good[Layout.BODY_AT :])
@@ -243,7 +243,7 @@ def test_bytes_that_are_no_records_are_refused(data: st.DataObject) -> None:
         found.add(bytes(body), count=count, base_offset=0, first_timestamp=0, append_timestamp=None, since=0)
     except (ValueError, OverflowError):
         return
-    # One whose offset has become one before the first is not wanted.
+    # A record whose offset is now before the requested one is left out.
     assert len(found) <= count
     assert all(record.offset >= 0 for record in found)
     hotpath.compiled_facts(found, topic=0, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
@@ -275,7 +275,7 @@ def test_a_bit_that_has_changed_on_its_way_is_noticed_as_by_aiokafka(
     good, offset, aborted = fetch
     if len(good) <= Layout.ATTRIBUTES[1]:
         return
-    # Behind the head of the first batch up to the length: that is how batches are told apart.
+    # From the header of the first batch up to the length, by which batches are separated.
     at, bit = data.draw(st.integers(Layout.ATTRIBUTES[1], len(good) - 1)), data.draw(st.integers(0, 7))
     changed = bytearray(good)
     changed[at] ^= 1 << bit
