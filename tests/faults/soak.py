@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 RULES: Final = rule("daily-20", exceeds=20, first=True, retract_after_s=0) + target("october", 150)
 WORKERS: Final = ("w1", "w2", "w3")
-#: What is done to one of them.
+#: Faults of a worker.
 FAULTS: Final = ("kill", "end", "pause", "zombie")
 #: A worker paused for longer than the session timeout of 6 s is removed from the group and wakes as a zombie.
 _ZOMBIE_S: Final = 9.0
 _YOUNG_S: Final = 10.0
 _NO_PROGRESS_S: Final = 90.0
-#: How long one that joins may take until it has opened something.
+#: How long a joining worker may take to open something.
 _JOINING_S: Final = 90.0
 _MIN_FAULTS: Final = 2  # however short the time
 _GARBAGE: Final = (b"{", b"", b'{"specversion":"1.0"}', b"\xff\xfe", b'{"a":1,"a":2}')
@@ -69,7 +69,7 @@ class Soak:
         self.spy = Spy(installation)
 
     async def run(self, seconds: float) -> None:
-        """Does harm for a time, lets the service come to rest, and checks everything.
+        """Injects faults for a time, lets the service settle, and checks everything.
 
         Raises:
             AssertionError: Something was lost, counted twice, out of order, or stuck.
@@ -128,7 +128,7 @@ class Soak:
         worker = next(one for one in reversed(self._installation.workers) if one.log.stem == name)
         worker.kill(number)
         code = await asyncio.to_thread(worker.wait, 15)
-        # One that has just been started may not listen to signals yet.
+        # A worker that has just been started may not handle signals yet.
         is_young = time.monotonic() - self._started_s[name] < _YOUNG_S
         expected = (
             {-number, *([0] if number == signal.SIGTERM else [])} if is_young or number == signal.SIGKILL else {0}
@@ -146,7 +146,7 @@ class Soak:
         self._started_s[name] = time.monotonic()
 
     async def _join(self, name: str) -> None:
-        """One more worker joins, writes with the others, and leaves them, in order or not."""
+        """Another worker joins, writes, and leaves, by SIGTERM or SIGKILL."""
         self._start(name)
         worker = self._installation.workers[-1]
         give_up_s = deadline(_JOINING_S)
@@ -168,7 +168,7 @@ class Soak:
         await self._pause(name, _ZOMBIE_S)
 
     async def _progress(self, seen: int) -> int:
-        """Waits until there are day counts behind an offset: where they end then."""
+        """Waits until there are day counts after an offset; returns their new end."""
         tp = TopicPartition(self._installation.catalogue.counts.name, 0)
         give_up_s = deadline(_NO_PROGRESS_S)
         async with reader(self._installation.settings) as consumer:
@@ -182,7 +182,7 @@ class Soak:
     # Publishers -----------------------------------------------------------------------------------------------------
 
     async def _publish(self) -> None:
-        """Events, one in fifty twice, some away from home; and what is no event."""
+        """Publishes events, one in fifty twice, some away from home; and records that are no events."""
         dice = random.Random(self._seed + 1)
         number = 0
         producer = AIOKafkaProducer(**client_options(self._installation.settings), linger_ms=5)
@@ -198,7 +198,7 @@ class Soak:
             await producer.stop()
 
     async def _publish_transactions(self) -> None:
-        """Batches of a transaction each; one in three is taken back."""
+        """Publishes batches in transactions, one in three of them aborted."""
         dice = random.Random(self._seed + 2)
         number = 0
         producer = AIOKafkaProducer(
@@ -262,7 +262,7 @@ class Soak:
 
 
 async def soak(folder: Path, bootstrap: str, seconds: float, seed: int, say: Callable[[str], None]) -> Soak:
-    """Runs on a broker; what was done and seen."""
+    """Runs on a broker; returns what was done and seen."""
     installation = Installation(bootstrap, f"soak-{seed}-{time.time_ns() % 10**9}.", folder)
     installation.configure(RULES)
     await installation.create()

@@ -51,7 +51,7 @@ Place = tuple[int, int, int]
 
 
 class SpyError(AssertionError):
-    """Something was committed that must not be."""
+    """Something was committed that must never be."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class _Shard:
 
 
 class Spy:
-    """Reads as long as `run` runs; whatever is wrong is raised by it.
+    """Reads while `run` runs, and raises what it finds wrong.
 
     Attributes:
         steps: Markers that were checked.
@@ -227,7 +227,7 @@ class Spy:
                     yield topic, records[offset]
 
     def _missing(self, number: int, shard: _Shard, marker: Marker) -> str:
-        """What must be there before the marker can be checked and is not, or not yet."""
+        """What is missing, or not yet read, and must be there before the marker can be checked."""
         for topic, (position, _) in marker.positions.items():
             if position < shard.positions.get(topic, 0):
                 raise SpyError(f"ledger {number}: the position of {topic} goes back to {position}")
@@ -242,7 +242,7 @@ class Spy:
         return ""
 
     def _judge(self, number: int, shard: _Shard, record: LogRecord) -> tuple[Place, SourceRecord, str]:
-        """Where a record was published, as it was, and what it must have become by the state of the changelog."""
+        """Where a record was published, the record, and what it must have become by the changelog."""
         original: SourceRecord
         if record.topic == self._catalogue.rerouted.name:
             source, original = unwrap(record)
@@ -296,7 +296,7 @@ class Spy:
             raise SpyError(f"{self._text(place)} was changed on its way")
 
     def _end(self) -> None:
-        """Nothing is there that no marker accounts for, and both topics of the markers say the same."""
+        """Every record is covered by a marker, and both topics with markers agree."""
         for what, found, due in (
             ("a dead letter", self._letters.keys(), self._letters_due),
             ("forwarded", self._forwarded.keys(), self._forwarded_due),

@@ -1,4 +1,4 @@
-"""Of three brokers the one is killed that matters most, while a worker counts; the counts stay exact."""
+"""The most important of three brokers is killed while a worker counts; the counts stay exact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[EmbeddedCluster]:
-    """Three brokers, each of which is a controller too."""
+    """Three brokers, all of them controllers, too."""
     with EmbeddedCluster(tmp_path / "cluster") as three:
         yield three
 
@@ -40,7 +40,7 @@ async def leader_of(installation: Installation, topic: str) -> int:
 async def test_one_of_three_brokers_is_lost_and_then_the_worker_too(
     cluster: EmbeddedCluster, prefix: str, tmp_path: Path
 ) -> None:
-    """The broker that leads the counts, with its controller; what the next worker begins with comes from the others."""
+    """Kills the broker that leads the counts, with its controller; the next worker opens from the other two."""
     installation = Installation(cluster.bootstrap, prefix, tmp_path, replication_factor=3, min_insync_replicas=2)
     installation.configure(RULES)
     await installation.create()
@@ -68,6 +68,6 @@ async def test_one_of_three_brokers_is_lost_and_then_the_worker_too(
     assert await installation.counts() == expected
     assert await installation.standing() == expected_milestones(expected)
     books = await installation.books_balance()
-    # A publisher that has lost its broker sends again: what came twice is among the duplicates and counts once.
+    # A publisher that has lost its broker sends again: repeated records are duplicates and count once.
     assert books["applied"] + books["forwarded_applied"] == len({record.value for record in published})
     assert books["dead_letters"] == books["forwarded_dead_letters"] == 0

@@ -64,7 +64,7 @@ async def progress(installation: Installation, seen: int, timeout_s: float = 40.
 
 
 async def verify(installation: Installation, published: list[Published]) -> None:
-    """Counts, milestones, books and transactions are what they must be."""
+    """Checks counts, milestones, books and transactions."""
     await installation.applied()
     expected = recount(record.value for record in published)
     assert await installation.counts() == expected
@@ -84,7 +84,7 @@ async def verify(installation: Installation, published: list[Published]) -> None
 
 
 async def ways_balance(installation: Installation) -> None:
-    """What each partition says it has forwarded to each home is what that home says has arrived from there."""
+    """What each partition has forwarded to each home equals what that home has received from it."""
     markers = await installation.markers()
     forwarded = {(shard, int(home), n) for shard, m in markers.items() for home, n in m.get("forwarded", {}).items()}
     arrived = {(int(shard), home, n) for home, m in markers.items() for shard, n in m.get("arrived", {}).items()}
@@ -94,7 +94,7 @@ async def ways_balance(installation: Installation) -> None:
 
 
 def expected_milestones(counts: dict[tuple[str, str, str], int]) -> set[str]:
-    """The standing set that RULES make of the counts, for windows in the past that live events filled."""
+    """The standing milestones by RULES and the counts, for past windows filled by live events."""
     standing = set()
     firsts: dict[str, str] = {}
     for (metric, scope, period), count in counts.items():
@@ -201,7 +201,7 @@ async def test_a_paused_worker_that_wakes_up_as_a_zombie_changes_nothing(install
 
 
 async def test_a_restore_that_takes_longer_than_a_rebalance_ends_well(installation: Installation) -> None:
-    """Opening is slow, and the group rebalances meanwhile: the opening goes on and its partitions are read."""
+    """The group rebalances during a slow opening, which continues, and its partitions are read."""
     published = list(lifecycle(4, 1500))
     await installation.publish(published[: len(published) // 2])
     installation.worker("w1", slow_open_s=8)
@@ -269,7 +269,7 @@ async def no_lag(installation: Installation, timeout_s: float = 20.0) -> None:
 
 
 async def test_state_deleted_altogether_is_rebuilt_in_silence(installation: Installation) -> None:
-    """Without any internal topic everything is counted again; no milestone and no dead letter comes twice.
+    """Without internal topics everything is recounted, and no milestone or dead letter comes twice.
 
     This includes records skipped by an operator, known only from their dead letters, and dead letters that were published
     again.
@@ -327,7 +327,7 @@ async def place_of(installation: Installation, record: Published) -> tuple[str, 
 
 
 async def command(installation: Installation, *arguments: str) -> str:
-    """What a command of the command line says, which must end well."""
+    """The output of a command, which must succeed."""
     done = await installation.run(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""Seconds of what `python -m tests.faults.soak` does for minutes, and that its spy sees what it is there to see."""
+"""Some seconds of `python -m tests.faults.soak`, and tests that its spy finds what it should."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Upgrade:
         self._started_s = time.monotonic()
 
     async def run(self, records: list[Published]) -> bool:
-        """Whether everything is right at the end."""
+        """Whether everything is correct at the end."""
         try:
             self._command(self._earlier, "topics", "apply")
             for name in WORKERS:

@@ -1,4 +1,4 @@
-"""Commands that look never write, also where the broker would create what is asked for by name; `apply` looks afterwards."""
+"""Commands that only look never write, even if the broker creates topics automatically; `apply` checks its work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.kafka
 _OTHERWISE = (["demo"], ["web"], ["topics", "apply"])
 
 
-#: Ids of transactions are forgotten after a week by default; here as soon as a worker that is slow to open can do without.
+#: By default transactional ids expire after a week; here as soon as a worker that opens slowly can bear.
 _FORGETFUL = {
     "transactional.id.expiration.ms": "10000",
     "transaction.remove.expired.transaction.cleanup.interval.ms": "300",
@@ -58,7 +58,7 @@ async def topics_of(installation: Installation) -> set[str]:
 
 
 async def test_no_command_creates_a_topic_by_looking(creating: EmbeddedKafka, prefix: str, tmp_path: Path) -> None:
-    """Not one of the contract, and none of the broker's own either, such as that of the transactions."""
+    """Neither a topic of the contract nor one that the broker needs internally, such as that of transactions."""
     installation = Installation(creating.bootstrap, prefix, tmp_path)
     one_by_two = asyncio.Semaphore(2)
 
@@ -123,7 +123,7 @@ async def test_plan_tells_by_its_exit_code_whether_something_is_to_be_done(
 async def test_apply_does_not_take_what_somebody_else_created_meanwhile_for_its_own(
     bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a broker that creates topics does for a publisher that was there first."""
+    """As created automatically by the broker for a publisher that came first."""
     installation = Installation(bootstrap, prefix, tmp_path)
     name = installation.catalogue.dead_letters.name
     create = administration._create
@@ -144,7 +144,7 @@ async def test_the_commands_for_an_administrator_do_what_apply_does(
     installation = Installation(bootstrap, prefix, tmp_path, replication_factor=1, min_insync_replicas=1)
     async with admin(installation.settings) as client:
         await client.create_topics([NewTopic(installation.catalogue.status.name, 1, 1)])
-    # What the controller has done reaches the broker a moment later.
+    # Changes of the controller reach the broker a moment later.
     give_up_s = deadline(10)
     while installation.catalogue.status.name not in await topics_of(installation):
         assert time.monotonic() < give_up_s
@@ -165,7 +165,7 @@ async def test_the_commands_for_an_administrator_do_what_apply_does(
 
 
 async def as_kafkas_tools_do(client: Any, words: list[str], bootstrap: str) -> None:
-    """Of the options of kafka-topics.sh and kafka-configs.sh those that have a value stand before it."""
+    """The options of kafka-topics.sh and kafka-configs.sh that take a value are followed by one."""
     tool, *rest = words
     flags = {"--create", "--if-not-exists", "--alter"}
     pairs = [word for word in rest if word not in flags]
@@ -231,7 +231,7 @@ async def test_a_topic_that_is_deleted_while_it_is_described_is_not_there(
 async def test_transactional_ids_that_the_brokers_have_forgotten_cost_nothing(
     creating: EmbeddedKafka, prefix: str, tmp_path: Path
 ) -> None:
-    """A worker that had nothing to do for longer than the brokers remember goes on as if nothing had been."""
+    """A worker that was idle for longer than its transactional ids are kept continues as usual."""
     records = list(lifecycle(9, 30, partitions=1))
     async with Installation.created(creating.bootstrap, tmp_path, prefix=prefix, partitions=1) as installation:
         worker = installation.worker("w1")
@@ -247,7 +247,7 @@ async def test_transactional_ids_that_the_brokers_have_forgotten_cost_nothing(
 
 
 async def forgotten(installation: Installation) -> None:
-    """Waits until the brokers know no transactional id of a state any longer; a worker reports its status all the time."""
+    """Waits until the brokers have forgotten the transactional ids of the states; the status producer's stays in use."""
     states = tuple(f"{transactional_prefix(installation.settings)}{role}".encode() for role in ("ledger-0", "totals"))
     name, give_up_s = "__transaction_state", deadline(60)
     async with reader(installation.settings) as consumer:

@@ -1,4 +1,4 @@
-"""Names that mean another one, on a real Kafka with a real worker that is restarted with other aliases."""
+"""Aliases on a real Kafka, with a real worker that is restarted with other ones."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ YEARS_AGO = FIRST - timedelta(days=1000)
 async def test_an_event_of_the_past_is_no_event_of_the_future_whatever_its_record_says(
     bootstrap: str, prefix: str, tmp_path: Path
 ) -> None:
-    """Records with time 0, -1, earlier than the event, of the event, and of a clock that runs ahead; one is of the future."""
+    """Records with timestamps 0, -1, before the event, at the event, and of a fast clock; one is in the future."""
     installation = Installation(bootstrap, prefix, tmp_path)
     topic = installation.catalogue.orders
     async with admin(installation.settings) as client:

@@ -1,4 +1,4 @@
-"""The embedded Kafka, started for real: its life, its end, and what it says when something is in the way."""
+"""The embedded Kafka as a real process: how it starts, ends, and reports problems."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ time.sleep(600)
 
 @pytest.fixture(scope="module")
 def formatted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that has been used and left in order."""
+    """A data directory that has been used and shut down cleanly."""
     folder = tmp_path_factory.mktemp("formatted")
     with EmbeddedKafka(folder):
         pass
@@ -121,7 +121,7 @@ async def committed(bootstrap: str, topic: str) -> list[bytes]:
 
 
 async def test_transactions_work_and_data_outlives_a_restart(used: Path) -> None:
-    """What a transaction commits is read by a read_committed consumer, what it aborts is not, also after a restart."""
+    """A read_committed consumer reads committed records and no aborted ones, also after a restart."""
     async with EmbeddedKafka(used, java_options=SHORT_LIVED) as kafka:
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
         await admin.start()
@@ -161,7 +161,7 @@ def test_a_kill_9_of_the_starting_process_ends_the_broker(
 
 
 def test_it_depends_on_the_process_and_the_supervisor_but_not_on_the_thread_that_started_it(used: Path) -> None:
-    """The thread may be one of a pool, and no broker is left unsupervised."""
+    """The thread may belong to a pool, and no broker is left unsupervised."""
     kafka = EmbeddedKafka(used, java_options=SHORT_LIVED)
     starter = threading.Thread(target=kafka.start)
     starter.start()
@@ -226,7 +226,7 @@ def test_a_folder_with_other_things_is_not_taken_for_data(tmp_path: Path) -> Non
 
 
 def test_a_corrupted_jar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One flipped bit in one jar, and nothing of it is run."""
+    """With one flipped bit in one jar, none of it is run."""
     folder = tmp_path / "jars"
     folder.mkdir()
     for path in jars.ensure_jars(print):

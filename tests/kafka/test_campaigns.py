@@ -77,7 +77,7 @@ async def test_a_campaign_counts_the_same_whenever_it_becomes_known_and_says_aft
 ) -> None:
     async with Installation.created(bootstrap, tmp_path, partitions=2, totals_partitions=2) as installation:
         installation.worker()
-        # Before it is known: one order every 90 seconds, the first one two minutes before the start.
+        # Before the campaign is known: one order every 90 seconds, the first one two minutes before its start.
         times = [timedelta(seconds=90 * number - 120) for number in range(30)]
         await installation.publish([order(number, after) for number, after in enumerate(times, 1)])
         await installation.applied()
@@ -113,7 +113,7 @@ async def test_a_campaign_counts_the_same_whenever_it_becomes_known_and_says_aft
         await installation.publish([void(5), void(32), void(34)])
         await are_published(installation, [f"{passed}@2"])
 
-        # Another one becomes known while the former writer is killed: all of its orders were there.
+        # Another campaign becomes known as the writer is killed; all its orders were there before.
         installation.workers[0].kill()
         await restarted(installation, NIGHT + RERUN)
         await installation.publish([order(40 + number, timedelta(hours=12, seconds=number)) for number in range(31)])
@@ -132,7 +132,7 @@ async def test_a_campaign_counts_the_same_whenever_it_becomes_known_and_says_aft
             "explain", "orders_placed/model=SU7/campaign:su7-launch/every:10:10", "--json"
         )
         document = json.loads(explained.stdout)
-        # One came late, and one was taken back: it is the tenth again.
+        # One came late and one was taken back, so it is the tenth again.
         assert (document["count"], document["unit"]["id"]) == (60, "p12")
         told = await installation.run("order", "SO-12")
         assert "campaign:su7-launch" in told.stdout, told.stdout
@@ -161,7 +161,7 @@ def announcement(number: int, kind: str = "set", **data: Any) -> str:
 
 
 async def announce(installation: Installation, *lines: str) -> None:
-    """As a person does it: a file of events, and the command that publishes them."""
+    """Publishes a file of events with the command, as a person would."""
     file = installation.folder / "campaign.ndjson"
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     published = await installation.run("publish", str(file))
@@ -169,7 +169,7 @@ async def announce(installation: Installation, *lines: str) -> None:
 
 
 async def shows(installation: Installation, **wanted: Any) -> dict[str, Any]:
-    """Waits until the row of the campaign is so."""
+    """Waits until the campaign's row has these values."""
     give_up_s = deadline(60)
     while True:
         row: dict[str, Any] = (await installation.rows()).get("orders_placed/model=SU7/campaign:su7-launch", {})
@@ -189,7 +189,7 @@ async def test_events_announce_change_and_withdraw_a_campaign_while_workers_run(
         await installation.publish([order(number, after) for number, after in enumerate(times, 1)])
         await installation.applied()
 
-        # Announced after it has begun: what it has passed by then is on record, and what follows is news.
+        # Announced after it has begun: what it has passed by then is recorded, what follows is news.
         await announce(installation, announcement(1, scopes=[["model"]]))
         first = await are_published(
             installation, ["campaign:su7-launch/every:10:10@1", "campaign:su7-launch/every:10:20@1"]
@@ -233,7 +233,7 @@ async def test_events_announce_change_and_withdraw_a_campaign_while_workers_run(
         assert document["matched"] == 25
         assert [unit["order_id"] for unit in document["only_ours"]] == ["SO-26"]
 
-        # Once it is withdrawn, its row stays as it is; announced again, it counts what has come meanwhile.
+        # After its withdrawal the row stays as it is; announced again, it includes what has come meanwhile.
         await announce(installation, announcement(4, "withdrawn", reason="too early"))
         await installation.publish([order(31, timedelta(hours=2))])
         await installation.applied()

@@ -60,7 +60,7 @@ async def test_a_delivery_is_moved_and_voided_its_order_cancelled_and_all_of_it_
     assert await installation.standing() == MILESTONES
     move = ("move", "SO-1", "--to", "2024-10-30", "--reason", "handed over on the 30th", "--by", "Li Wei")
 
-    # Looking changes nothing, and says what would change.
+    # A dry run changes nothing, and says what would change.
     dry = await corrected(installation, *move, "--dry-run")
     assert not dry["published"]
     rows = {row["row"]: (row["before"], row["after"]) for row in dry["rows"]}
@@ -70,7 +70,7 @@ async def test_a_delivery_is_moved_and_voided_its_order_cancelled_and_all_of_it_
     }
     assert len(await installation.source_values()) == 6
 
-    # The same events as were shown are published, and do what was said.
+    # The events that were shown are published, with the effect that was announced.
     done = await corrected(installation, *move, "--yes")
     assert (done["published"], done["correction"]) == (True, dry["correction"])
     await installation.applied()

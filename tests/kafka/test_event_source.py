@@ -1,4 +1,4 @@
-"""The `source` of the milestone events: one for each installation, and the same for as long as it lives."""
+"""The `source` of the milestone events: unique to each installation, and constant over its life."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A maker that publishes deliveries alone, on two topics: none of orders, no contradictions, everything else as elsewhere."""
+"""A manufacturer that publishes only deliveries, on two topics: no topic of orders, no contradictions, all else as usual."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL_TIME = 'windows = ["day", "month", "year", "total", "holiday"]'
 
 
 def _with_inventory(counts: Counts) -> Counts:
-    """With the total of all time, and what was produced and not delivered."""
+    """These counts with the total of all time, and the inventory."""
     found: Counts = defaultdict(int, counts)
     for (metric, scope, period), count in counts.items():
         if period.startswith("day:"):
@@ -45,7 +45,7 @@ def _with_inventory(counts: Counts) -> Counts:
 
 
 async def _check_told(installation: Installation, unproduced: str, order_id: str) -> None:
-    """A delivery of a vehicle that was not produced is told with its order, its milestone and its vehicle."""
+    """A delivery without production is reported with its order, its milestone and its vehicle."""
     told = await installation.run("order", order_id)
     assert "delivers the vehicle, although it was not produced before" in told.stdout, told.stdout + told.stderr
     assert "delivered_without_production" in told.stdout
@@ -63,7 +63,7 @@ async def _check_told(installation: Installation, unproduced: str, order_id: str
 
 
 async def _add_production(before: Installation, config: str) -> None:
-    """A family that is judged apart from the others can be added to a running installation."""
+    """A family that is judged separately can be added to a running installation."""
     settings = before.settings
     installation = Installation(
         settings.bootstrap_servers,
@@ -146,7 +146,7 @@ async def test_deliveries_alone_are_counted_without_orders_and_without_contradic
         assert await installation.counts() == expected
         assert await installation.milestones()
         topic = installation.catalogue.violations
-        # What is reversed on one topic may come before what was delivered on the other, for a moment.
+        # For a moment, a reversal on one topic may come before its delivery on the other.
         judged = await read_latest(installation.settings, [(topic.name, n) for n in range(2)])
         assert not any(judged.values()), "nothing can be judged that is not published"
         verified = await installation.run("verify")

@@ -1,4 +1,4 @@
-"""Topics whose owners keep them for a while only, or compact them."""
+"""Topics that their owners keep only for a while, or compact."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_trimmed_source_goes_on_and_a_gap_stops_its_partition_alone_unti
         worker.wait()
         ends = {number: (await installation.markers())[number]["positions"][orders][0] for number in range(4)}
 
-        # What was read may go.
+        # Records that were read may be removed.
         await trim(installation, {TopicPartition(orders, number): end for number, end in ends.items()})
         installation.worker("w2")
         await installation.publish(published[half:])
@@ -89,7 +89,7 @@ async def test_a_trimmed_source_goes_on_and_a_gap_stops_its_partition_alone_unti
 
 
 async def the_other_audits_know_what_is_gone(installation: Installation, gone: Published) -> None:
-    """An order whose record is deleted is explained, found for a correction, and counted in the past or refused."""
+    """An order whose record was deleted can be explained and corrected; figures of the past count it or are refused."""
     event = json.loads(gone.value or b"")
     order_id, day = event["data"]["order_id"], event["time"][:10]
     listed = installation.folder / "theirs.csv"
@@ -108,7 +108,7 @@ async def the_other_audits_know_what_is_gone(installation: Installation, gone: P
 
 
 async def a_real_difference_is_found(installation: Installation, orders: str) -> None:
-    """An event that was never applied, in a partition whose beginning is gone, which its marker says was."""
+    """A marker claims an event that was never applied, in a partition whose beginning is gone."""
     catalogue = installation.catalogue
     latest = await read_latest(installation.settings, [(catalogue.counts.name, 0)])
     marker = json.loads(latest[b"0|applied"])
@@ -178,7 +178,7 @@ async def test_a_gap_stops_the_partition_that_reads_it_alone_until_it_is_accepte
 
 
 def _orders(seed: int, count: int) -> list[Published]:
-    """Records of orders, placed as the default partitioner does."""
+    """Records of orders, on the partitions that the default partitioner chooses."""
     found = (record for record in lifecycle(seed, 2 * count) if record.partition is None and record.topic == "orders")
     return list(islice(found, count))
 
@@ -193,7 +193,7 @@ async def test_a_topic_that_is_recreated_under_a_worker_ends_it_with_one_line(
         worker = installation.worker("w1")
         await installation.publish(events)
         await installation.applied()
-        # It does not see the moment without the topic, which would be told otherwise.
+        # The worker does not see the moment without the topic, which it would report differently.
         worker.kill(signal.SIGSTOP)
         async with admin(installation.settings) as client:
             await client.delete_topics([deliveries])
@@ -201,7 +201,7 @@ async def test_a_topic_that_is_recreated_under_a_worker_ends_it_with_one_line(
             while deliveries in await client.list_topics():
                 assert time.monotonic() < give_up_s
                 await asyncio.sleep(0.05)
-        # With fewer partitions, one of which has fewer records than were counted of it.
+        # With fewer partitions, one of which has fewer records than were counted from it.
         async with admin(installation.settings) as client:
             made = NewTopic(deliveries, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})
             await client.create_topics([made])
@@ -224,7 +224,7 @@ async def test_a_topic_that_is_recreated_under_a_worker_ends_it_with_one_line(
 
 
 async def test_a_topic_that_was_made_again_is_known_by_its_id(bootstrap: str, prefix: str, tmp_path: Path) -> None:
-    """It may be as long as before, and begin alike."""
+    """It may be as long as before, and begin the same."""
     installation = await Installation(bootstrap, prefix, tmp_path, partitions=1).create()
     context, catalogue = Context(installation.settings), installation.catalogue
     orders = catalogue.orders.name

@@ -1,4 +1,4 @@
-"""Rows of days leave and come back on a real Kafka, and the recount knows which are meant to be absent."""
+"""Rows of days are removed and come back on a real Kafka, and the recount knows which should be absent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = rule("daily", "orders", exceeds=3) + rule("monthly", "orders", window="m
 
 
 async def days_of(installation: Installation, dimension: str) -> set[date]:
-    """The days of which a scope that begins so has rows."""
+    """The days with rows of scopes that begin with a text."""
     keys = [key.split("/") for key in await installation.rows()]
     return {
         date.fromisoformat(period[4:]) for _, scope, period in keys if scope.startswith(dimension) and period[3] == ":"
@@ -56,7 +56,7 @@ async def test_rows_of_days_leave_come_back_and_are_verified(bootstrap: str, tmp
         await until_kept(installation, 4)
         worker.kill()
         installation.worker("w2")
-        # Most of these are of days that have left.
+        # Most of these belong to days whose rows were removed.
         await installation.publish(records[half:])
         await installation.applied()
         await until_kept(installation, 4)

@@ -28,7 +28,7 @@ LIMIT_BYTES = 20_000
 
 
 async def created(client: AIOKafkaAdminClient, topic: Topic) -> None:
-    """As the catalogue has it, but for the limit."""
+    """Creates a topic as the catalogue has it, but with the limit."""
     configs = {**topic.configs, "max.message.bytes": str(LIMIT_BYTES)}
     await client.create_topics([NewTopic(topic.name, topic.partitions, 1, topic_configs=configs)])
 
@@ -42,7 +42,7 @@ async def test_events_fit_the_batches_that_their_owners_topic_takes(bootstrap: s
     async with admin(settings) as client:
         await created(client, catalogue_of(settings).orders)
     assert not (await plan_topics(settings)).alter, "how large their batches may be is theirs to say"
-    # What cannot be compressed, so that batches are as large as they look.
+    # Random values cannot be compressed, so batches are as large as they look.
     records = [Publication(ORDERS, b"%d" % number, dice.randbytes(1500)) for number in range(400)]
     async with Publisher(settings) as publisher:
         await publisher.send(records)

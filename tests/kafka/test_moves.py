@@ -1,4 +1,4 @@
-"""What a move is: the cluster mirrored with other offsets, another number of homes. Nothing is raised twice."""
+"""Moves: to a mirror with other offsets, and to another number of homes. Nothing is raised twice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-#: So that ledger partitions tell each other of deliveries.
+#: With production, so that ledger partitions report deliveries to each other.
 FAMILIES = ("orders", "deliveries", "production")
 RULE = f"families = {list(FAMILIES)}\n" + rule("daily", exceeds=2, first=True)
 VIN = "LNBSU7A10R1000123"
@@ -116,7 +116,7 @@ async def goes_on_with_what_was_mirrored(  # noqa: PLR0917 - what goes where
     before: dict[str, Any],
     contradictions: dict[bytes, bytes],
 ) -> None:
-    """A state goes along to where half of the events are gone."""
+    """A state moves to a cluster where half of the events are gone."""
     made = await installation(bootstrap, prefix, folder)
     context, catalogue = Context(made.settings), here.catalogue
     try:
@@ -195,7 +195,7 @@ def deliveries_of(day: str, number: int) -> list[Published]:
 
 
 async def said(made: Installation) -> dict[str, Any]:
-    """Rows, and every milestone event in its order."""
+    """Rows, and all milestone events in order."""
     return {
         "rows": await made.counts(),
         "milestones": [(each["subject"], each["type"], each["time"]) for each in await made.milestones()],
@@ -203,7 +203,7 @@ async def said(made: Installation) -> dict[str, Any]:
 
 
 async def told(made: Installation) -> dict[bytes, bytes]:
-    """Contradictions, once all that ledger partitions have told each other has been taken."""
+    """Contradictions, once all reports between ledger partitions have been applied."""
     give_up_s = deadline(30)
     while True:
         states = [marker["told"] for marker in (await made.markers()).values()]
@@ -219,7 +219,7 @@ def withheld(state: dict[str, Any]) -> bool:
 
 
 async def published_in_transactions(made: Installation, records: Sequence[Published]) -> None:
-    """So that offsets are not those of a copy: the ends of transactions take some."""
+    """Publishes so that a copy has other offsets: ends of transactions take some."""
     topics = dict(zip(FAMILIES, made.catalogue.names().values(), strict=True))
     producer = AIOKafkaProducer(
         **client_options(made.settings), transactional_id=f"{made.settings.output_prefix}publisher"
@@ -235,7 +235,7 @@ async def published_in_transactions(made: Installation, records: Sequence[Publis
 
 
 async def mirrored(here: Installation, there: Installation, topics: Iterable[Topic]) -> None:
-    """Copies committed records as a mirror does; names of topics in values are of one length."""
+    """Copies committed records as a mirror does; topic names in values keep their length."""
     old, new = here.settings.output_prefix.encode(), there.settings.output_prefix.encode()
     producer = AIOKafkaProducer(**client_options(there.settings), max_request_size=8 << 20)
     await producer.start()

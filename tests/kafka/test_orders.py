@@ -1,4 +1,4 @@
-"""`milestones order` on a real cluster: found by number, by VIN and by event, exact while things wait, quick once indexed."""
+"""`milestones order` on a real cluster: by number, VIN and event, exact while events wait, quick once indexed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def placed(order_id: str) -> Published:
 
 
 async def check_moments(finder: Finder, order_id: str, begun_s: float) -> None:
-    """Before the test nothing of the order had been appended, by now everything."""
+    """Nothing of the order had been appended before the test; by now everything has."""
     found = await finder.order(order_id)
     assert found is not None
     before, now = [await finder.moment(int(at_s * 1_000_000)) for at_s in (begun_s, time.time())]
@@ -36,7 +36,7 @@ async def check_moments(finder: Finder, order_id: str, begun_s: float) -> None:
 
 
 async def check_kept(installation: Installation) -> None:
-    """What was kept is used again, though markers of transactions are younger than what they end; not of another topic."""
+    """The kept index is reused, although transaction markers are younger than their records; not for another topic."""
     async with Finder.opened(installation.settings) as finder:
         parts = {number: TopicPartition(installation.catalogue.ledger.name, number) for number in finder._indexes}
         kept = {number: index.next for number, index in finder._indexes.items()}
@@ -67,7 +67,7 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
         )
         worker = installation.worker()
         await installation.applied()
-        # Once more, on its own and away from its home.
+        # Once more, alone and away from its home.
         records = [
             *lifecycle(3, 60),
             *(Published("deliveries", b"SO-waits", delivered, number) for number in (2, 0, 1)),

@@ -1,4 +1,4 @@
-"""Kafka clients in other languages, as their users install them: they read what we publish, and we read what they do."""
+"""Kafka clients in other languages, as their users install them: they read what we publish, and we what they publish."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ public class Read {
 }
 """
 
-#: With `read` as the first argument the same three others; with `publish`: bootstrap, a file, a transactional id.
+#: Arguments: `read` and the three above; or `publish`, bootstrap, a file, a transactional id.
 GO = """
 package main
 
@@ -241,7 +241,7 @@ public class Publish {
     }
 }
 """
-#: librdkafka, which most other languages use too; its own partitioner is another one than that of the Java client.
+#: librdkafka, which most other languages use; its default partitioner differs from the Java client's.
 LIBRDKAFKA_PUBLISHER = """
 import json, sys
 from confluent_kafka import Producer
@@ -281,7 +281,7 @@ def go(folder: Path) -> list[str]:
     (folder / "go.mod").write_text("module client\n\ngo 1.21\n")
     (folder / "main.go").write_text(GO)
     environment = os.environ | {"GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0"}
-    # Compiling takes half as long where nothing is optimised.
+    # Compiling without optimisation takes half as long.
     build = ["go", "build", "-gcflags=all=-N -l", "-o", "client", "."]
     for command in (["go", "get", "github.com/twmb/franz-go@v1.18.1"], build):
         done = processes.run(command, cwd=folder, env=environment, timeout_s=300)

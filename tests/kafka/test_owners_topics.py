@@ -1,4 +1,4 @@
-"""Several topics of orders, named by their owners and of unequal partitions, on a real Kafka: from publishing to the repair."""
+"""Several topics of orders with their owners' names and unequal partitions, on a real Kafka, from publishing to repair."""
 
 from __future__ import annotations
 

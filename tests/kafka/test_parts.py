@@ -1,4 +1,4 @@
-"""A step of the totals in many transactions on a real Kafka, and a writer that is taken over in the middle of it."""
+"""A step of the totals in many transactions on a real Kafka, with a takeover in the middle."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ PART_ROWS = 100
 
 
 def units_of(scope: str, number: int) -> int:
-    """Of one day."""
+    """The units of a scope on one day."""
     return (number * 7 + len(scope)) % 90 + 1
 
 
 async def publish_counts(context: Context) -> None:
-    """What a ledger partition that has read everything has committed."""
+    """Commits as a ledger partition that has read everything."""
     counts = context.catalogue.counts.name
     records = []
     for scope in SCOPES:
@@ -84,7 +84,7 @@ async def commit(context: Context, records: list[Outgoing]) -> None:
 
 
 async def answer(context: Context, tables: WindowTables) -> int:
-    """The ledger partition tells its units for as long as it is asked. Returns how many questions there were."""
+    """Answers as the ledger partition while there are questions. Returns how many there were."""
     asked, counts = 0, Partition(context.catalogue.counts.name, 0)
     while True:
         async with context.log.reader() as reader:
@@ -125,7 +125,7 @@ async def test_a_takeover_in_the_middle_of_a_step_goes_on_with_it(bootstrap: str
             assert first.unfinished
             begun = await made.rows()
             assert 0 < len(begun) < len(SCOPES) * DAYS
-            # Each scope that has begun is whole, and so are the milestones that come of it.
+            # Each scope that has begun is complete, with its milestones.
             for scope, days in Counter(row["scope"] for row in begun.values() if row["period"][:3] == "day").items():
                 assert days == DAYS, scope
             assert {event["data"]["scope"] for event in await made.milestones()} <= {
@@ -142,7 +142,7 @@ async def test_a_takeover_in_the_middle_of_a_step_goes_on_with_it(bootstrap: str
         finally:
             await first.close()
             await second.close()
-            gc.collect()  # what aiokafka leaves of the fenced transaction must not be found in the middle of another test
+            gc.collect()  # aiokafka's remains of the fenced transaction must not be collected during another test
 
         expected: Counter[str] = Counter()
         for scope in SCOPES:
@@ -152,7 +152,7 @@ async def test_a_takeover_in_the_middle_of_a_step_goes_on_with_it(bootstrap: str
                     expected[f"deliveries/{scope}/{period}"] += units
         rows = await made.rows()
         assert {key: row["count"] for key, row in rows.items()} == expected
-        # Nothing was published twice, and what the second one has raised is as much news as what the first one has.
+        # Nothing was published twice, and the second writer's milestones are as much news as the first one's.
         assert {row["version"] for row in rows.values()} == {1}
         standing = await made.standing()
         over = {

@@ -1,4 +1,4 @@
-"""What others read can be read by a client that has no optional library."""
+"""Public topics can be read by a client without optional libraries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-#: aiokafka finds no cramjam, as where only `pip install aiokafka` was run.
+#: aiokafka finds no cramjam, as after a plain `pip install aiokafka`.
 PLAIN_READER = """
 import sys
 sys.modules["cramjam"] = None

@@ -1,4 +1,4 @@
-"""Reading whole topics: nothing is lost between what was read and where reading continues."""
+"""Reading whole topics loses nothing between what was read and where reading continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 async def settings(bootstrap: str, tmp_path: Path) -> AsyncIterator[Settings]:
-    """Those of an installation with its topics."""
+    """The settings of an installation with its topics."""
     async with Installation.created(bootstrap, tmp_path) as made:
         yield made.settings
 
@@ -47,7 +47,7 @@ async def all_records(settings: Settings, tp: TopicPartition, consumer: AIOKafka
 async def test_the_position_afterwards_is_after_the_last_record_that_was_given(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records that arrive after the end was asked for may be fetched too; they must not be skipped."""
+    """Records that arrive after the end was looked up may be fetched, too, and must not be skipped."""
     topic = catalogue_of(settings).windows.name
     await publish(settings, topic, [(b"%d" % number, b"x") for number in range(20)])
     tp = TopicPartition(topic, 0)
@@ -139,7 +139,7 @@ async def test_what_was_committed_behind_an_open_transaction_is_waited_for_where
 async def test_the_first_fetch_of_new_partitions_does_not_wait_behind_one_that_was_given_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker goes on waiting for it, for ten minutes here, and answers its connection's next request afterwards."""
+    """The broker keeps waiting, ten minutes here, and answers the connection's next request only afterwards."""
     monkeypatch.setattr(long_poll, "LONG_WAIT_MS", 600_000)
     catalogue = catalogue_of(settings)
     await publish(settings, catalogue.windows.name, [(b"a", b"1")])
@@ -159,7 +159,7 @@ async def test_the_first_fetch_of_new_partitions_does_not_wait_behind_one_that_w
 async def test_without_ids_a_topic_is_known_again_by_a_record_that_was_read(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, has_ids: bool
 ) -> None:
-    """Brokers older than Kafka 2.8 have no ids, and no process knows those of the topics that an earlier one has read."""
+    """Brokers before Kafka 2.8 have no topic ids, and no process knows those that an earlier one has read."""
 
     async def none(*_: object) -> dict[str, str]:
         return {}
@@ -182,5 +182,5 @@ async def test_without_ids_a_topic_is_known_again_by_a_record_that_was_read(
         assert await identities.recreated(consumer, ends) == (set() if has_ids else {tps[1]})
         identities._ids = dict.fromkeys(identities._ids, "of before")
         assert await identities.recreated(consumer, ends) == (set(tps) if has_ids else {tps[1]})
-        # While it lets partitions go, aiokafka's fetcher takes a cancellation for that of a fetch, and would never end.
+        # While it gives up partitions, aiokafka's fetcher takes a cancellation for that of a fetch, and would never end.
         await asyncio.sleep(0.2)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 def rules(daily: int) -> str:
-    """Settings whose rule speaks of days above a number."""
+    """Settings with a rule about days above a number."""
     return rule("daily", exceeds=daily, first=True) + target("october", 20)
 
 
@@ -42,7 +42,7 @@ async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_a
     assert len(published) > 320
     garbage = Published("orders", b"x", b"{", None)
     await installation.publish([*published[:300], garbage])
-    # The live one skips a record, so the other must too.
+    # The live installation skips a record, so the other must, too.
     orders = installation.catalogue.orders.name
     out = await installation.run("quarantine", orders, "0", "3", "--reason", "test")
     assert out.returncode == 0, out.stderr
@@ -101,7 +101,7 @@ async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_a
 
 
 async def every_difference_is_told(installation: Installation, other: str) -> None:
-    """The live installation is falsified in every way; the text and the JSON name each."""
+    """The live installation gets every kind of difference; the text and the JSON name each."""
     lines = await falsify(installation, other)
     arguments = ("rebuild", "--output-prefix", other, "--diff")
     text = await installation.run(*arguments, timeout_s=120)
@@ -120,7 +120,7 @@ async def every_difference_is_told(installation: Installation, other: str) -> No
 
 
 def ids(lines: list[str]) -> list[str]:
-    """The rows and milestones that lines are about."""
+    """The rows and milestones named in the lines."""
     return [next(word for word in line.split() if "/" in word) for line in lines]
 
 

@@ -87,7 +87,7 @@ async def reconcile(installation: Installation, *arguments: str) -> tuple[int, l
 async def test_a_difference_shows_on_the_row_and_in_reconcile_and_disappears_when_it_is_cured(
     installation: Installation,
 ) -> None:
-    """From a total that is two above ours to agreement, over a restart of the worker."""
+    """From a total two above ours to agreement, across a restart of the worker."""
     assert (await reconcile(installation))[::2] == (0, "no control totals yet: publish control.total.v1 events\n")
     worker = installation.worker()
     await publish(installation, *(delivery(order) for order in ("SO-1", "SO-2", "SO-3")))
@@ -120,7 +120,7 @@ async def test_a_difference_shows_on_the_row_and_in_reconcile_and_disappears_whe
     assert found[1]["units"] == []
     assert "not compared: deliveries/region=CN-11" in said
 
-    # The factory's own list names who is missing; one of them we know from another day.
+    # The factory's list shows which are missing; we have one of them on another day.
     await publish(installation, delivery("SO-4", "2024-10-08T00:00:01+08:00"))
     theirs = installation.folder / "theirs.csv"
     theirs.write_text("vin;order_id\n" + "".join(f"{vin};{order}\n" for order, vin in VINS.items()))
@@ -158,7 +158,7 @@ async def test_a_difference_shows_on_the_row_and_in_reconcile_and_disappears_whe
 
 
 async def test_what_is_no_valid_total_is_a_dead_letter_once_and_changes_no_row(installation: Installation) -> None:
-    """Rejected for its content or its key, or because its identity says something else already; also over a restart."""
+    """Rejected for its content, its key, or an identity conflict, also across a restart."""
     worker = installation.worker()
     await publish(installation, delivery("SO-1"), total("t1", 1, "2024-10-08T01:00:00+08:00"))
     await row_where(installation, lambda row: differences(row) == {FACTORY: 0})

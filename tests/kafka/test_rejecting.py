@@ -1,4 +1,4 @@
-"""An installation that rejects what would go beyond its limits, until they are raised."""
+"""An installation that rejects events beyond its limits until the limits are raised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ beyond = "reject"
 
 
 def misspelt(record: Published, number: int) -> Published:
-    """The same event of a model that nobody knows."""
+    """The same event of an unknown model."""
     document = json.loads(record.value)
     document["data"]["model"] = f"SU7-{number}"
     return record._replace(value=json.dumps(document).encode())
@@ -58,7 +58,7 @@ async def test_events_of_models_beyond_the_limit_are_dead_letters_and_count_when
         worker.kill()
         worker.wait()
         made.configure(CONFIG.format(values=1000))
-        # The one that takes over decodes in Python: what either way leaves behind is the other's too.
+        # The successor decodes in Python: each way continues with the state of the other.
         made.client = {"hot_path": "python"}
         made.worker("w2")
         made.client = {}

@@ -1,4 +1,4 @@
-"""What operators do about single records, against a real Kafka with real workers: quarantine, replay."""
+"""Repairs of single records on a real Kafka with real workers: quarantine, replay."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def home(order_id: str) -> int:
 
 
 async def test_records_that_end_the_worker_are_named_and_passed_over(installation: Installation) -> None:
-    """The command in the worker's last words is all it takes, also for a record that was published away from its home.
+    """The command in the worker's last line is enough, also for a record that was published away from its home.
 
     Each is a dead letter once, and the books balance.
     """
@@ -162,7 +162,7 @@ def named(record: LogRecord) -> str:
 
 
 async def test_a_worker_that_runs_notices_a_quarantine_and_a_lifted_one(installation: Installation) -> None:
-    """Two records wait while the worker sleeps; one is skipped, the other was and no longer is."""
+    """Two records wait while the worker is down; one is to be skipped, the other was but no longer is."""
     worker = installation.worker("w1")
     await installation.publish([placed("SO-1"), placed("SO-2")])
     await installation.applied()

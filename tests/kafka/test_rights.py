@@ -1,4 +1,4 @@
-"""Least privilege: each role does its work with exactly its rights, and each right that is missing is told by name."""
+"""Least privilege: each role works with exactly its rights, and each missing right is reported by name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def made(
 
 
 def each_removed(rights: Iterable[Right]) -> Iterator[Right]:
-    """Every single right of them."""
+    """Every single right of a role."""
     for right in rights:
         for operation in right.operations:
             yield Right(right.resource, right.name, (operation,), right.is_prefix)
@@ -144,7 +144,7 @@ async def test_applying_names_the_right_that_is_missing(
     await secured.allow("applies", [Right(Resource.TOPIC, topic, (Operation.READ,))])
     await refused(Operation.CREATE)
     await secured.allow("applies", [Right(Resource.TOPIC, topic, (Operation.CREATE,))])
-    # It is created, and whether it is what was asked for cannot be seen.
+    # The topic is created, but whether it is as requested cannot be seen.
     await refused(Operation.DESCRIBE_CONFIGS)
     await secured.allow("applies", [Right(Resource.TOPIC, topic, (Operation.DESCRIBE_CONFIGS,))])
     async with admin(installation.settings) as client:
@@ -238,7 +238,7 @@ async def _revoke(secured: SecuredKafka, made: Callable[..., Installation]) -> N
     removed_s = time.monotonic()
     code, said = await _end_of(installation)
     assert (code, "refuses user 'leaver'" in said.splitlines()[-1]) == (3, True), said
-    # Its connections go on until their sessions of eight seconds end.
+    # Its connections stay open until their sessions of eight seconds end.
     assert time.monotonic() - removed_s < stretched(8 + 10)
     assert "Traceback" not in said
     assert secured.password not in said

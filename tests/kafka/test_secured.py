@@ -1,4 +1,4 @@
-"""Clusters as their owners secure them: everything that connects does so with the settings, and what is refused says why."""
+"""Secured clusters: every connection uses the settings, and refusals say why."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _TOKEN_S = 15
 async def installed(
     secured: SecuredKafka, make_prefix: Callable[[], str], tmp_path: Path
 ) -> AsyncIterator[Callable[..., Installation]]:
-    """Makes installations whose workers and commands come in by one of the ways, as user app."""
+    """Makes installations whose workers and commands connect in one of the ways, as user app."""
     made: list[Installation] = []
 
     def install(way: str, user: str = "app", **settings: str) -> Installation:
@@ -80,7 +80,7 @@ async def _count_through_a_kill(secured: SecuredKafka, way: str, installation: I
     first.kill()
     first.wait()
     installation.worker("w2")
-    # Tokens and sessions that the workers began with are over when the rest comes.
+    # The tokens and sessions that the workers began with have expired when the rest comes.
     await asyncio.sleep(began_s + _TOKEN_S + 1 - time.monotonic())
     await installation.publish(published[30:])
     await installation.applied()
@@ -89,15 +89,15 @@ async def _count_through_a_kill(secured: SecuredKafka, way: str, installation: I
     assert await installation.counts() == recount(record.value for record in published), way
     said = "".join(worker.log.read_text() for worker in installation.workers)
     assert secured.password not in said
-    # Sessions end several times meanwhile; no transaction is cut in two by that.
+    # Sessions end several times meanwhile, without interrupting a transaction.
     assert not [line for line in said.splitlines() if "opened again" in line], way
-    # At the first start of a healthy cluster nothing is an error, although its coordinators are only being made.
+    # The first start of a healthy cluster logs no errors, although its coordinators do not exist yet.
     assert not [line for line in said.splitlines() if "[ERROR]" in line], way
     assert "Traceback" not in said, said
 
 
 async def _keep_fresh(secured: SecuredKafka) -> None:
-    """Replaces the token, as those do that keep one for a pod."""
+    """Replaces the token, as a sidecar of a pod does."""
     while True:
         secured.tokens.write(secured.token_file("app"), "app", _TOKEN_S)
         await asyncio.sleep(_TOKEN_S / 3)
@@ -110,7 +110,7 @@ async def test_no_request_is_lost_where_sessions_end(
     installation = installed("SESSION")
     await installation.create()
     await secured.allow("app", rights_of("worker", installation.settings))
-    # An answer is awaited nearly always, so there is no moment at which the connection could be closed instead.
+    # Nearly always an answer is awaited, so there is no moment to close the connection instead.
     options = client_options(_settings(installation))
     consumer = AIOKafkaConsumer(
         f"{installation.settings.source_prefix}vehicle.deliveries.v1", **options, fetch_max_wait_ms=3000
@@ -119,7 +119,7 @@ async def test_no_request_is_lost_where_sessions_end(
     try:
         reading = asyncio.create_task(consumer.getone())
         await asyncio.sleep(0.7 * SESSION_S)
-        # A loop that is held up past the end of the session goes on with requests, not with timers that are due.
+        # After a loop is held up past the end of the session, requests come first, before due timers.
         time.sleep(0.4 * SESSION_S)  # noqa: ASYNC251 - it is what is tried
         await asyncio.gather(*(consumer.topics() for _ in range(5)))
         await asyncio.sleep(0.4 * SESSION_S)
@@ -131,7 +131,7 @@ async def test_no_request_is_lost_where_sessions_end(
 
 
 def _other(way: str, **settings: str) -> Callable[[SecuredKafka], dict[str, str]]:
-    """The settings of a way, with others where named; `@` begins the address of a way."""
+    """The settings of a way, with some replaced; `@` begins the address of another way."""
 
     def made(secured: SecuredKafka) -> dict[str, str]:
         named = {
@@ -185,7 +185,7 @@ REFUSALS: dict[str, tuple[Callable[[SecuredKafka], dict[str, str]], list[str]]] 
 }  # fmt: skip
 
 
-#: Files that cannot be used are wrong settings: 2, where a refusal is 3.
+#: Unusable files are wrong settings, exit code 2; refusals are 3.
 WRONG_SETTINGS = {
     "key without its password",
     "no such certificate",
@@ -228,7 +228,7 @@ async def test_a_refusal_is_one_line_within_ten_seconds_that_names_the_setting(
         found = [line for line in lines if wanted[0] in line]
         assert found, (command, said)
         assert all(part in found[0] for part in wanted), (command, said)
-        # What cannot be read at all, a doctor is refused as any other command, after it has told what it can.
+        # If nothing can be read, the doctor ends as other commands do, after reporting what it can.
         code = 2 if name in WRONG_SETTINGS else 3
         assert outcome.returncode == code or (command, outcome.returncode) == ("doctor", 1), (command, said)
         assert command == "doctor" or len(lines) == 1, (command, said)

@@ -1,4 +1,4 @@
-"""The guide to a secured cluster, followed as it is written: from its settings to a worker that counts."""
+"""The guide to a secured cluster, followed to the letter, from its settings to a worker that counts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_the_steps_of_the_guide_lead_to_a_worker_that_counts(
             await installation.applied()
         sample = str(ROOT / "deploy/demo/sample-events.ndjson")
         done = await installation.run(*(sample if word == "events.ndjson" else word for word in step))
-        # Before they are created the topics are missing, which is what the doctor is to say.
+        # The topics do not exist yet, and the doctor must say so.
         assert done.returncode == (1 if step[0] == "doctor" else 0), (step, done.stdout + done.stderr)
     assert "deliveries" in done.stdout
     await secured.disallow("milestones")

@@ -1,4 +1,4 @@
-"""A factory falls silent: one alert, whichever worker writes, that ends when it delivers again; real Kafka, real workers."""
+"""A factory falls silent: one alert, whichever worker writes, which ends when it delivers again, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WEEKS = 3
 
 
 def deliveries(day: date, hours: range, factories: tuple[str, ...] = ("BJ1", "BJ2")) -> Iterator[Published]:
-    """One of each factory at half past each hour in Shanghai."""
+    """One delivery of each factory at half past each hour in Shanghai."""
     for hour in hours:
         for factory in factories:
             at = datetime(day.year, day.month, day.day, hour, 30, tzinfo=UTC) - timedelta(hours=8)

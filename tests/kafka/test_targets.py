@@ -1,4 +1,4 @@
-"""Targets as events, corrections over time, news or record: real workers on a real Kafka, with a clock that the tests set."""
+"""Targets as events, corrections over time, news or recorded: real workers on a real Kafka with a clock set by tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCOPE = "deliveries/model=SU7"
 
 
 def rules(daily: int, *, window: str = "day", **more: Any) -> str:
-    """Settings whose first rule speaks of windows above a number."""
+    """Settings whose first rule is about windows above a number."""
     first = rule("daily", window=window, exceeds=daily, first=True, **more)
     return first + rule("records", record=True) + target("start", 4, scope="model=SU7")
 
@@ -43,11 +43,11 @@ class Clocked(Installation):
     """An installation whose workers' clock the test sets."""
 
     def clock(self, now: datetime) -> None:
-        """The service's clock shows this time, and goes on from it."""
+        """Sets the service's clock, which runs on from there."""
         ahead_s = (now - datetime.now(UTC)).total_seconds()
         beside = self.folder / "clock.new"
         beside.write_text(str(ahead_s))
-        beside.replace(self.folder / "clock")  # the worker looks at any moment, and must not find half of it
+        beside.replace(self.folder / "clock")  # the worker may read it at any moment, and must not find half of it
 
     def clocked(self, *, slow_open_s: float = 0.0) -> Worker:
         clock = {"CLOCK_FILE": str(self.folder / "clock"), "SLOW_OPEN_S": str(slow_open_s)}
@@ -109,7 +109,7 @@ def delivered(number: str | int, day: date, *, hour: int = 12, backfill: bool = 
 
 
 def voided(number: str | int, day: date) -> Published:
-    """That delivery was reported by mistake."""
+    """A void: that delivery was reported by mistake."""
     order = f"SO-{number}"
     document = {
         "specversion": "1.0",
@@ -123,7 +123,7 @@ def voided(number: str | int, day: date) -> Published:
 
 
 def target_event(name: str, value: int | None, *, moment: datetime | None = None, **changed: Any) -> bytes:
-    """The target `aim` of October 2024 is set, or withdrawn if there is no value."""
+    """Sets the target `aim` of October 2024, or withdraws it if there is no value."""
     data: dict[str, Any] = {"target_id": "aim"}
     if value is not None:
         data |= {"metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10", "value": value}
@@ -192,7 +192,7 @@ async def books(installation: Installation) -> dict[str, int]:
 async def test_targets_live_and_each_bad_one_a_dead_letter_once_across_kills_and_lost_memory(
     installation: Clocked,
 ) -> None:
-    """Set, replaced, withdrawn at once; an invalid target becomes one dead letter, whatever happens to the worker."""
+    """Set, replaced and withdrawn at once; an invalid target becomes exactly one dead letter, whatever happens to the worker."""
     month = f"{SCOPE}/month:2024-10"
     await installation.publish(delivered(n, date(2024, 10, 1 + n)) for n in range(5))
     installation.clocked()
@@ -229,7 +229,7 @@ async def test_targets_live_and_each_bad_one_a_dead_letter_once_across_kills_and
     bad: list[bytes | None] = [
         b"{",
         None,
-        target_event("1", 6),  # another content under that identity
+        target_event("1", 6),  # other content with the same identity
         target_event("6", 0),
         target_event("7", 5, moment=datetime.now(UTC) + timedelta(hours=1)),
         json.dumps({**json.loads(target_event("8", 5)), "type": "order.placed.v1"}).encode(),
@@ -267,7 +267,7 @@ async def test_targets_live_and_each_bad_one_a_dead_letter_once_across_kills_and
 
 
 async def without_memory(installation: Clocked) -> None:
-    """The worker starts again and remembers nothing: everything comes from what is published."""
+    """The worker restarts without memory: everything comes from what is published."""
     await end(installation, signal.SIGTERM)
     async with admin(installation.settings) as client:
         await client.delete_topics([installation.catalogue.totals.name])
@@ -277,7 +277,7 @@ async def without_memory(installation: Clocked) -> None:
 
 
 async def test_the_history_has_a_version_a_minute_and_the_last_before_a_pause_once(installation: Clocked) -> None:
-    """Also where the worker is killed in the minute; and a retraction that is held back outlives it."""
+    """Also if the worker is killed within the minute; a delayed retraction survives it."""
     installation.configure(rules(3, retract_after_s=600))
     day, row = date(2024, 10, 7), f"{SCOPE}/day:2024-10-07"
     begun, retraction = datetime.now(UTC), ("retracted", "day:2024-10-07/exceeds:3")
@@ -342,7 +342,7 @@ async def test_the_history_has_a_version_a_minute_and_the_last_before_a_pause_on
 async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leaves_no_trace(
     installation: Clocked,
 ) -> None:
-    """Nothing is over before all of it has been read: no record on half a day, nothing restated, nothing retracted."""
+    """Nothing is over before all of it has been read: no record of half a day, nothing restated or retracted."""
     today = datetime.now(SHANGHAI).date()
     days = [today - timedelta(days=back) for back in (3, 2, 1)]
 
@@ -380,7 +380,7 @@ async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leave
     async def record_is_told() -> bool:
         return record in await told(installation)
 
-    await until(record_is_told, installation, str(record))  # which unit it is has to be asked for
+    await until(record_is_told, installation, str(record))  # the ledger partitions must be asked for its unit
     kinds = Counter(await told(installation))
     assert kinds[record] == 1
     assert {kind for kind, _ in kinds} == {"raised"}
@@ -402,7 +402,7 @@ async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leave
 
 
 async def test_history_and_new_rules_are_on_record_and_only_live_events_are_news(installation: Clocked) -> None:
-    """A year is loaded while a day is live; then a rule is edited and the worker started again; then a bad rule."""
+    """A year is loaded during a live day; then a rule is changed and the worker restarted; then a rule is invalid."""
     year = [date(2023, 1, 1) + timedelta(days=n) for n in range(365)]
     loaded = [delivered(f"{day}-{n}", day, backfill=True) for day in year for n in range(1 + day.day % 6)]
     today = datetime.now(SHANGHAI).date()

@@ -1,4 +1,4 @@
-"""Two partitions of the totals that two workers share, one of which is killed, on a real Kafka."""
+"""Two workers share two partitions of the totals on a real Kafka, and one worker is killed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_two_workers_share_the_totals_and_one_takes_over_from_the_other(bo
         workers = {name: installation.worker(name) for name in ("w1", "w2")}
 
         def owners() -> list[str]:
-            """Of each partition of the totals, the worker that has opened it."""
+            """Partition of the totals → the worker that has opened it."""
             lines = [
                 [line for line in worker.log.read_text().splitlines() if f"{role}: open after" in line]
                 for worker in workers.values()

@@ -12,7 +12,7 @@ from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
 
-#: Two of them do not fit a batch.
+#: Two of them do not fit into a batch.
 _LARGE = 400_000
 
 
@@ -39,7 +39,7 @@ async def test_a_transaction_is_read_whole_and_a_fenced_writer_writes_nothing(
             await writer.commit(records)
             written += records
         await writer.commit([])
-        # Whatever it leaves open is aborted by its successor, and it may not go on.
+        # Its successor aborts what it leaves open, and it may not continue.
         await writer._write(await writer._batches(written[:4]))
         await successor.start()
         with pytest.raises(FencedError):
