@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from tests.support.shared_kafka import SharedKafka
 
 
-# A process started in the background of a script ignores Ctrl-C, and so would the commands that tests start.
+# A process started in the background of a script ignores Ctrl-C, and so would commands started by tests.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# How long an example takes says nothing on a busy machine.
+# The duration of an example means nothing on a busy machine.
 settings.register_profile("untimed", settings(), deadline=None)
 settings.load_profile("untimed")
-# Chosen with --hypothesis-profile. Not derandomized, as it would be where CI is set: each run tries other examples.
+# Chosen with --hypothesis-profile. Not derandomized, as the default would be if CI is set: each run tries new examples.
 settings.register_profile("long", max_examples=20_000, deadline=None, derandomize=False)
 
 
@@ -42,13 +42,13 @@ _lender = pytest.StashKey[shared_kafka.Lender]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
-    """Deals out the tests of a run in several processes."""
+    """Distributes the tests of a run among several processes."""
     return LongestFirst(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
-    """Tells a process of the run where to ask for the broker."""
+    """Tells each process of the run where to ask for the broker."""
     stash = node.config.stash
     if _lender not in stash:
         stash[_lender] = shared_kafka.Lender()
@@ -57,7 +57,7 @@ def pytest_configure_node(node: WorkerController) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Orders the tests of a run in several processes."""
+    """Puts the tests of a run in several processes in order."""
     if hasattr(config, "workerinput"):
         longest_first(items)
 

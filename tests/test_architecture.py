@@ -1,4 +1,4 @@
-"""What may import what: imports point one way, and everything that travels or decides stays free of Kafka."""
+"""What may import what: imports point one way, and what travels or decides stays free of Kafka."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 
-#: Packages that may be imported only where they belong; everything else of the standard library is free.
+#: Packages that may be imported only in some places; the rest of the standard library is free.
 ONLY_IN = {
     "faust": ("streams.app", "streams.worker.agents", "streams.worker.assignor", "streams.kafka.transport"),
     "orjson": ("schemas",),
@@ -36,8 +36,8 @@ ONLY_IN = {
 }
 #: What the recount may use of the domain: data, and what ids mean.
 RECOUNT_MAY_IMPORT = ("streams.domain.calendar", "streams.domain.packing", "streams.domain.periods")
-#: The web view reads what is published, and the changelog by way of `lookup`: it knows neither how it is written nor the
-#: sources and how they are counted again. Of what is below it, these are what it may use.
+#: The web view reads what is published, and the changelog through `lookup`: it knows neither how it is written nor the
+#: sources and how they are recounted. Of the lower layers, it may use these.
 WEB_MAY_IMPORT = (
     "streams.web",
     "streams.spreadsheets",
@@ -79,7 +79,7 @@ def name_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """Everything a module imports, wherever in it, except for type checking only."""
+    """Everything a module imports, anywhere in it, except for type checking only."""
     tree = ast.parse(path.read_text())
     skipped = {
         id(node)
@@ -125,7 +125,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
             assert within(module, ONLY_IN[package]), f"{module} imports {imported}"
 
 
-#: Modules through which a rule could get at a clock, at chance or at the outside world.
+#: Modules that would give a rule a clock, randomness or access to the outside world.
 IMPURE_MODULES = {
     "asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil", "socket",
     "sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid",
@@ -135,7 +135,7 @@ IMPURE_METHODS = {"now", "utcnow"}
 
 
 def impurities(source: str) -> list[str]:
-    """What in a module reaches for a clock, for chance or for the world outside, with its line.
+    """Uses of a clock, of randomness or of the outside world in a module, with their lines.
 
     `fromtimestamp` counts where no zone is given: it then asks the machine for one.
     """
@@ -210,7 +210,7 @@ def test_the_web_view_knows_nothing_of_how_its_topics_are_written(path: Path) ->
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("streams/audit/**/*.py")), ids=name_of)
 def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
-    """Of the domain it knows holidays, periods and how the ledger packs events, and nothing that counts, sums or judges."""
+    """Of the domain it may use holidays, periods and how the ledger packs events, and nothing that counts, sums or judges."""
     for imported in imports_of(path):
         if within(imported, ("streams.domain",)):
             assert within(imported, RECOUNT_MAY_IMPORT), f"{name_of(path)} imports {imported}"
@@ -218,7 +218,7 @@ def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
 
 
 def public_types(source: str) -> Iterator[str]:
-    """Names of the public classes and type aliases of a module; constants are in capitals and so are no aliases."""
+    """Names of the public classes and type aliases of a module; names in capitals are constants, not aliases."""
     for node in ast.parse(source).body:
         match node:
             case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):

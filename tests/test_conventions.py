@@ -1,4 +1,4 @@
-"""Habits of the whole tree: what is imported is declared, every test can fail, the longest come first."""
+"""Conventions of the whole tree: imports are declared, every test can fail, the longest start first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def third_party(path: Path) -> Iterator[str]:
                 yield top
 
 
-#: What programs of `tests/bench/peer_programs` run with, in an environment of their own; see its `requirements.in`.
+#: Packages of the separate environment of `tests/bench/peer_programs`; see its `requirements.in`.
 PEERS_IMPORT = {"bytewax", "confluent_kafka", "quixstreams"}
 
 
@@ -106,6 +106,6 @@ def test_a_test_that_cannot_fail_is_found() -> None:
 
 
 def test_what_is_dealt_out_first_is_there() -> None:
-    """Else a run in several processes would end with the longest tests after all."""
+    """Otherwise a run in several processes could end with the longest tests."""
     assert [file for file in (*LONGEST, *APART) if not (ROOT / file).is_file()] == []
     assert {*APART, *SECURED} <= set(LONGEST)

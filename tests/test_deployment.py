@@ -1,4 +1,4 @@
-"""The files for Compose and Kubernetes name commands, options and settings that there are."""
+"""The files for Compose and Kubernetes name existing commands, options and settings."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_command_line_is_one_that_is_understood(name: str, config: Path) -> No
         found = command.get_command(context, arguments[0])
         assert found is not None, arguments
         command, arguments = found, arguments[1:]
-    # An option that there is not, or a value that is none, ends here.
+    # An unknown option or an invalid value ends here.
     command.make_context("milestones", list(arguments), parent=context)
 
 
@@ -123,7 +123,7 @@ def test_what_our_image_copies_is_not_kept_from_its_build() -> None:
 
 
 def test_a_package_that_cannot_be_compiled_is_built_without_and_says_why(tmp_path: Path) -> None:
-    """Unless it must be: an image is as fast as it is tested, or is not built."""
+    """Except for an image, which must be as fast as tested, or is not built."""
     tree = tmp_path / "tree"
     for name in ("schemas", "streams", "deploy/demo"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
@@ -158,7 +158,7 @@ def test_kafka_is_named_by_its_digest_and_no_newer_than_the_one_that_is_tested()
 
 
 def test_the_digests_are_those_of_what_is_written(tmp_path: Path) -> None:
-    """Another setting is another digest at the pods and another Job; what is stamped twice is the same."""
+    """A changed setting changes the pods' digest and the Job's name; stamping twice gives the same."""
     folder = ROOT / "deploy" / "kubernetes"
     stamp, manifests = tmp_path / "stamp", tmp_path / "milestones.yaml"
     stamp.write_text((folder / "stamp").read_text())
@@ -197,7 +197,7 @@ def test_a_stateful_set_has_the_headless_service_that_it_names() -> None:
 
 @pytest.mark.kafka
 async def test_the_probes_of_a_worker_tell_how_it_is(bootstrap: str, prefix: str, tmp_path: Path) -> None:
-    """Its commands as in the manifests, on what a worker writes."""
+    """Runs the probe commands of the manifests on what a worker writes."""
     installation = await Installation(bootstrap, prefix, tmp_path).create()
     state = installation.settings.state_dir
     probes = CONTAINERS["worker"]
@@ -239,7 +239,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
 
 
 def test_the_data_of_kafka_are_still_there_when_its_container_is_recreated(tmp_path: Path) -> None:
-    """By the program that the image's entry point runs: it writes the broker's settings from the environment and formats."""
+    """Runs the program of the image's entry point, which writes the broker's settings from the environment and formats."""
     kafka = COMPOSE["services"]["kafka"]
     (mount,) = [volume.partition(":")[2] for volume in kafka["volumes"]]
     volume, defaults = tmp_path / "volume", tmp_path / "defaults"
@@ -273,7 +273,7 @@ def test_the_data_of_kafka_are_still_there_when_its_container_is_recreated(tmp_p
             check=False,
         )
         said = done.stdout + done.stderr
-        # The entry point goes on where the program says so.
+        # The entry point continues if the program says so.
         assert done.returncode == 0 or "already formatted" in said, said
         assert (volume / "meta.properties").exists(), f"the data are in the container: {said}"
         return {path.name: path.read_text(errors="replace") for path in volume.iterdir() if path.is_file()}

@@ -1,4 +1,4 @@
-"""Documents name files that are there."""
+"""Documents name existing files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_a_document_names_is_there(document: str) -> None:
     names = named_by(path)
     assert len(names) > 2
     missing = [name for name in names if not ((path.parent / name).exists() or (ROOT / name).exists())]
-    assert [name for name in missing if name != "milestones.toml"] == []  # that one is its users
+    assert [name for name in missing if name != "milestones.toml"] == []  # written by users
 
 
 def test_the_readme_is_at_most_150_lines() -> None:

@@ -62,7 +62,7 @@ async def bench(bootstrap: str, broker: int, orders: int, plain_events: int, fol
         "events": 2 * orders,
     }
 
-    # First: afterwards the broker compacts for minutes what the others leave.
+    # This one first, as the broker compacts for minutes what the others leave.
     note("latency")
     results |= await latency.measure_latency(bootstrap, broker, folder)
 
@@ -231,7 +231,7 @@ def main() -> None:
 
 
 async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder: Path) -> Any:
-    """What needs a broker."""
+    """The measurements that need a broker."""
     match options.what:
         case "opening":
             return await bench_opening(bootstrap, options.rows, options.kills, folder)

@@ -92,7 +92,7 @@ def decoding(batch: Iterable[Any], topic: int) -> Callable[[], object]:
 
 
 def kept(batch: list[Any]) -> Callable[[], object]:
-    """Decodes with 200,000 facts alive: does the garbage collector go through them again and again?"""
+    """Decodes with 200,000 facts alive, which the garbage collector might traverse again and again."""
     alive = [decode_batch(batch, topic=1, future_limit_us=FUTURE_LIMIT_US) for _ in range(200_000 // EVENTS)]
     run = decoding(batch, 1)
     return lambda: (run(), alive)

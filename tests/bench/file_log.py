@@ -1,4 +1,4 @@
-"""A log of files, for benchmarks of what keeps a state: the cluster costs nothing and holds no memory of the process."""
+"""A log in files, for benchmarks of states: the cluster takes neither CPU nor memory of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the hot path has become slower or larger than what was last accepted, in under two minutes.
+"""Whether the hot path has become slower or larger than the last accepted figures, in under two minutes.
 
     .venv/bin/python -m tests.bench guard            # exit code 1 where a figure is worse than accepted by more than its slack
     .venv/bin/python -m tests.bench guard --accept   # the figures of this run are the ones to compare with from now on
@@ -33,7 +33,7 @@ RAW_ROUNDS: Final = 3
 
 
 class Figure(NamedTuple):
-    """A figure that is guarded: what it is, whether more is better, and by what part it may be worse."""
+    """A guarded figure: its description, whether more is better, and the fraction by which it may be worse."""
 
     what: str
     more_is_better: bool
@@ -116,5 +116,5 @@ def show(results: Mapping[str, float]) -> int:
 
 
 def accept(results: Mapping[str, float]) -> None:
-    """Makes these the figures to compare with."""
+    """Accepts these figures as the ones to compare with."""
     ACCEPTED.write_text(json.dumps({name: round(value, 3) for name, value in results.items()}, indent=2) + "\n")

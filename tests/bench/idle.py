@@ -1,4 +1,4 @@
-"""What a worker, the web view and the broker cost when nothing comes: CPU, in per cent of a core.
+"""What idle workers, web views and brokers cost: CPU, in per cent of a core.
 
     .venv/bin/python -m tests.bench idle
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ORDERS: Final = 2_000
-#: For the broker to end what it does after a start, and for workers to close what the events have changed.
+#: For the broker to finish its work after a start, and for workers to finish what the events have changed.
 _SETTLE_S: Final = 20.0
 IDLE_S: Final = 60.0
 

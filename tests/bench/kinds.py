@@ -62,7 +62,7 @@ def _binary(orders: int) -> Iterator[Record]:
 
 
 def _of_topic(topic: int) -> Callable[[int], Iterator[Record]]:
-    # As many events as the others have.
+    # The same number of events as the others.
     return lambda orders: (record for record in lives(2 * orders) if record.topic == topic)
 
 
@@ -126,7 +126,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 class Published(NamedTuple):
-    """What is on the topics.
+    """The content of the topics.
 
     Attributes:
         events: Records of its publishers.
@@ -155,7 +155,7 @@ async def publish_kind(installation: Installation, kind: Kind, orders: int) -> P
 
 
 def installation_of(bootstrap: str, prefix: str, folder: Path, kind: Kind, **options: Any) -> Installation:
-    """One that reads a kind of load, in a folder that exists from now on."""
+    """An installation that reads a kind of load, in a new folder."""
     folder.mkdir(exist_ok=True)
     made = Installation(bootstrap, prefix, folder, families=kind.families, **options)
     made.configure(f"families = {list(kind.families)!r}\n")

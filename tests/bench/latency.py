@@ -35,7 +35,7 @@ RATES: Final = (500, 100, 1_000, 10_000)
 SECONDS: Final = 20
 #: A new broker compiles its hot paths for half a minute, on the same cores; a new worker needs a moment.
 _WARM_UP_S, _NEXT_WARM_UP_S = 45, 8
-#: At most this many events a second are the first of their model and so raise a milestone.
+#: At most this many events a second are the first of their model and therefore raise a milestone.
 _MILESTONES: Final = 50
 _TICK_S: Final = 0.005
 _BATCH_BYTES: Final = 16 << 20
@@ -106,7 +106,7 @@ async def _measure(  # noqa: PLR0917 - one measurement
 
 
 async def _transactions(installation: Installation, since_ms: float, until_ms: float) -> int:
-    """How many transactions of ledger partitions ended in a time: each has its marker."""
+    """The number of ledger transactions that ended in a period, by their markers."""
     counts = installation.catalogue.counts.name
     found = 0
     async for records in read_to_end(installation.settings, [(counts, 0)]):
@@ -116,8 +116,8 @@ async def _transactions(installation: Installation, since_ms: float, until_ms: f
 
 
 async def _publish(installation: Installation, sent: dict[str, float], numbers: range, rate: int, every: int) -> None:
-    """Publishes the events at their rate, what is due together in one batch of each partition."""
-    # Whatever is due fits a batch, also when this process was held up for a while.
+    """Publishes the events at their rate; those due together are in one batch per partition."""
+    # Whatever is due fits into a batch, even after this process was held up.
     producer = AIOKafkaProducer(
         bootstrap_servers=installation.settings.bootstrap_servers,
         max_batch_size=_BATCH_BYTES,

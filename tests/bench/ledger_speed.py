@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def say(line: str) -> None:
-    """One line of the result, at once."""
+    """Prints one line of the result immediately."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

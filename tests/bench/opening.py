@@ -1,4 +1,4 @@
-"""Years of history loaded into a real Kafka by a worker that is killed on the way, its event loop watched.
+"""Years of history loaded into a real Kafka by a worker that is killed on the way, with its event loop watched.
 
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]
 
@@ -99,7 +99,7 @@ class Opening:
         return dict(expected)
 
     def start(self) -> Worker:
-        """A life of the worker."""
+        """Runs the worker until it ends."""
         environment = {**self.installation.environment, "WATCH_FILE": str(self._watch)}
         worker = Worker(environment, "watched", self._log, "tests.support.watched_worker")
         self.installation.workers.append(worker)
@@ -166,7 +166,7 @@ class Opening:
             raise RuntimeError(f"the worker has ended, or got stuck:\n{self._log.read_text()[-3000:]}")
 
     async def output_bytes(self) -> dict[str, int]:
-        """Bytes of keys and values on the topics that the totals write, by topic; what is compacted already is not in it."""
+        """Bytes of keys and values on the topics that the totals write, by topic, without compacted ones."""
         catalogue = self.installation.catalogue
         found: dict[str, int] = {}
         for topic in (catalogue.windows, catalogue.history, catalogue.totals, catalogue.milestones, catalogue.counts):
@@ -177,7 +177,7 @@ class Opening:
         return found
 
     def watched(self) -> dict[str, Any]:
-        """The longest times that the loop stood still, by the clock and of CPU, and what was running then."""
+        """The longest stalls of the loop, in wall and CPU time, and what was running then."""
         lines = [json.loads(line) for line in self._watch.read_text().splitlines()]
         running: Counter[str] = Counter()
         for line in lines:
@@ -189,11 +189,11 @@ class Opening:
         }
 
     def openings_s(self) -> list[float]:
-        """How long each opening of the totals took."""
+        """The duration of each opening of the totals."""
         return [float(found) for found in re.findall(r"totals: open after ([0-9.]+) s", self._log.read_text())]
 
     def reopenings(self) -> list[str]:
-        """Lines about states that were given up in doubt or to another worker."""
+        """Log lines about states that were given up in doubt or to another worker."""
         return [line for line in self._log.read_text().splitlines() if re.search(r"opened again|taken over by", line)]
 
 

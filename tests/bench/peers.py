@@ -50,7 +50,7 @@ _ZONE: Final = timezone(timedelta(hours=8))
 
 
 class Peer(NamedTuple):
-    """Someone who does the work.
+    """A program that does the work.
 
     Attributes:
         title: As in the table.
@@ -116,10 +116,10 @@ class Load(NamedTuple):
 
 
 class WrongCountsError(Exception):
-    """A peer has not counted what is there."""
+    """A peer has counted wrongly."""
 
 
-# What the others need. ---------------------------------------------------------------------------------------------------
+# The peers' needs ---------------------------------------------------------------------------------------------------
 
 
 def _say(line: str) -> None:
@@ -172,7 +172,7 @@ def java_command(folder: Path) -> list[str]:
     return [str(java.java()), "-Xmx2g", "-cp", f"{folder}{os.pathsep}{paths}", "KafkaStreamsPeer"]
 
 
-# Measuring. --------------------------------------------------------------------------------------------------------------
+# Measuring --------------------------------------------------------------------------------------------------------------
 
 
 def _cpu_s(process: psutil.Process) -> float:

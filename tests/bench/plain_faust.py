@@ -1,4 +1,4 @@
-"""What one would write first: a Faust agent with a table, one event at a time, duplicates dropped by id.
+"""The obvious first version: a Faust agent with a table, one event at a time, duplicates dropped by id.
 
     BROKERS=... SOURCE=... COUNT=... python -m tests.bench.plain_faust worker -l error --without-web
 

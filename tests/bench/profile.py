@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 _OPENED: Final = "open after"
 _PATIENCE_S: Final = 30.0
-#: Places in the code that are shown of each stage.
+#: How many places in the code are shown of each stage.
 _PLACES: Final = 3
 
 
 async def bench(bootstrap: str, folder: Path, orders: int, kind: Kind = KINDS[CLEAN]) -> dict[str, Any]:
     """Seconds of CPU by stage; those of raw reading of the same events for comparison."""
     installation = await installation_of(bootstrap, "profile.", folder, kind).create()
-    # One that has been there before: the first one counts a history, and publishes nothing until it has read it.
+    # A restarted worker: the first one counts a history, and publishes nothing until it has read it.
     watched = BenchWorker(installation)
     await watched.idle()
     events, read = await publish_kind(installation, kind, orders)
@@ -77,7 +77,7 @@ async def bench(bootstrap: str, folder: Path, orders: int, kind: Kind = KINDS[CL
 
 
 async def _asked(worker: Worker, samples: Path, number: int) -> dict[str, Any]:
-    """What the worker has counted since it was last asked."""
+    """What the worker has sampled since the last request."""
     path = samples / f"{number}.json"
     until = time.monotonic() + _PATIENCE_S
     os.kill(worker.process.pid, ASKED)

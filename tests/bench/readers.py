@@ -1,4 +1,4 @@
-"""The readers alone, with as many rows as you like: what the web view makes of them, and how it answers then.
+"""The web view's tables alone, with any number of rows: how they are loaded, and how fast they answer.
 
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]
 
@@ -54,14 +54,14 @@ class Fetched:
 
 
 def scopes() -> list[str]:
-    """Every scope, the ones with fewest dimensions first."""
+    """All scopes, those with the fewest dimensions first."""
     models = [f"model=M{number}" for number in range(MODELS)]
     regions = [f"region=CN-{number}" for number in range(REGIONS)]
     return ["all", *models, *regions, *(f"{model},{region}" for model in models for region in regions)]
 
 
 def fetches(rows: int) -> Iterator[list[Fetched]]:
-    """Rows in lists of as many as a fetch has: days from the last one back, and the months and years around them."""
+    """Rows in lists of the size of a fetch: days from the last one back, with their months and years."""
     made: list[Fetched] = []
     for offset, row in enumerate(_rows(rows)):
         made.append(Fetched(str(RowKey.of(row)).encode(), encode_row(row), offset))
@@ -122,7 +122,7 @@ def _row(  # noqa: PLR0917 - the fields of a row
 
 
 def bench(rows: int) -> dict[str, Any]:
-    """Runs all measurements, in a process of their own: memory is never given back."""
+    """Runs all measurements, in a separate process, since memory is never given back."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.readers", str(rows)],
         cwd=ROOT,
@@ -180,7 +180,7 @@ def measured(rows: int, *, history: bool) -> dict[str, Any]:
 
 
 def asked(model: ReadModel) -> dict[str, Any]:
-    """How long questions take, milliseconds."""
+    """How long queries take, milliseconds."""
     from streams.web.readmodel import WindowQuery  # noqa: PLC0415 - see above
 
     def one_scope(view: Snapshot) -> object:

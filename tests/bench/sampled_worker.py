@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 EVERY_S: Final = 0.002
-#: Tells the worker to write; Faust has uses for the usual ones.
+#: Signal on which the worker writes its samples; Faust uses the usual ones.
 ASKED: Final = signal.SIGRTMIN + 1
 
 #: Stage, and the frames that make a sample one of it: a part of the path, and the functions of it, all where there are none.
@@ -64,7 +64,7 @@ _known: dict[CodeType, int] = {}
 
 
 def _stage_of(code: CodeType) -> int:
-    """The first stage that a frame could make a sample one of."""
+    """The first stage that a frame can assign a sample to."""
     found = _known.get(code)
     if found is None:
         path, name = code.co_filename, code.co_name

@@ -1,4 +1,4 @@
-"""The totals alone, with as many rows as you like: models by regions by days.
+"""The totals alone, with any number of rows: models by regions by days.
 
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]
 
@@ -55,7 +55,7 @@ _STATEFUL = ("windows", "milestones", "counts", "totals", "forecasts", "targets"
 
 
 def settings_of() -> Settings:
-    """Scopes of a maker with a sales map, and a few rules."""
+    """The scopes of a manufacturer with a sales map, and a few rules."""
     return Settings(
         partitions=SHARDS,
         scopes=TEMPLATES,
@@ -75,7 +75,7 @@ class Units:
         self._scopes = Scopes(TEMPLATES)
         self.cells: dict[_Key, list[int]] = {}
         self.rows: set[tuple[str, str, str]] = set()
-        #: Of each order: placed, delivered, model, region.
+        #: Each order: placed, delivered, model, region.
         self.lives: list[tuple[date, date, str, str]] = []
         self.orders = 0
 
@@ -148,7 +148,7 @@ class Loop:
             self.longest_s = max(self.longest_s, time.process_time() - began)
 
     async def of(self, work: Awaitable[Any]) -> tuple[float, float]:
-        """Seconds of CPU of something, and the longest stretch in it, seconds."""
+        """CPU seconds of a coroutine, and its longest stretch without a pause."""
         self.longest_s, watch = 0.0, asyncio.create_task(self.watch())
         await asyncio.sleep(0)
         began = time.process_time()
@@ -167,7 +167,7 @@ def resident_bytes() -> int:
 
 
 async def process(tables: WindowTables, batches: list[Batch]) -> None:
-    """Takes batches in and goes on until nothing is left to do."""
+    """Takes batches in, and continues until nothing is left to do."""
     await tables.process(batches)
     while tables.unfinished:
         await asyncio.sleep(0)
@@ -175,7 +175,7 @@ async def process(tables: WindowTables, batches: list[Batch]) -> None:
 
 
 async def save(tables: WindowTables) -> None:
-    """Goes on until the snapshot that is due is written."""
+    """Continues until the snapshot that is due has been written."""
     while tables.is_saving:
         await process(tables, [])
 
@@ -207,7 +207,7 @@ async def build(folder: Path, rows: int) -> dict[str, Any]:
 
     found: dict[str, Any] = {"rows": rows, "cells": len(cells), "orders": units.orders}
     gc.collect()
-    gc.freeze()  # the units of this benchmark are no load of the service
+    gc.freeze()  # the units of this benchmark are not part of the service
     loop = Loop()
     tables = WindowTables(context)
     used_s, longest_s = await loop.of(tables.open())
@@ -268,7 +268,7 @@ def _decode_us(log: FileLog, topic: str) -> float:
 
 async def take_over(folder: Path, *, with_snapshot: bool) -> dict[str, Any]:
     """Opening and the first step after it, and what is resident then."""
-    # A snapshot whose blocks have another size is none.
+    # Snapshots with another block size are not used.
     context = Context(settings_of(), other_log=FileLog(folder), block_rows=BLOCK_ROWS if with_snapshot else 1000)
     log = context.other_log
     assert isinstance(log, FileLog)

@@ -50,7 +50,7 @@ _PATHS = {
 
 
 async def measure() -> None:
-    """Prints a line a question."""
+    """Prints one line per query."""
     with tempfile.TemporaryDirectory() as name, EmbeddedKafka(Path(name) / "kafka") as kafka:
         made = await Installation(kafka.bootstrap, "bench.", Path(name)).create()
         rows = [
@@ -70,7 +70,7 @@ async def measure() -> None:
         ]
         await _write(made, made.catalogue.windows.name, map(row_record, rows))
         await _write(made, made.catalogue.history.name, map(row_record, history))
-        # Else the collector of this process goes through them while it waits for an answer, which is not the server's time.
+        # Otherwise this process's garbage collector traverses them while waiting for an answer, which is not server time.
         sizes = f"{len(rows):,} rows, {len(history):,} versions"
         del rows, history
         gc.collect()
@@ -94,7 +94,7 @@ async def _pages(web: WebView) -> None:
                 started = time.perf_counter()
                 async with asked.stream("GET", path.format(number)) as answer:
                     answer.raise_for_status()
-                    # The client's unpacking is not the server's time.
+                    # The client's decompression is not server time.
                     size = sum([len(chunk) async for chunk in answer.aiter_raw()])
                 took.append(time.perf_counter() - started)
             took.sort()
@@ -107,7 +107,7 @@ async def _pages(web: WebView) -> None:
 
 
 async def _within(asked: httpx.AsyncClient, path: str) -> int:
-    """Requests of this route that the server has answered within the goal, as its metrics tell."""
+    """Requests of this route that the server has answered within the goal, by its metrics."""
     text = (await asked.get("/metrics")).text
     route = path.partition("?")[0]
     found = re.search(rf'request_seconds_bucket\{{route="{re.escape(route)}",le="{_GOAL_S}"\}} (\d+)', text)

@@ -46,7 +46,7 @@ FIRST: Final[dict[str, int | None]] = {
     "append_timestamp": None,
     "since": 0,
 }
-#: Pieces that mean something where events are read.
+#: Pieces that have a meaning in events.
 PIECES: Final = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b"\0", b"\x7f", b"\xff", b'"id":"1",', b'"data":{',
     b'"backfill":true,', b'"backfill":fals', b'"model":"SU7",', b'"vin":"', b"Z", b"-00:00", b"+24:00", b".", b".123456789",
@@ -70,7 +70,7 @@ def loaded(folder: str, name: str) -> Any:
 
 
 def grown(dice: random.Random, text: bytes, texts: list[bytes]) -> bytes:
-    """A text after some accidents."""
+    """A text with some damage."""
     for _ in range(dice.randrange(1, 4)):
         at = dice.randrange(len(text) + 1)
         match dice.randrange(7):
@@ -88,7 +88,7 @@ def grown(dice: random.Random, text: bytes, texts: list[bytes]) -> bytes:
             case 5:
                 text = text[:at] + text[max(0, at - dice.randrange(1, 60)) :]
             case _:
-                # One character of the ordinary ones: what stays an event.
+                # An ordinary character, so that it may stay an event.
                 text = text[:at] + dice.choice(b"019AZaz-: ").to_bytes() + text[at + 1 :]
     return text
 
@@ -130,7 +130,7 @@ def whole(scanner: Any, given: list[Record]) -> Any:
 
 
 def read_damaged(scanner: Any, dice: random.Random, given: list[Record], topic: int) -> None:
-    """Reads the bytes of a batch after some accidents: they are records, or refused."""
+    """Reads the damaged bytes of a batch, which are records or are refused."""
     sent = [Sent(place, each.key, each.value, each.headers, each.timestamp) for place, each in enumerate(given)]
     body = bytearray(batch(sent, 0).data[Layout.BODY_AT :])
     for _ in range(dice.randrange(1, 4)):
@@ -154,7 +154,7 @@ def read_damaged(scanner: Any, dice: random.Random, given: list[Record], topic: 
 
 
 def stored(way: Any, facts: list[Fact]) -> list[Any]:
-    """What a ledger does with facts, one way."""
+    """What a ledger does with facts, compiled or in Python."""
     hotpath.way = way
     ledger = Ledger(ZONE, Scopes(), 4)
     seen: list[Any] = []
@@ -166,7 +166,7 @@ def stored(way: Any, facts: list[Fact]) -> list[Any]:
 
 
 def keep(way: Any, dice: random.Random, facts: list[Fact]) -> None:
-    """Puts packed events, some of them after accidents, to orders: these are what a dict is."""
+    """Adds packed events, some of them damaged, to orders, which must behave like a dict."""
     orders, known, words = way.PackedOrders(), dict[str, bytes](), Vocabulary()
     for fact in facts:
         packed = pack(fact, words)
@@ -179,7 +179,7 @@ def keep(way: Any, dice: random.Random, facts: list[Fact]) -> None:
 
 
 def main() -> None:
-    """Tells each seed as it begins, and how many of its records were accepted."""
+    """Prints each seed as it begins, and how many of its records were accepted."""
     scanner, compiled = loaded(sys.argv[1], "schemas._scanner"), loaded(sys.argv[1], "streams.domain._steps")
     for seed in map(int, sys.argv[2:]):
         print(f"begun {seed}", flush=True)

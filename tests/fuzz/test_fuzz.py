@@ -1,4 +1,4 @@
-"""The fuzzer runs, on a few records: the command is for many."""
+"""The fuzzer runs on a few records; the command is for many."""
 
 from __future__ import annotations
 

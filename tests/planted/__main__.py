@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 LAYERS: Final = ("unit", "simulation", "kafka")
-#: What was found when all bugs were last tried.
+#: The results of the last run of all bugs.
 RESULTS: Final = HERE / "results.json"
 UNIT: Final = ("tests/domain", "tests/engine", "tests/contract", "tests/audit")
 #: What the tests need of the tree.
@@ -49,10 +49,10 @@ _TREE: Final = (
     "streams", "schemas", "tests", "deploy", "pyproject.toml", "README.md", "CHANGELOG.md", "docker-compose.yml", ".github",
 )  # fmt: skip
 _LIMITS_S: Final = {"unit": 300.0, "simulation": 60.0, "kafka": 300.0}
-#: How much longer than its limit of computing a layer may take where the machine has other work.
+#: How much longer than its CPU limit a layer may take on a busy machine.
 _PATIENCE: Final = 20
 _SEEDS: Final = 1_000_000
-#: Exit code of pytest where tests have failed; others say that it could not run them.
+#: Exit code of pytest if tests have failed; with others it could not run them.
 _TESTS_FAILED: Final = 1
 
 
@@ -90,7 +90,7 @@ class Bug:
 
 @dataclass
 class Outcome:
-    """What the layers have made of a bug.
+    """The results of the layers for a bug.
 
     Attributes:
         caught: Layer → seconds, of those that caught it: of computing, with a real Kafka those that passed.
@@ -107,7 +107,7 @@ class Outcome:
 
 
 class NotRunError(Exception):
-    """A layer could not be run on a bug, so that it says nothing."""
+    """A layer could not be run on a bug, so it says nothing."""
 
 
 def try_bug(bug: Bug, layers: Sequence[str], *, is_caught: bool = False) -> Outcome:
@@ -116,7 +116,7 @@ def try_bug(bug: Bug, layers: Sequence[str], *, is_caught: bool = False) -> Outc
     with tempfile.TemporaryDirectory(prefix=f"planted-{bug.name}-") as folder:
         tree = Path(folder) / "tree"
         copy_tree(tree)
-        # From outside of any repository, so that the copy is what it is applied to, wherever temporary files lie.
+        # Run outside any repository, so that git applies the patch to the copy, wherever temporary files are.
         environment = {**os.environ, "GIT_CEILING_DIRECTORIES": folder}
         applied = subprocess.run(
             ["git", "apply", str(bug.path)], cwd=tree, env=environment, capture_output=True, text=True, check=False
@@ -186,7 +186,7 @@ def _simulation(_bug: Bug, tree: Path) -> tuple[str, float]:
         raise NotRunError("the simulation is not there")
     limit_s = _LIMITS_S["simulation"]
     command = [sys.executable, "-m", "tests.simulation", "--seeds", str(_SEEDS), "--jobs", "1", "--stop", str(limit_s)]
-    # It says what has failed, and then looks for a shorter schedule, which is not waited for.
+    # It reports the failure, and then looks for a shorter schedule, which need not be awaited.
     ran = _run(command, tree, limit_s + 20.0, enough=re.compile(r"^seed \d+ failed: .*$", re.MULTILINE))
     failed = re.search(r"^seed (\d+) failed: (.*)$", ran.output, re.MULTILINE)
     if failed:
@@ -202,7 +202,7 @@ _RUNS: Final = {"unit": _unit, "simulation": _simulation, "kafka": _kafka}
 
 
 class _Ran(NamedTuple):
-    """What a command has said, its exit code, `None` if it did not end in time, and its seconds."""
+    """The output of a command, its exit code (`None` if it did not end in time), and its seconds."""
 
     output: str
     code: int | None
@@ -235,12 +235,12 @@ def _run(
             start_new_session=True,
         )
         try:
-            # This also ends one that waits forever.
+            # This also ends a command that waits forever.
             while process.poll() is None and seconds < limit_s and time.monotonic() - started < _PATIENCE * limit_s:
                 if enough is not None and enough.search(log.read_text(errors="replace")):
                     break
                 time.sleep(0.2)
-                # One that has just ended has no more to say of its children.
+                # A process that has just ended cannot report its children.
                 seconds = time.monotonic() - started if by_the_clock else max(seconds, _computed_s(process.pid))
         finally:
             code = process.poll()
@@ -266,7 +266,7 @@ def _computed_s(group: int) -> float:
 
 
 class Kept:
-    """What the layers made of the bugs, in a file, so that a long run can be stopped and continued.
+    """The results of the layers in a file, so that a long run can be stopped and continued.
 
     Args:
         path: The file, `None` to keep nothing.

@@ -1,4 +1,4 @@
-"""The back-test on the story: the model is no worse than a straight line, and the documentation shows what is printed."""
+"""The back-test of the story: the model is no worse than a straight line, and the documents show its output."""
 
 from __future__ import annotations
 

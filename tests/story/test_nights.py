@@ -1,4 +1,4 @@
-"""The nights of the demo: what was published holds in them, and what is expected is what a plain count of their records gives."""
+"""The nights of the demo agree with the published figures, and a naive count of their records gives what is expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The told story against the codec and the domain: what it says of itself must be what they make of it."""
+"""The story against the codec and the domain: what it claims is what they compute."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AsRead(NamedTuple):
 
 @dataclass
 class Heard:
-    """What a reader makes of the records, in one pass."""
+    """The results of reading the records, in one pass."""
 
     records: int = 0
     rerouted: int = 0
@@ -80,7 +80,7 @@ class Heard:
         self.story_s += [record.story_s for record in chunk]
 
     def judge(self, record: Publication, fact: Fact | Rejection, *, foreign: bool) -> None:
-        """Notes what became of a record."""
+        """Notes the outcome of a record."""
         if isinstance(fact, Rejection):
             self.rejected[fact.reason] += 1
             return
@@ -144,7 +144,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def small(facts: StoryFacts, **changes: Any) -> StoryFacts:
-    """The same story with a hundredth of the units; it meets no published figure."""
+    """The same story with a hundredth of the units, which matches no published figure."""
     deliveries = {month: units // 100 for month, units in facts.deliveries.months.items()}
     orders = {month: units // 90 for month, units in facts.orders.months.items()}
     return dataclasses.replace(

@@ -15,7 +15,7 @@ SHARES = st.lists(st.tuples(st.floats(0.01, 100), st.integers(0, 50)), min_size=
 
 
 @given(shares=SHARES, part=st.floats(0, 1))
-@example(shares=[(1.0, 1), (2.0, 0)], part=1.0)  # what takes nothing has the larger remainder
+@example(shares=[(1.0, 1), (2.0, 0)], part=1.0)  # the part with a cap of 0 has the larger remainder
 def test_a_total_is_spread_exactly_and_under_every_cap(shares: list[tuple[float, int]], part: float) -> None:
     weights, caps = [weight for weight, _ in shares], [cap for _, cap in shares]
     total = int(part * sum(caps))

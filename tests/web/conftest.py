@@ -1,4 +1,4 @@
-"""What the tests of the web view share."""
+"""Fixtures of the web view's tests."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 VENDOR = Path(__file__).parent / "vendor" / "axe-core"
 AXE = VENDOR / "axe.min.js"
-#: The rule about colours, which takes longest by far.
+#: The rule about colours, by far the slowest.
 CONTRAST = "color-contrast"
 TODAY_ROW = f"deliveries|model=SU7|day:{hostile.TODAY}"
 TARGET_MILESTONE = f"deliveries/model=SU7/month:2024-09/target:{hostile.TARGET_ID}:250"
@@ -71,9 +71,9 @@ PAGES = {
     "alerts": "/milestones?kind=stalled&show=all",
     "alert": f"/milestones/{quote(ALERT, safe='')}",
 }
-#: What a person must find on a page.
+#: Texts that a person must find on a page.
 HOSTILE_PAGES = ("alerts", "alert", "order", "milestone", "targets", "dead-letters", "violations", "reconciliation")
-#: What is beyond the right edge of a phone, for the message of a failed test.
+#: Elements beyond the right edge of a phone, for the message of a failed test.
 STICKS_OUT = """[...document.querySelectorAll('body *')]
     .filter((each) => each.getBoundingClientRect().right > 361 && !each.parentElement.closest('.scroll'))
     .map((each) => `${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 40)}`).slice(0, 5)"""
@@ -92,13 +92,13 @@ class Site:
     browser: Browser
 
     def serve(self, log: str, bind: str) -> WebView:
-        """Another process of the web view."""
+        """Starts another web view."""
         environment = self.installation.environment | SETTINGS
         return WebView(environment, self.installation.folder / log, bind=bind).__enter__()
 
     @contextlib.asynccontextmanager
     async def page(self, path: str | None = None, **options: Any) -> AsyncIterator[Page]:
-        """A page of a separate visitor; `heard` has what it said to its console."""
+        """A page in a separate browser context; `heard` collects its console messages."""
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en"} | options
         context = await self.browser.new_context(base_url=self.web.url, **options)
         context.set_default_timeout(1000 * stretched(15))
@@ -152,7 +152,7 @@ async def site(browser: Browser, kafka: Any, tmp_path_factory: pytest.TempPathFa
 
 
 async def _until_sources_were_looked_at(installation: Installation) -> None:
-    """What is silent already is no news."""
+    """A silence that has already begun is not news."""
     give_up_s = deadline(40)
     while True:
         memory = await read_latest(installation.settings, [(installation.catalogue.totals.name, 0)])
@@ -164,7 +164,7 @@ async def _until_sources_were_looked_at(installation: Installation) -> None:
 
 @pytest.fixture(scope="module")
 async def visitors(site: Site) -> AsyncIterator[dict[tuple[str, str], tuple[BrowserContext, Page, Heard]]]:
-    """A page for each language and theme, to be taken from address to address."""
+    """A page for each language and theme, which navigates from address to address."""
     made = {}
     for locale in ("en-GB", "zh-CN"):
         for theme in ("light", "dark"):
@@ -180,13 +180,13 @@ async def visitors(site: Site) -> AsyncIterator[dict[tuple[str, str], tuple[Brow
 
 
 async def settled(page: Page) -> None:
-    """Waits until the page is drawn and has news of the service."""
+    """Waits until the page is drawn and connected to its stream."""
     await page.wait_for_function("document.getElementById('s-state')?.textContent.length > 0")
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 async def keep(page: Page, name: str) -> None:
-    """Takes a picture where a person wants to look at it (`SCREENSHOTS=folder`)."""
+    """Takes a screenshot if someone wants one (`SCREENSHOTS=folder`)."""
     if folder := os.environ.get("SCREENSHOTS"):
         await page.screenshot(path=Path(folder) / f"{name}.png")
 
@@ -209,7 +209,7 @@ async def test_a_page_is_whole_safe_and_accessible_in_both_languages(
         assert await page.get_attribute("html", "lang") == ("zh-CN" if locale == "zh-CN" else "en")
         words = await page.inner_text("main" if name.endswith("kiosk") else "nav#nav")
         assert bool(re.search(r"[\u4e00-\u9fff]", words)) == (locale == "zh-CN")
-        # Unfold everything: what is folded is looked at too.
+        # Unfold everything, so that folded parts are checked, too.
         await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         assert picture_lines(await page.screenshot()) > 100
         await keep(page, f"{name}-{locale[:2]}-{theme}")
@@ -235,15 +235,15 @@ async def assert_nothing_ran(page: Page) -> None:
 
 
 async def assert_accessible(page: Page, locale: str, theme: str = "light") -> None:
-    """Nothing is found that keeps people out.
+    """Runs axe, which must find no barriers.
 
-    No colour depends on the language, and nothing but colours on the theme, so each rule is looked at where it may find something new.
+    No colour depends on the language, and nothing but colours on the theme, so each rule is checked only where it may find something new.
     """
     colours, all_else = locale == "en-GB", theme == "light"
     if not colours and not all_else:
         return
     await page.evaluate(AXE.read_text())
-    # Selectors and the texts of style sheets take half of the time, and say no more than the elements' HTML.
+    # Selectors and the texts of style sheets take half of the time, and tell no more than the elements' HTML.
     options: dict[str, Any] = {"resultTypes": ["violations"], "selectors": False, "preload": False}
     if all_else:
         options["rules"] = {CONTRAST: {"enabled": colours}}
@@ -259,7 +259,7 @@ async def assert_accessible(page: Page, locale: str, theme: str = "light") -> No
 
 
 async def row_times(site: Site, counts: set[int], found: dict[int, float], ready: asyncio.Event) -> None:
-    """When the rows of today with these counts could be read from their topic, by the clock of this machine."""
+    """When today's rows with these counts could be read from their topic, by this machine's clock."""
     topic = site.installation.catalogue.windows.name
     async with reader(site.installation.settings) as consumer:
         tp = TopicPartition(topic, 0)

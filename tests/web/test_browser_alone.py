@@ -1,4 +1,4 @@
-"""The pages in a real browser without brokers: what depends on the browser and on the numbers, not on who wrote them."""
+"""The pages in a real browser without brokers: what depends only on the browser and on the numbers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def opened(browser: Browser, base: str, **options: Any) -> Any:
 async def test_thirty_clicks_in_one_tab_and_twelve_tabs_of_one_browser_are_all_answered(
     browser: Browser, tmp_path: Path
 ) -> None:
-    """A browser opens six connections to a server, and each page follows a stream that has no end."""
+    """A browser opens six connections to a server, and each page holds one for its endless stream."""
     with Site(tmp_path) as site:
         site.worker()
         site.rows(row("day:2024-10-07", 7), row("month:2024-10", 7))
@@ -112,12 +112,12 @@ async def test_the_page_of_what_is_being_read_becomes_the_page_that_was_asked_fo
 HUGE = 1_234_567
 LONG = "model=SU7-Ultra-Nurburgring-Edition-Founders-Run-2024-LongName-0001"
 TODAY = "2024-10-07"
-#: Numbers whose text is wider than what shows it, or that reach beyond the page.
+#: Numbers wider than their element, or beyond the edge of the page.
 CUT = """[...document.querySelectorAll('.big, .cell .count, td.num, dd b')].filter((each) => {
     const box = each.getBoundingClientRect(), home = (each.closest('.cell, td, .card') ?? document.body).getBoundingClientRect();
     return box.width && !each.closest('.scroll') && (box.right > home.right + 1 || box.left < home.left - 1);
 }).map((each) => each.textContent)"""
-#: Cards of a page that lie over each other, and what lies over a chart's plot.
+#: Cards that overlap, and elements over a chart's plot.
 OVERLAPS = """(() => {
     const boxes = [...document.querySelectorAll('.card')].map((each) => each.getBoundingClientRect()).filter((each) => each.height);
     const over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;

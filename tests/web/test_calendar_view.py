@@ -1,4 +1,4 @@
-"""What the page of the calendar shows of a year."""
+"""What the calendar page shows of a year."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of the table of windows: what a template would have made, safe whatever a row says."""
+"""The lines of the table of windows: as a template would render them, and safe whatever a row contains."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_only_live_lines_follow_the_stream_and_old_ones_are_dimmed() -> None:
 
 
 def test_the_same_row_is_shown_in_each_manner() -> None:
-    """What is remembered of one manner is not given out for another."""
+    """Lines cached for one display are not used for another."""
     gettext = _translations(FOLDER, "en").gettext
     lines = RowLines(of_locale("en", gettext), gettext)
     body = json.dumps(row("day:2024-10-07", 7))

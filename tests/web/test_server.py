@@ -57,7 +57,7 @@ def web(installation: Installation) -> Iterator[WebView]:
 
 
 async def write(installation: Installation, topic: str, *records: Record) -> None:
-    """Writes output records in a transaction, as a worker does."""
+    """Writes output records in one transaction, as a worker does."""
     producer = AIOKafkaProducer(
         bootstrap_servers=installation.settings.bootstrap_servers, transactional_id=f"{topic}-test"
     )
@@ -74,7 +74,7 @@ def order(number: int) -> Published:
 
 
 async def heard(events: AsyncIterator[Any], condition: Callable[[str, Any], bool], timeout_s: float) -> float:
-    """Seconds until an event that meets the condition."""
+    """Seconds until an event meets the condition."""
     started = time.monotonic()
     async with asyncio.timeout(stretched(timeout_s)):
         async for name, data, _ in events:
@@ -111,7 +111,7 @@ async def test_it_shows_what_the_topics_hold_and_follows_a_worker_that_is_killed
         for path in ("/", "/calendar", "/calendar/2024-10-01", "/windows", "/targets", "/api"):
             assert (await asked.get(path)).status_code == 200, path
 
-        # Changes are seen within a second; a killed worker is no reason to stop serving.
+        # Changes appear within a second; after the worker is killed, the view keeps serving.
         key = {"metric": "orders_placed", "scope": "model=SU7", "period": "day:2024-09-28"}
         async with listening(asked, "?scope=model%3DSU7&metric=orders_placed") as events:
             await installation.publish([order(1)])
@@ -144,14 +144,14 @@ async def test_two_hundred_clients_hear_the_same_within_a_second(installation: I
         await asyncio.gather(*waits)
         assert time.monotonic() - started < stretched(2.5), "200 readers in this one process take their time too"
         assert f"milestones_web_streams {CLIENTS}" in (await asked.get("/metrics")).text
-        # A stream that goes on does not keep the process from ending.
+        # An open stream does not keep the process from ending.
         started = time.monotonic()
         assert await asyncio.to_thread(web.end) == 0
         assert time.monotonic() - started < stretched(5)
 
 
 async def test_a_topic_that_was_recreated_is_read_again(installation: Installation, web: WebView) -> None:
-    """Whether it is shorter now or longer than what was read of the old one."""
+    """Whether it is now shorter or longer than what was read of the old one."""
     catalogue = installation.catalogue
     windows, milestones = catalogue.windows.name, catalogue.milestones.name
     await write(installation, windows, *(row_record(row(f"day:2024-10-0{day}", day)) for day in (1, 2, 3)))
@@ -307,7 +307,7 @@ async def test_questions_out_of_bounds_are_refused_and_answers_are_compressed(
         assert (await asked.get("/api/v1/milestones/none/such")).status_code == 404
         assert (await asked.get("/static/../app.py")).status_code == 404
         assert (await asked.get("/static/%2e%2e/app.py")).status_code == 404
-        # A plus sign in an address is a space unless it is escaped: people do not escape it.
+        # An unescaped plus sign in a URL is a space, and people do not escape it.
         page = (await asked.get("/api/v1/windows?as_of=2030-01-01T00:00:00+08:00")).json()
         assert page["as_of"] == "2030-01-01T00:00:00+08:00"
         packed = await asked.get("/api/v1/windows?limit=1000")

@@ -1,4 +1,4 @@
-"""The total of all time: its opening balance, and a target that has no end."""
+"""The total of all time: its opening balance, and a target without an end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAR = "deliveries/model=SU7/total/every:100000:500000"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Thirty cars in ten days after 499,980 of before, the 500,000th of which has been noticed."""
+    """Thirty cars in ten days after a balance of 499,980; the milestone of the 500,000th has been raised."""
     with Site(tmp_path_factory.mktemp("site"), clock="events", windows=("day", "month", "total")) as made:
         made.at(f"{TODAY}T04:00:00.000Z")
         targets = [{"target_id": "next", "value": 600_000, "reached": False}]
@@ -49,7 +49,7 @@ async def test_a_row_and_a_milestone_say_what_is_an_opening_balance(site: Site) 
     page = (await site.get(f"/milestones/{CAR.replace('/', '%2F')}")).text
     assert "Opening balance" in page
     assert "499,980" in page
-    # The 20th of those that are counted here.
+    # The 20th of those counted here.
     assert "position=20" in page
     chinese = (await site.get("/windows?period=total&lang=zh")).text
     assert "其中期初数 499,980" in chinese

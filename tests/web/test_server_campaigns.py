@@ -89,7 +89,7 @@ async def test_a_campaign_is_known_before_its_first_unit_and_after_it_was_withdr
             row("day:2024-03-28", 50_000, metric="orders_placed"),
         )
         settings = site.web.settings.model_copy(update={"campaign": CAMPAIGNS[1:]})
-        # What the ledger says of itself.
+        # What the ledger says about its announcement.
         site.web.orders._count_by(settings)
         assert "Not begun" in (await site.get("/campaigns/yu7-launch?scope=model=SU7")).text
         withdrawn = (await site.get("/campaigns/su7-launch?scope=model=SU7")).text

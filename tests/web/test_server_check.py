@@ -1,4 +1,4 @@
-"""What is judged over HTTP, and names that are likely slips."""
+"""Events judged over HTTP, and names that are likely slips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Periods and scopes laid over each other, and who gained and lost."""
+"""Comparisons of periods and scopes, and which scopes gained and lost."""
 
 from __future__ import annotations
 

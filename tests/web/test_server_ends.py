@@ -1,4 +1,4 @@
-"""The end of the web server: whenever a signal comes, the application is told, and the log stays empty."""
+"""The end of the web server: whenever a signal comes, the application shuts down, and the log stays empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first filling of the read model, pages by keys, and scopes that are searched for."""
+"""The initial load of the read model, keyset pages, and the search for scopes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _steps = st.lists(
     st.one_of(
         st.tuples(st.just(Feed.WINDOWS), _rows),
         st.tuples(st.just(Feed.HISTORY), _rows),
-        # What was taken away had been there.
+        # The removed rows had been there.
         st.tuples(st.just("gone"), _rows),
     ),
     max_size=30,
@@ -51,7 +51,7 @@ _steps = st.lists(
 
 
 def everything(model: ReadModel) -> dict[str, Any]:
-    """All that can be asked of windows, in an order that does not depend on ids."""
+    """All queries of windows, in an order that does not depend on ids."""
     found: dict[str, Any] = {}
     with model.snapshot() as view:
         page = view.windows.page(WindowQuery(limit=1000, sort="scope"))
@@ -152,7 +152,7 @@ def test_pages_by_keys_are_the_whole_list_in_its_order_forwards_and_backwards(mo
 
 
 def test_the_first_page_of_a_list_reads_only_what_it_shows(model: ReadModel) -> None:
-    """Whatever the number of rows: the latest periods first come from an index, also from a later page on."""
+    """With any number of rows, the latest periods come from an index, on later pages too."""
     take(model, [row("day:2024-10-01", 1)])
     plans: list[str] = []
     with model.snapshot() as view:

@@ -26,7 +26,7 @@ TODAY = "2024-10-07"
 MODELS = [f"M{number}" for number in range(20)]
 REGIONS = [f"CN-{number}" for number in range(60)]
 RULE = {"name": "r", "metric": "deliveries", "window": "day", "scope": ["model"], "exceeds": 5}
-#: A page at its most, bytes; a year has a cell for each of its days.
+#: The largest page allowed, bytes; a year has a cell for each of its days.
 LIGHT, YEAR = 100_000, 150_000
 
 

@@ -1,4 +1,4 @@
-"""One field for everything, and the pages of orders and units: what is not known yet is never called not counted."""
+"""The search field, and the pages of orders and units: what is not yet known is never called uncounted."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ async def test_an_order_says_what_it_counts_as_and_hides_the_vehicle(tmp_path: P
 
 
 async def story_of(site: Site, order_id: str, **worker: Any) -> Any:
-    """What is shown of an order right after a worker has reported."""
+    """What the page of an order shows right after a worker's report."""
     site.complete()
     site.worker(**worker)
     return (await site.get(f"/api/v1/orders/{order_id}")).json()["story"]

@@ -1,4 +1,4 @@
-"""What pages say of the numbers that were read."""
+"""What pages show of the numbers read."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ async def test_metrics_tell_counts_targets_milestones_and_silences_by_the_conven
 
 
 def assert_conventions(text: str) -> None:
-    """What `promtool check metrics` looks at."""
+    """What `promtool check metrics` checks."""
     kinds = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE"))
     helped = {line.split()[2] for line in text.splitlines() if line.startswith("# HELP")}
     assert kinds.keys() == helped

@@ -1,4 +1,4 @@
-"""What pages and API say as of an earlier moment, and that one stays there from page to page."""
+"""Pages and API as of an earlier moment, which is kept from page to page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EARLY, LATE = "2024-10-07T03:00:00.000Z", "2024-10-07T09:00:00.000Z"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """At noon 100 were counted today, and one milestone was known; 150 and two by the evening."""
+    """At noon today's count was 100, with one milestone; by the evening 150, with two."""
     aims = [{"target_id": "plan", "value": 250, "reached": False}]
     with Site(tmp_path_factory.mktemp("site")) as made:
         for place, period in enumerate(("day:2024-10-07", "month:2024-10", "year:2024")):
@@ -188,7 +188,7 @@ async def test_lists_are_paged_by_the_place_of_their_lines(tmp_path_factory: pyt
 
 
 def played_fast(folder: Path, clock: str) -> Site:
-    """History was played fast: of the periods that are on, versions between the first and the ninth are not known."""
+    """History was played fast: of current periods, versions between the first and the ninth are not known."""
     site = Site(folder, clock=clock)
     periods = ("day:2024-10-07", "month:2024-10", "year:2024")
     aims = [{"target_id": "plan", "value": 250, "reached": False}]

@@ -1,4 +1,4 @@
-"""Waiting for clients that swallow cancellations, or cancel what others wait for."""
+"""Bounded waits for clients that swallow cancellations, or cancel what others wait for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_what_swallows_its_cancellation_is_not_waited_for() -> None:
 
 
 async def test_a_client_that_cancels_its_own_tasks_does_not_cancel_who_waits_for_them() -> None:
-    """It did: the follower ended without a word when the brokers went away."""
+    """Otherwise the follower ends silently when the brokers go away."""
 
     async def cancelled_from_within() -> None:
         raise asyncio.CancelledError

@@ -192,7 +192,7 @@ async def test_events_that_wait_are_not_known_once_no_worker_reports(tmp_path: P
 
 
 async def test_a_page_that_is_behind_says_so_and_nothing_of_the_workers(tmp_path: Path) -> None:
-    """It has not heard them."""
+    """The web view has not received them."""
     with Site(tmp_path) as site:
         site.worker(ago_s=600)
         site.complete(age_s=60)

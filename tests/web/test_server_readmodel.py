@@ -1,4 +1,4 @@
-"""The read model: what is kept of the output topics, and what can be asked of it."""
+"""The read model: what it keeps of the output topics, and its queries."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_fields_that_the_contract_does_not_name_are_not_kept(model: ReadModel) -
 
 
 def test_of_several_partitions_every_milestone_and_version_is_kept_and_the_newest_milestone_is_first() -> None:
-    """Their offsets are the same."""
+    """Both topics have the same offsets."""
     model = ReadModel(BusinessZone("Asia/Shanghai"), bulk=True)
     found = [(0, 0, "08:00"), (0, 1, "12:00"), (1, 0, "10:00"), (1, 1, "11:00")]
     events = [
@@ -119,7 +119,7 @@ def test_a_snapshot_stays_at_its_moment(model: ReadModel) -> None:
     ],
 )
 def test_as_of_answers_the_version_in_force_at_that_instant(model: ReadModel, at: str, count: int | None) -> None:
-    """The current version counts too where the history has not been given it yet."""
+    """The current version counts even if it is not in the history yet."""
     steps = versions((1, "01", {}), (2, "02", {}), (3, "03", {}), (5, "05", {}))
     take_rows(model, *steps[:3], feed=Feed.HISTORY)
     take_rows(model, steps[3])

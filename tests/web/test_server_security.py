@@ -1,4 +1,4 @@
-"""Who may ask the web view, and how."""
+"""Access to the web view."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 async def inner(scope: Any, _receive: Any, send: Any) -> None:
-    """What is guarded: says that it was reached."""
+    """The guarded application, whose answer shows that it was reached."""
     body = f"inside {scope['method']} {scope['path']}".encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": body})

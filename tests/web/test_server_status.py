@@ -21,7 +21,7 @@ LONG_AGO_S = 2 * 3600
 
 
 def report(name: str, *partitions: int, ago_s: float = 0.0, health: str = "running") -> Record:
-    """A worker's report of `ago_s` seconds ago, by the clock of the brokers."""
+    """A worker's report of `ago_s` seconds ago, by the brokers' clock."""
     document = {
         "name": name,
         "health": health,
@@ -34,7 +34,7 @@ def report(name: str, *partitions: int, ago_s: float = 0.0, health: str = "runni
 
 
 def status(model: ReadModel, *reports: Record) -> ServiceStatus:
-    """The status once these were read."""
+    """The status after reading these."""
     model.apply([(Feed.STATUS, reports)])
     now_s = time.monotonic()
     state = FollowState(broker_seen_s=now_s, caught_up_s=now_s, problem="")

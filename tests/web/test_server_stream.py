@@ -1,4 +1,4 @@
-"""The hub: each change is encoded once, clients read it at their own pace, and go on where they were."""
+"""The hub: each change is encoded once, and clients read at their own pace and resume where they were."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def events_of(chunk: bytes) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A hub that runs."""
+    """A running hub."""
     made = Hub(lambda: '{"now": 1}')
     task = asyncio.create_task(made.run())
     yield made
@@ -43,7 +43,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 async def until(stream: Any, name: str) -> list[tuple[str, str, str]]:
-    """Reads until an event of a name has come; all that came."""
+    """Reads until an event with a name has come; returns all events."""
     found: list[tuple[str, str, str]] = []
     async with asyncio.timeout(stretched(3)):
         async for chunk in stream:

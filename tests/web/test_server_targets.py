@@ -1,4 +1,4 @@
-"""Many targets: those in force first, a summary, filters, a table with a small curve; few have everything on one page."""
+"""Many targets: those in force first, a summary, filters, a table with sparklines; a few fit on one page with details."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TODAY = "2024-10-10"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Targets of twelve months, of which October is in force and September was reached; one has a label."""
+    """Targets of twelve months; October is in force, September was reached; one has a label."""
     labelled = {
         "target_id": "plan-10", "metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10", "value": 300,
         "label": "October push",

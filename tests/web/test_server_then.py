@@ -1,4 +1,4 @@
-"""Orders and units as of an earlier moment: what the sources had, and no wrong number where that cannot be told."""
+"""Orders and units as of an earlier moment: what the sources had, and no wrong number if that cannot be known."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fact(kind: Kind, number: int, offset: int, *, topic: int = 1, partition: int
 
 
 def moment(stop: int | None, *, begin: int = 0, end: int = 100) -> Moment:
-    """Of a partition of the deliveries whose first later record is at an offset."""
+    """A partition of the deliveries whose first later record is at an offset."""
     later = None if stop is None else OffsetAndTimestamp(stop, NOON_US // 1000 + 1)
     return Moment.of(NAMES, {PLACE: end}, {PLACE: later}, {PLACE: begin})
 
@@ -79,7 +79,7 @@ def test_an_event_of_a_former_topic_does_not_tell_when() -> None:
 
 
 class FakeFinder:
-    """Three deliveries and a void; by noon the brokers had those below an offset."""
+    """Three deliveries and a void; by noon the brokers had the records below an offset."""
 
     ready, done, total = True, 1, 1
 
@@ -113,7 +113,7 @@ class FakeFinder:
 
 
 def opened(folder: Path, **settings: Any) -> tuple[Site, FakeFinder]:
-    """A site that can look orders up, with the figures of the evening."""
+    """A site that can look up orders, with the evening's figures."""
     site, finder = Site(folder, **settings), FakeFinder()
     site.rows(row("day:2024-10-07", 2, updated_at="2024-10-07T09:00:00.000Z"))
     site.complete()

@@ -1,4 +1,4 @@
-"""What the pages load: vendored files are what was published, and there is little of it."""
+"""What the pages load: vendored files are as published, and there is little to load."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_what_a_page_loads_is_small() -> None:
 
 
 def test_no_page_has_script_or_style_of_its_own() -> None:
-    """The policy of the pages forbids it; the browser would drop it without a word on the page."""
+    """The pages' policy forbids it, and the browser would drop it silently."""
     for path in TEMPLATES:
         text = path.read_text()
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", text), path.name

@@ -1,4 +1,4 @@
-"""Every text of the pages is there in every language, with the same numbers and names in it."""
+"""Every text of the pages exists in every language, with the same numbers and names in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[a-z%]")
 
 
 def forms(text: Any) -> tuple[str, ...]:
-    """Singular and plural, or the one text."""
+    """Singular and plural, or the only text."""
     return text if isinstance(text, tuple) else (text,)
 
 
