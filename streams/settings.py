@@ -16,11 +16,13 @@ import tempfile
 import tomllib
 from collections import Counter
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from schemas.events import canonical_scope
 from schemas.facts import (
@@ -47,6 +49,8 @@ from streams.errors import ExpectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pydantic_core import ErrorDetails
+
     from streams.domain.zone import BusinessZone
 
 ENVIRONMENT_PREFIX = "MILESTONES_"
@@ -66,6 +70,8 @@ MOST_CAMPAIGNS: Final = 200
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LAST_PORT = 65_535
+#: How alike a name must be to be proposed in place of an unknown one.
+_ALIKE: Final = 0.75
 _BUILT_IN: Final = "built-in defaults"
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -73,12 +79,50 @@ _FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00")
 _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
+#: What pydantic says about the kind of a value, in the words of a settings file.
+_KINDS: Final = {
+    "tuple_type": "a list is needed, in square brackets",
+    "dict_type": "a table is needed: keys with values",
+    "model_type": "a table is needed: keys with values",
+    "int_parsing": "a whole number is needed",
+    "int_parsing_size": "a whole number is needed",
+    "int_type": "a whole number is needed",
+    "int_from_float": "a whole number is needed",
+    "float_parsing": "a number is needed",
+    "float_type": "a number is needed",
+    "bool_parsing": "true or false is needed",
+    "bool_type": "true or false is needed",
+    "string_type": "a text is needed, in quotes",
+}
+#: What the standard library says about TOML, in plainer words.
+_TOML: Final = (
+    (re.compile(r"Cannot (overwrite a value|mutate immutable namespace .*)"), "a key is given twice"),
+    (re.compile(r"Cannot declare \('(.*)',\) twice"), r"[\1] is given twice"),
+    (re.compile(r"Invalid statement"), "neither a key with its value nor a [section]"),
+)
+#: Types of settings that a text can express.
+_SCALARS: Final = (str, int, float, bool, type(None))
+
+#: What Kubernetes puts into the environment of every pod for each Service, which may be called `milestones-web`.
+_OF_A_KUBERNETES_SERVICE: Final = re.compile(
+    r"([a-z0-9_]+_)?(service_host=.+|service_port(_[a-z0-9_]+)?=[0-9]+|port=[a-z]+://.+|port_[0-9]+_(tcp|udp|sctp)(_[a-z]+)?=.+)"
+)
 #: Environment variables of this project that are not settings of the service.
 _NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance", "hot_path"}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, about: ValidationInfo) -> Any:
+        """By default, `true` would be taken as 1."""
+        if isinstance(value, bool) and about.field_name is not None:
+            annotation = cls.model_fields[about.field_name].annotation
+            if annotation is not bool:
+                raise ValueError(f"{str(value).lower()} is neither a number nor a text")
+        return value
 
 
 class RuleSettings(_Section):
@@ -153,11 +197,8 @@ class CampaignSettings(_Section):
     @field_validator("start", "end", mode="before")
     @classmethod
     def _instant(cls, value: object) -> object:
-        if isinstance(value, str):
-            return parse_instant(value)
-        if isinstance(value, datetime) and value.tzinfo is None:
-            raise ValueError("a date and time without an offset names no instant; append one, such as +08:00")
-        return value
+        text = value.isoformat() if isinstance(value, date) else value  # TOML has types for both
+        return parse_instant(text) if isinstance(text, str) else value
 
     @model_validator(mode="after")
     def _one_end(self) -> CampaignSettings:
@@ -741,24 +782,11 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     """
     values, origin = _from_file(config)
     sources = dict.fromkeys(values, origin)
-    for name in Settings.model_fields:
+    for name, about in Settings.model_fields.items():
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if (
-            name
-            not in (
-                "rule",
-                "target",
-                "scopes",
-                "families",
-                "holidays",
-                "topics",
-                "windows",
-                "alias",
-                "rolling",
-                "keep_days",
-            )
-            and variable in os.environ
-        ):
+        if variable in os.environ:
+            if not _is_scalar(about.annotation):
+                raise ExpectedError(f"{variable}: only a file can give {name}: set it in {FILE_NAME}")
             values[name], sources[name] = os.environ[variable], variable
     for name, value in (overrides or {}).items():
         if value is not None:
@@ -782,11 +810,36 @@ def _from_file(config: Path | None) -> tuple[dict[str, Any], str]:
     if named is None and not path.exists():
         return {"rule": _built_in_rules()}, _BUILT_IN
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
+        return toml_of(path.read_bytes()), str(path)
     except OSError as error:
         raise ExpectedError(f"{path}: {error.strerror or error}; name a readable file with --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExpectedError(f"{path}: not valid TOML: {error}") from None
+    except ValueError as error:
+        raise ExpectedError(f"{path}: {error}") from None
+
+
+def toml_of(content: bytes) -> dict[str, Any]:
+    """What a TOML file says, also if an editor has put a byte order mark before it.
+
+    Raises:
+        ValueError: It is not TOML in UTF-8; the message says so in one line.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not in UTF-8: save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        for said, plainer in _TOML:
+            message = said.sub(plainer, message)
+        raise ValueError(f"not valid TOML: {message}") from None
+
+
+def _is_scalar(annotation: Any) -> bool:
+    """Whether a text can express each value of a setting."""
+    if get_origin(annotation) is Literal or annotation in _SCALARS:
+        return True
+    return get_origin(annotation) in {Union, UnionType} and all(map(_is_scalar, get_args(annotation)))
 
 
 def _refuse_unknown_variables() -> None:
@@ -794,8 +847,12 @@ def _refuse_unknown_variables() -> None:
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if _OF_A_KUBERNETES_SERVICE.fullmatch(f"{name}={os.environ[variable]}"):
+            continue
         if name not in Settings.model_fields and name not in _NOT_SETTINGS:
-            raise ExpectedError(f"{variable}: there is no setting called {name}; unset it or correct its name")
+            near = _meant(name, [*Settings.model_fields, *_NOT_SETTINGS])
+            correct = f"did you mean {ENVIRONMENT_PREFIX}{near.upper()}?" if near else "unset it or correct its name"
+            raise ExpectedError(f"{variable}: there is no setting called {name}; {correct}")
 
 
 def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -> str:
@@ -803,11 +860,43 @@ def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -
     location: Sequence[int | str] = first["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     where = sources.get(str(location[0]), origin) if location else origin
-    message = first["msg"].removeprefix("Value error, ")
+    message = in_words(first)
     if first["type"] == "extra_forbidden":
-        message = "there is no setting called so; remove it or correct its name"
+        near = _meant(str(location[-1]), _known_beside(location))
+        correct = f"did you mean {near}?" if near else "remove it or correct its name"
+        message = f"there is no setting called so; {correct}"
+    if first["type"] == "tuple_type" and len(location) == 1 and _section_of(Settings.model_fields[key].annotation):
+        message = f"write [[{key}]], in double brackets, before each"
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-    return f"{where}: {f'{key}: ' if key else ''}{message[:1].lower()}{message[1:]}{more}"
+    return f"{where}: {f'{key}: ' if key else ''}{message}{more}"
+
+
+def in_words(fault: ErrorDetails) -> str:
+    """What is wrong with a value in a file, without the words of the library that found it."""
+    message = _KINDS.get(fault["type"], fault["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _meant(name: str, known: Iterable[str]) -> str | None:
+    """The setting whose name was probably misspelt."""
+    plain = name.casefold().replace("-", "_").removeprefix(ENVIRONMENT_PREFIX.casefold())
+    return next(iter(get_close_matches(plain, known, 1, _ALIKE)), None)
+
+
+def _known_beside(location: Sequence[int | str]) -> list[str]:
+    """The keys that are known where an unknown one was found."""
+    section: type[BaseModel] = Settings
+    for part in location[:-1]:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _section_of(section.model_fields[part].annotation) or section
+    return [about.alias or name for name, about in section.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a setting holds, also if it holds a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
 
 
 def secret(value: str, file_name: str, setting: str) -> str:
@@ -819,7 +908,7 @@ def secret(value: str, file_name: str, setting: str) -> str:
     if not file_name:
         return value
     try:
-        return Path(file_name).read_text(encoding="utf-8").strip()
+        return Path(file_name).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise ExpectedError(

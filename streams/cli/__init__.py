@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -40,6 +43,8 @@ COMMANDS = {
 }
 
 _UNREACHABLE = 3
+#: A disk is full, a quota or the largest size of a file is reached, a device fails.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _LazyGroup(click.Group):
@@ -66,6 +71,7 @@ def group() -> None:
 
 def main() -> None:
     """Runs the command line; expected failures end in one line on stderr and their exit code."""
+    _prepare_output()
     try:
         code = group.main(standalone_mode=False)
     except ExpectedError as error:
@@ -85,7 +91,22 @@ def main() -> None:
         # The reader of our output (head, less) is gone: stop quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _say(f"cannot write: {error.strerror}; make room where the output goes, and run it again")
+        # What is left in the buffer cannot be written either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _prepare_output() -> None:
+    """Makes output possible where there is none (`>&-`), and where it goes to a terminal that lacks the characters of a name."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say(message: str) -> None:

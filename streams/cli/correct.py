@@ -26,7 +26,7 @@ from streams.audit.judging import EFFECTS
 from streams.audit.sums import Business
 from streams.audit.targets import counted_now
 from streams.cli.operators import one_line, operator
-from streams.cli.options import cluster_options
+from streams.cli.options import IDENTIFIER, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -89,7 +89,7 @@ def _options(function: F) -> F:
 def _choosing(function: F) -> F:
     """Adds the options that choose an event."""
     function = click.option(
-        "--event", "event_id", default=None, metavar="ID", help="The id of the event that is meant."
+        "--event", "event_id", type=IDENTIFIER, default=None, metavar="ID", help="The id of the event that is meant."
     )(function)
     return click.option(
         "--what", type=click.Choice(list(KINDS)), default=None, help="Which event of the order is meant."
@@ -97,7 +97,7 @@ def _choosing(function: F) -> F:
 
 
 @command.command()
-@click.argument("which", metavar="ORDER|VIN")
+@click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
 @click.option("--reason", required=True, help="Why, one line; it goes into the events.")
 @_choosing
 @_options
@@ -129,7 +129,7 @@ def void(
 
 
 @command.command()
-@click.argument("which", metavar="ORDER|VIN")
+@click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
 @click.option(
     "--to",
     required=True,
@@ -177,7 +177,7 @@ def move(
 
 
 @command.command()
-@click.argument("which", metavar="ORDER|VIN")
+@click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
 @click.option("--at", default=None, metavar="DATE|TIME", help="When it was cancelled (default: now).")
 @click.option("--reason", required=True, help="Why, one line; it goes into the events.")
 @_options
@@ -213,7 +213,7 @@ def cancel(
 
 
 @command.command()
-@click.argument("which", metavar="ORDER|VIN")
+@click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
 @click.option("--reason", default=None, help="Why, one line; it goes into the events.")
 @_options
 def undo(

@@ -10,14 +10,16 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from schemas.facts import REASONS
 from schemas.instants import micros_of, utc_text
 from schemas.notes import Place
 from streams.cli.operators import operator
-from streams.cli.options import business_text, cluster_options, instant_us
+from streams.cli.options import IDENTIFIER, VIN, business_text, cluster_options, instant_us
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.context import Context
+from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
@@ -60,8 +62,10 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command(name="list")
 @_filters
-@click.option("--order", "order_id", default=None, help="Only records of this order, as far as they can be read.")
-@click.option("--vin", default=None, help="Only records of this vehicle, likewise.")
+@click.option(
+    "--order", "order_id", type=IDENTIFIER, default=None, help="Only records of this order, as far as they can be read."
+)
+@click.option("--vin", type=VIN, default=None, help="Only records of this vehicle, likewise.")
 @click.option("--source", default=None, help="Only records of this event source, likewise.")
 @click.option("--by-reason", is_flag=True, help="Show only the number of records for each reason.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
@@ -81,9 +85,7 @@ def list_(
 ) -> None:
     """Show rejected records: where they came from, why they were rejected, whether they were published again."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    wanted = replace(
-        _wanted(settings, reason, topic, since, until), order_id=order_id, vin=vin and vin.upper(), source=source
-    )
+    wanted = replace(_wanted(settings, reason, topic, since, until), order_id=order_id, vin=vin, source=source)
     letters, replayed = run(settings, _read(Context(settings), wanted))
     counts = Counter(letter.reason for letter in letters)
     if by_reason:
@@ -255,6 +257,11 @@ def _wanted(
     until: str | None,
     places: set[Place] | None = None,
 ) -> Wanted:
+    if reason is not None and reason not in REASONS:
+        raise ExpectedError(f"--reason: {unknown('reason', reason, REASONS)}")
+    read = [each.name for each in settings.catalogue.sources()]
+    if topic is not None and topic not in read:
+        raise ExpectedError(f"--topic: {unknown('topic', topic, read)}")
     zone = ZoneInfo(settings.timezone)
     return Wanted(
         reason,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas import hotpath
-from streams.cli.options import cluster_options
+from streams.cli.options import Number, cluster_options
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.installation import load_settings
@@ -50,7 +50,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="1 tells the year in a minute, and a night in its own time.",

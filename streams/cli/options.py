@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
 
 from schemas.instants import micros_of, parse_instant
+from schemas.texts import tidy
 from streams.settings import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,11 +23,46 @@ def business_text(instant: str, timezone: str) -> str:
     return parse_instant(instant).astimezone(ZoneInfo(timezone)).isoformat(" ", "seconds")
 
 
+class Number(click.FloatRange):
+    """A number within bounds; NaN, which no bound excludes, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, if it is one."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+class Identifier(click.ParamType):
+    """The number of an order, or an id, as it is counted: without spaces around it, its Unicode in normal form.
+
+    Args:
+        in_capitals: Whether it is a VIN, which is counted in capitals.
+    """
+
+    name = "text"
+
+    def __init__(self, *, in_capitals: bool = False) -> None:
+        self._in_capitals = in_capitals
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is counted, if there is any."""
+        text = tidy(str(value))
+        if not text:
+            self.fail("it is empty.", param, ctx)
+        return text.upper() if self._in_capitals else text
+
+
+IDENTIFIER: Final = Identifier()
+VIN: Final = Identifier(in_capitals=True)
+
+
 def cluster_options(function: F) -> F:
     """Adds `--bootstrap-servers`, `--config` and `--timeout`."""
     function = click.option(
         "--timeout",
-        type=click.FloatRange(1, 86_400),
+        type=Number(1, 86_400),
         metavar="SECONDS",
         expose_value=False,
         callback=_set_timeout,

@@ -9,7 +9,7 @@ import click
 
 from schemas.instants import utc_text
 from schemas.outputs import EVENT_EFFECTS
-from streams.cli.options import business_text, cluster_options
+from streams.cli.options import IDENTIFIER, VIN, business_text, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -43,9 +43,16 @@ _NOT_KNOWN: Final = 1
 
 
 @click.command()
-@click.argument("order_id", metavar="ORDER_ID", required=False)
-@click.option("--vin", default=None, help="The orders of this vehicle, instead of an order number.")
-@click.option("--event", "event_id", metavar="ID", default=None, help="The orders that have an event with this id.")
+@click.argument("order_id", metavar="ORDER_ID", type=IDENTIFIER, required=False)
+@click.option("--vin", type=VIN, default=None, help="The orders of this vehicle, instead of an order number.")
+@click.option(
+    "--event",
+    "event_id",
+    metavar="ID",
+    type=IDENTIFIER,
+    default=None,
+    help="The orders that have an event with this id.",
+)
 @click.option(
     "--copies",
     "with_copies",
@@ -105,7 +112,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
     async with Finder.opened(settings) as finder:
         listener.say("reading the ledger")
         if order_id is not None:
-            numbers, reach = [order_id.strip()], Reach(None)
+            numbers, reach = [order_id], Reach(None)
             await finder.read_on([finder.home(numbers[0])], listener)
         else:
             await finder.read_on(listener=listener)
@@ -118,7 +125,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
         by_order: dict[str, list[OrderLetter]] = {}
         for letter in letters:
             said = said_by(letter.key, letter.value, letter.headers)
-            if said.order_id in numbers or (vin and said.vin == vin) or (event_id and said.id == event_id):
+            if said.order_id in numbers or (vin and said.vin.upper() == vin) or (event_id and said.id == event_id):
                 by_order.setdefault(said.order_id, []).append(
                     OrderLetter(
                         reason=letter.reason,

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.facts import FAMILIES, family_of
-from streams.cli.options import cluster_options
+from streams.cli.options import Number, cluster_options
 from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.errors import ExpectedError
@@ -88,9 +88,7 @@ class _Tally:
 @click.option(
     "--backfill", is_flag=True, help="Mark the events as history, so that milestones they reach are not raised as news."
 )
-@click.option(
-    "--rate", type=click.FloatRange(0.1), default=None, metavar="N", help="At most this many events per second."
-)
+@click.option("--rate", type=Number(0.1), default=None, metavar="N", help="At most this many events per second.")
 @click.option(
     "--from-start",
     is_flag=True,
@@ -122,7 +120,7 @@ def command(
     name = "stdin" if str(file) == "-" else str(file)
     if wants_proposal:
         with _on_disk(file) as path:
-            click.echo(_proposal(path, settings.timezone), nl=False)
+            click.echo(_proposal(path, name, settings.timezone), nl=False)
         return
     void_topic = family_of(min(settings.catalogue.published))
     columns = None if mapping is None else _mapping(mapping)
@@ -140,7 +138,7 @@ def command(
         publisher = Publisher(settings, topics)
         journal = None
         if size:
-            mapped = "" if mapping is None else mapping.read_text(encoding="utf-8")
+            mapped = "" if mapping is None else mapping.read_bytes().decode(errors="replace")
             journal = LoadJournal(settings, file, [mapped, *sorted(topics), "history" if backfill else ""])
         tally = _Tally(before=LoadNote() if journal is None or from_start else journal.read())
         if tally.before.events:
@@ -151,18 +149,18 @@ def command(
     _summarise(tally, name, settings)
 
 
-def _proposal(file: Path, timezone: str) -> str:
+def _proposal(file: Path, name: str, timezone: str) -> str:
     try:
         return propose(file, timezone)
     except OSError as error:
-        raise ExpectedError(f"{file}: {error.strerror}; name a table, CSV, Excel or Parquet") from None
+        raise ExpectedError(f"{name}: {error.strerror}; name a table, CSV, Excel or Parquet") from None
     except ValueError as error:
-        raise ExpectedError(f"{file}: {error}", exit_code=2) from None
+        raise ExpectedError(f"{name}: {error}", exit_code=2) from None
 
 
 def _mapping(path: Path) -> TableMapping:
     try:
-        return read_mapping(path.read_text(encoding="utf-8"))
+        return read_mapping(path.read_bytes())
     except OSError as error:
         raise ExpectedError(f"{path}: {error.strerror}; publish --propose FILE writes a first mapping") from None
     except ValueError as error:

@@ -8,7 +8,7 @@ import click
 
 from schemas.codec import decode_violations
 from schemas.outputs import VIOLATION_MESSAGES
-from streams.cli.options import cluster_options
+from streams.cli.options import IDENTIFIER, VIN, cluster_options
 from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.installation import load_settings
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--order", "order_id", default=None, help="Only this order.")
-@click.option("--vin", default=None, help="Only orders of this vehicle.")
+@click.option("--order", "order_id", type=IDENTIFIER, default=None, help="Only this order.")
+@click.option("--vin", type=VIN, default=None, help="Only orders of this vehicle.")
 @click.option("--source", default=None, help="Only events of this source.")
 @click.option("--kind", type=click.Choice(sorted(VIOLATION_MESSAGES)), default=None, help="Only of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="One order per line, as on the topic.")
@@ -42,7 +42,7 @@ def command(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     topic = catalogue_of(settings).violations
     latest = run(settings, read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
-    orders = None if vin is None else {vin.upper(), *run(settings, _orders_of(settings, vin.upper()))}
+    orders = None if vin is None else {vin, *run(settings, _orders_of(settings, vin))}
     shown = 0
     for key, value in sorted((key.decode(), value) for key, value in latest.items()):
         if orders is not None and key not in orders:

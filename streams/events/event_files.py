@@ -18,6 +18,7 @@ LONGEST_EVENT_BYTES: Final = 16 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _ENCODINGS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_UTF_32_MARKS: Final = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 #: First bytes of files that hold no events as text, and what such files are.
 _OTHERS: Final = (
     (b"PK\x03\x04", "an Excel file or another zip archive"),
@@ -30,6 +31,8 @@ _OTHERS: Final = (
 _TABLES: Final = {b"PK\x03\x04", b"PAR1"}
 _WHITE: Final = b" \t\r\n\x1e"  # \x1e begins each text of a JSON text sequence
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
+#: Stands for the end that an array lacks; as JSON, it ends too early.
+_NO_END: Final = b"["
 _ENOUGH_TO_TELL: Final = 1 << 20
 
 
@@ -136,6 +139,8 @@ class _Decoder:
             raise ValueError(f"is in UTF-16 and damaged: {error.reason}") from None
 
     def _recognise(self, start: bytes) -> bytes:
+        if start.startswith(_UTF_32_MARKS):
+            raise ValueError("is in UTF-32: save it as UTF-8")
         for mark, encoding in _ENCODINGS:
             if start.startswith(mark):
                 self.words.append("UTF-8 with a byte order mark" if encoding == "utf-8" else "UTF-16")
@@ -245,6 +250,7 @@ class _Objects:
         self._depth = 0
         self._start = -1
         self._is_array: bool | None = None
+        self._is_closed = False
 
     def feed(self, text: bytes, *, last: bool) -> list[NumberedLine]:
         found: list[NumberedLine] = []
@@ -255,7 +261,8 @@ class _Objects:
                 self._scanned = text.index(b"[") + 1
         taken, position = self._scan(text, found)
         if last:
-            self._stray(text, taken, len(text), found)
+            if not self._stray(text, taken, len(text), found) and self._is_array and not self._is_closed:
+                found.append(NumberedLine(self._line_of(text, len(text)), _NO_END))
             return found
         kept = self._start if self._start >= 0 else taken
         if len(text) - kept > LONGEST_EVENT_BYTES:
@@ -277,22 +284,26 @@ class _Objects:
             if token in {b"{", b"["}:
                 if self._depth == 0:
                     self._stray(text, taken, match.start(), found)
-                    self._start = match.start()
+                    self._start, self._is_closed = match.start(), False
                 self._depth += 1
             elif token in {b"}", b"]"} and self._depth:
                 self._depth -= 1
                 if self._depth == 0:
                     found.append(NumberedLine(self._line_of(text, self._start), text[self._start : position]))
                     taken, self._start = position, -1
+            elif token == b"]":
+                self._is_closed = True
         return taken, position
 
     def _line_of(self, text: bytes, position: int) -> int:
         return self._number + text.count(b"\n", 0, position)
 
-    def _stray(self, text: bytes, start: int, end: int, found: list[NumberedLine]) -> None:
+    def _stray(self, text: bytes, start: int, end: int, found: list[NumberedLine]) -> bool:
+        """Adds what is between two events, and returns whether there was anything."""
         between = text[start:end].strip(_WHITE + (b",[]" if self._is_array else b""))
         if between:
             found.append(NumberedLine(self._line_of(text, text.index(between, start)), between))
+        return bool(between)
 
 
 _KINDS: Final[dict[type, str]] = {_Lines: "one event a line", _Objects: "JSON over several lines"}

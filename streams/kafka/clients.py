@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import logging
+import re
 import ssl
 import time
 from collections import defaultdict
@@ -58,6 +59,9 @@ _TAIL, _FARTHER = 64, 16
 
 _CONNECT_TIMEOUT_S = 15.0
 _LAST_PORT = 65_535
+#: What the DNS allows, in characters: of a name, and between two dots of it.
+_LONGEST_HOST, _LONGEST_LABEL = 253, 63
+_NOT_IN_HOSTS = re.compile(r"[\s/;,@\[\]]")
 
 
 class _FileToken(AbstractTokenProvider):
@@ -185,8 +189,7 @@ def servers_of(settings: Settings) -> list[str]:
     """
     servers = [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()]
     for server in servers:
-        host, _, port = server.rpartition(":")
-        if "://" in server or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
+        if not _is_address(server):
             plain = server.rpartition("://")[2].strip("/")
             raise ExpectedError(f"bootstrap_servers: {server!r} is not HOST:PORT, such as {_example(plain)}")
     if not servers:
@@ -194,9 +197,20 @@ def servers_of(settings: Settings) -> list[str]:
     return servers
 
 
-def _example(server: str) -> str:
+def _is_address(server: str) -> bool:
+    """Whether it is HOST:PORT; an address of IPv6 has brackets around it, and names are as long as the DNS allows."""
     host, _, port = server.rpartition(":")
-    return server if host and port.isdigit() and int(port) <= _LAST_PORT else f"{server.partition(':')[0]}:9092"
+    bare = host.removeprefix("[").removesuffix("]")
+    is_host = bool(bare) and (":" not in bare or bare != host) and not _NOT_IN_HOSTS.search(bare)
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) <= _LAST_PORT
+    return is_host and is_port and len(bare) <= _LONGEST_HOST and max(map(len, bare.split("."))) <= _LONGEST_LABEL
+
+
+def _example(server: str) -> str:
+    if _is_address(server):
+        return server
+    host = re.split("[^A-Za-z0-9.-]", server)[0]
+    return f"{host}:9092" if _is_address(f"{host}:9092") else "127.0.0.1:9092"
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import itertools
 import re
-import tomllib
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +26,7 @@ from schemas.events import EVENTS
 from schemas.facts import DELIVERIES, ORDERS
 from streams.events.event_files import NumberedLine
 from streams.events.ndjson import key_of, topic_of
+from streams.settings import in_words, toml_of
 from streams.tables import KNOWN_COLUMNS, cell_text, clean_cell, decoded_text, plain_name, separator_of, workbook_rows
 
 if TYPE_CHECKING:
@@ -110,19 +110,17 @@ class TableMapping(BaseModel):
     types: dict[str, str] = {}
 
 
-def read_mapping(text: str) -> TableMapping:
+def read_mapping(content: bytes) -> TableMapping:
     """Parses a mapping from TOML.
 
     Raises:
         ValueError: It is invalid; the message says in one line what is wrong.
     """
     try:
-        mapping = TableMapping.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"not TOML: {error}") from None
+        mapping = TableMapping.model_validate(toml_of(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {in_words(first)}") from None
     known = _DATA_FIELDS | {"id", "time", "type", "backfill"}
     for name in [*mapping.columns, *mapping.constants]:
         if name not in known:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streams.cli import COMMANDS, main
+from streams.settings import read_settings, secret
 from tests.support.commands import USES, uses
 from tests.support.time_limits import stretched
 
@@ -48,6 +49,68 @@ FAULTS = {
     'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_token_file = "/dev/null"\n': "null is empty",
     'web_bind = "8080"\n': "web_bind: '8080' is no address; write HOST:PORT",
     'web_trusted_proxies = "proxy"\n': "web_trusted_proxies: 'proxy' does not appear to be",
+    "partitions = 4\npartitions = 5\n": "x.toml: not valid TOML: a key is given twice (at line 2, column 15)",
+    "[limits]\n[limits]\n": "not valid TOML: [limits] is given twice (at line 2, column 8)",
+    "partition = 4\n": "x.toml: partition: there is no setting called so; did you mean partitions?",
+    "Totals-Partitions = 4\n": "Totals-Partitions: there is no setting called so; did you mean totals_partitions?",
+    "colour = 4\n": "colour: there is no setting called so; remove it or correct its name",
+    f'{RULE}window = "day"\nexceed = 10\n': "rule[0].exceed: there is no setting called so; did you mean exceeds?",
+    "[limits]\nscope = 4\n": "limits.scope: there is no setting called so; did you mean scopes?",
+    '[rule]\nname = "w"\n': "rule: write [[rule]], in double brackets, before each",
+    "partitions = true\n": "partitions: true is neither a number nor a text",
+    f'{RULE}window = "day"\nexceeds = true\n': "rule[0].exceeds: true is neither a number nor a text",
+    'partitions = "four"\n': "partitions: a whole number is needed",
+    'windows = "day"\n': "windows: a list is needed, in square brackets",
+    'scopes = ["model"]\n': "scopes[0]: a list is needed, in square brackets",
+    'limits = "low"\n': "limits: a table is needed: keys with values",
+    "timezone = 8\n": "timezone: a text is needed, in quotes",
+    'web_orders = "perhaps"\n': "web_orders: true or false is needed",
+    "session_timeout_s = nan\n": "session_timeout_s: input should be a finite number",
+    '[[campaign]]\nname = "c"\nstart = 9999-12-31T22:00:00+08:00\n': "campaign[0].start: the year is not within 2000-2100",
+    '[[campaign]]\nname = "c"\nstart = 2025-06-26\n': "campaign[0].start: not a date and time with an offset",
+    '[[campaign]]\nname = "c"\nstart = 2025-06-26T22:00:00\n': "start: a date and time without an offset names no instant",
+    'bootstrap_servers = ":9092"\n': "':9092' is not HOST:PORT, such as 127.0.0.1:9092",
+    'bootstrap_servers = "a:9092;b:9092"\n': "'a:9092;b:9092' is not HOST:PORT, such as a:9092",
+    'bootstrap_servers = "a:9092 b:9092"\n': "'a:9092 b:9092' is not HOST:PORT, such as a:9092",
+    'bootstrap_servers = "::1:9092"\n': "'::1:9092' is not HOST:PORT, such as 127.0.0.1:9092",
+    'bootstrap_servers = "a:0"\n': "'a:0' is not HOST:PORT, such as a:9092",
+    f'bootstrap_servers = "{"a" * 64}.com:9092"\n': "is not HOST:PORT, such as 127.0.0.1:9092",
+}
+#: Environment variables, and how the line about each begins.
+VARIABLES = {
+    "MILESTONES_PARTITION": "there is no setting called partition; did you mean MILESTONES_PARTITIONS?",
+    "MILESTONES_COLOUR": "there is no setting called colour; unset it or correct its name",
+    "MILESTONES_PORT": "there is no setting called port; ",
+    "MILESTONES_PARTITIONS": "partitions: a whole number is needed",
+    "MILESTONES_CLUSTER_TIMEOUT_S": "cluster_timeout_s: a number is needed",
+} | {
+    f"MILESTONES_{name.upper()}": f"only a file can give {name}: set it in milestones.toml"
+    for name in (
+        "windows",
+        "scopes",
+        "families",
+        "holidays",
+        "rule",
+        "target",
+        "topics",
+        "values",
+        "limits",
+        "campaign",
+    )
+}
+#: What Kubernetes puts into the environment for Services called `milestones-web` and `milestones`.
+OF_SERVICES = {
+    "MILESTONES_WEB_SERVICE_HOST": "10.0.0.1",
+    "MILESTONES_WEB_SERVICE_PORT": "80",
+    "MILESTONES_WEB_SERVICE_PORT_HTTP": "80",
+    "MILESTONES_WEB_PORT": "tcp://10.0.0.1:80",
+    "MILESTONES_WEB_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "MILESTONES_WEB_PORT_80_TCP_PROTO": "tcp",
+    "MILESTONES_WEB_PORT_80_TCP_PORT": "80",
+    "MILESTONES_WEB_PORT_80_TCP_ADDR": "10.0.0.1",
+    "MILESTONES_SERVICE_HOST": "10.0.0.2",
+    "MILESTONES_SERVICE_PORT": "80",
+    "MILESTONES_PORT": "tcp://10.0.0.2:80",
 }
 
 
@@ -93,3 +156,41 @@ def test_each_fault_is_one_line_that_names_it(
     config = tmp_path / "x.toml"
     config.write_text(text, encoding="utf-8")
     assert FAULTS[text] in said(monkeypatch, capsys, command, "--config", str(config))
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_that_is_not_used_as_it_stands_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "some")
+    assert said(monkeypatch, capsys, "windows").startswith(f"milestones: {name}: {VARIABLES[name]}")
+
+
+def test_what_kubernetes_says_about_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = read_settings()
+    for name, value in OF_SERVICES.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == plain
+
+
+def test_a_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    config = tmp_path / "x.toml"
+    config.write_text("partitions = 7\r\n", encoding="utf-8-sig", newline="")
+    assert read_settings(config).partitions == 7
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
+def test_a_settings_file_in_another_encoding_is_refused_in_one_line(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "x.toml"
+    config.write_bytes("partitions = 7\n# 分区\n".encode(encoding))
+    line = 1 if encoding == "utf-16" else 2
+    told = said(monkeypatch, capsys, "windows", "--config", str(config))
+    assert told == f"milestones: {config}: line {line} is not in UTF-8: save the file as UTF-8"
+
+
+def test_a_password_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\r\n", encoding="utf-8-sig", newline="")
+    assert secret("", str(tmp_path / "password"), "sasl_password") == "secret"

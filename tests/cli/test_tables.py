@@ -78,7 +78,7 @@ TABLES = {
 
 
 def events(path: Path, mapping: str = MAPPING) -> list[dict[str, Any]]:
-    return [json.loads(line.text) for line in TableReader(path, read_mapping(mapping)).events()]
+    return [json.loads(line.text) for line in TableReader(path, read_mapping(mapping.encode())).events()]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -140,7 +140,7 @@ types = {placed = "order.placed.v1"}
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ("type = ", "not TOML"),
+        ("type = ", "not valid TOML"),
         ('type = "x"\nsource = "/s"', "columns: field required"),
         ('type = "x"\nsource = "/s"\n[columns]\ncolour = "c"', "no event has a field colour"),
         ('type = "x"\nsource = "/s"\ntimezone = "Mars/X"\n[columns]\n', "timezone: no IANA time zone"),
@@ -148,7 +148,7 @@ types = {placed = "order.placed.v1"}
 )
 def test_a_wrong_mapping_is_told_in_a_line(mapping: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        read_mapping(mapping)
+        read_mapping(mapping.encode())
 
 
 # The command without a cluster --------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_parquet_is_read_as_csv_of_the_same_rows_with_the_same_ids(tmp_path: Pat
     )
     (tmp_path / "t.csv").write_bytes(TABLES["utf-8.csv"])
     assert events(table) == events(tmp_path / "t.csv")
-    reader = TableReader(table, read_mapping(MAPPING))
+    reader = TableReader(table, read_mapping(MAPPING.encode()))
     assert [line.number for line in reader.events()] == [1, 2, 3, 4, 5]
     assert (reader.form, reader.read_bytes) == ("Parquet, 5 rows", table.stat().st_size)
 

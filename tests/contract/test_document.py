@@ -544,7 +544,7 @@ def test_the_table_of_windows_has_every_kind() -> None:
 
 def test_the_mapping_of_the_document_is_one() -> None:
     (block,) = blocks_of("toml", "mapping")
-    assert read_mapping(block.text).columns == {"order_id": "订单号", "vin": "车架号", "time": "交付时间"}
+    assert read_mapping(block.text.encode()).columns == {"order_id": "订单号", "vin": "车架号", "time": "交付时间"}
 
 
 def test_the_names_of_columns_are_all_there() -> None:

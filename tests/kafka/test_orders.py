@@ -80,7 +80,7 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
         assert found.stdout.startswith("Order SO-waits: counted\n")
         assert f"VIN {VIN}" in found.stdout
         assert "deliveries  2024-09-29  in day:2024-09-29, month:2024-09, year:2024  of model=SU7, all" in found.stdout
-        by_vin = await installation.run("order", "--vin", VIN, "--json")
+        by_vin = await installation.run("order", "--vin", f" {VIN.lower()}", "--json")
         by_event = await installation.run("order", "--event", "d-1", "--json")
         stories = [json.loads(each.stdout) for each in (by_vin, by_event)]
         assert [story["order_id"] for story in stories] == ["SO-waits", "SO-waits"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from schemas.outputs import WindowRow
+from schemas.texts import tidy
 from streams.domain.suggestions import period_fault
 from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
@@ -64,8 +65,9 @@ class OrderView(View):
     story: OrderStory | None
 
 
-def order_view(ask: Ask, orders: Orders, order_id: str) -> OrderView:
+def order_view(ask: Ask, orders: Orders, number: str) -> OrderView:
     """Everything known about an order."""
+    order_id = tidy(number)
     letters = ask.view.dead_letters.page(LetterQuery(order_id=order_id, limit=1000)).letters
     story, problem = None, None
     try:

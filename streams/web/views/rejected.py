@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from schemas.facts import REASONS
 from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
+from schemas.texts import tidy
 from schemas.wrappers import UNWRAPS
 from streams.domain.likely_slips import alike, likely_slips, longest
 from streams.domain.suggestions import unknown
@@ -167,9 +168,9 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
             reason=parameters.reason,
             topic=parameters.topic,
             day=parameters.day,
-            order_id=parameters.order_id.strip(),
+            order_id=tidy(parameters.order_id),
             vin=_vin(ask, parameters.vin),
-            source=parameters.source.strip(),
+            source=tidy(parameters.source),
             after=place_of(parameters.after),
             before=place_of(parameters.before),
             limit=parameters.limit,
@@ -204,7 +205,7 @@ def _vin(ask: Ask, text: str) -> str:
     """The requested vehicle, if the settings allow it."""
     if text and not ask.settings.web_show_vins:
         raise UnknownNameError("vehicles are not looked up here; web_show_vins = true allows it")
-    return text.strip().upper()
+    return tidy(text).upper()
 
 
 def _repairs(reason: str | None, settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -232,9 +233,9 @@ def violations(ask: Ask, orders: Orders, parameters: ViolationsParameters) -> Vi
     found = ask.view.violations.page(
         ViolationQuery(
             kind=parameters.kind,
-            order_id=parameters.order_id.strip(),
+            order_id=tidy(parameters.order_id),
             order_ids=tuple(orders.with_vin(vin)[:_MAX_ORDERS]) if vin else None,
-            source=parameters.source.strip(),
+            source=tidy(parameters.source),
             after=place_of(parameters.after),
             before=place_of(parameters.before),
             limit=parameters.limit,

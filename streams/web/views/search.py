@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field
 
-from schemas.texts import scope_names
+from schemas.texts import scope_names, tidy
 from streams.domain.periods import parse_period
 from streams.domain.suggestions import period_fault
 from streams.web.orders import OrdersNotKnownError
@@ -59,7 +59,7 @@ class SearchView(View):
 
 def search(ask: Ask, orders: Orders, parameters: SearchParameters, names: Sequence[Names]) -> SearchView:
     """Everything that a text may mean, exact matches first; `names` has the names of holidays in each language."""
-    q = parameters.q.strip()
+    q = tidy(parameters.q)
     hits, problem = [], None
     if q:
         hits = [

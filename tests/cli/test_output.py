@@ -1,0 +1,81 @@
+"""Output that cannot be written, or not as it is, and arguments that are no values: one line, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from streams.cli import dead_letters, order, publish
+from streams.cli.options import IDENTIFIER, VIN, Number
+
+#: Prints something without asking a cluster.
+PRINTS = ("topics", "acls", "--role", "reader", "--principal")
+CANNOT_WRITE = "milestones: cannot write: No space left on device; make room where the output goes, and run it again"
+
+
+def run(principal: str, **options: object) -> subprocess.CompletedProcess[str]:
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, "-m", "streams", *PRINTS, principal],
+        stderr=subprocess.PIPE,
+        encoding="latin-1",
+        check=False,
+        timeout=60,
+        **options,  # type: ignore[call-overload]
+    )
+    return done
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = run("User:x", stdout=full)
+    assert (done.returncode, done.stderr.splitlines()) == (2, [CANNOT_WRITE])
+
+
+def test_without_an_output_nothing_is_printed() -> None:
+    done = run("User:x", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_that_a_terminal_cannot_show_is_escaped() -> None:
+    done = run("User:小ß", stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "User:\\u5c0fß" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "0", "x"])
+def test_what_is_no_number_within_the_bounds_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Number(1).convert(text, None, None)
+    done = CliRunner().invoke(publish.command, ["/dev/null", "--rate", text])
+    assert (done.exit_code, done.output.splitlines()[-1].partition(":")[0]) == (2, "Error")
+
+
+def test_an_order_number_and_a_vin_are_taken_as_they_are_counted() -> None:
+    assert IDENTIFIER.convert(" SO-cafe\u0301 ", None, None) == "SO-caf\u00e9"
+    assert VIN.convert(" lnbsu7a10r1000123 ", None, None) == "LNBSU7A10R1000123"
+    assert IDENTIFIER.convert("so-1", None, None) == "so-1"
+
+
+@pytest.mark.parametrize("arguments", [[""], [" "], ["--vin", ""], ["--event", " "]])
+def test_an_empty_order_number_is_refused(arguments: list[str]) -> None:
+    done = CliRunner().invoke(order.command, arguments)
+    assert (done.exit_code, "it is empty." in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "meant"),
+    [("--reason", "malformed_jsn", "malformed_json"), ("--topic", "vehicle.order.v1", "vehicle.orders.v1")],
+)
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_a_misspelt_reason_or_topic_is_not_taken_for_one_without_dead_letters(
+    command: str, option: str, name: str, meant: str
+) -> None:
+    done = CliRunner().invoke(dead_letters.command, [command, option, name])
+    assert str(done.exception).startswith(f"{option}: there is no {option[2:]} '{name}'; did you mean {meant}?")
