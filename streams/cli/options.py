@@ -34,7 +34,7 @@ class Number(click.FloatRange):
         return number
 
 
-class Identifier(click.ParamType):
+class TidyText(click.ParamType):
     """The number of an order, or an id, as it is counted: without spaces around it, its Unicode in normal form.
 
     Args:
@@ -54,8 +54,8 @@ class Identifier(click.ParamType):
         return text.upper() if self._in_capitals else text
 
 
-IDENTIFIER: Final = Identifier()
-VIN: Final = Identifier(in_capitals=True)
+IDENTIFIER: Final = TidyText()
+VIN: Final = TidyText(in_capitals=True)
 
 
 def cluster_options(function: F) -> F:

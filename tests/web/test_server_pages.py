@@ -362,6 +362,10 @@ async def test_a_range_of_dates_is_shown_on_the_first_page(site: Site) -> None:
     assert 'id="own-count"' not in (await site.get("/?scope=model=SU7")).text
     for query in (f"first={TODAY}&last=2024-10-01", "first=2000-01-01&last=2024-01-01"):
         assert (await site.get(f"/?{query}")).status_code == 404, query
+    for query in ("/?first=2025-02-30", "/?first=2025-02-01&last=2025-13-01", "/windows?last=0000-01-01"):
+        assert (await site.get(query)).status_code == 422, query
+        assert (await site.get(query.replace("/", "/api/v1/now" if query[1] == "?" else "/api/v1/"))).status_code == 422
+    assert (await site.get("/?first=9999-12-31&last=9999-12-31")).status_code == 200
 
 
 @pytest.mark.parametrize(("timezone", "said"), [("Asia/Shanghai", "Asia/Shanghai UTC+08:00"), ("UTC", "UTC")])

@@ -77,6 +77,13 @@ def _checked(text: str) -> str:
     return text
 
 
+def _existing(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+#: A date in an address.
+GivenDate = Annotated[CivilDate, AfterValidator(_existing)]
 #: RFC 3339 with an offset, or nothing.
 AsOf = Annotated[str, BeforeValidator(lambda value: _checked(_repaired(value)) if isinstance(value, str) else value)]
 

@@ -18,6 +18,7 @@ from streams.web.views.common import (
     DateCount,
     DatedParameters,
     EarlierMoment,
+    GivenDate,
     Goal,
     MilestoneLine,
     Text,
@@ -44,8 +45,8 @@ class NowParameters(DatedParameters):
     """`scope`: such as `model=SU7`; by default that of the targets. `first` and `last`: the dates of a custom range."""
 
     scope: Text = ""
-    first: CivilDate | Literal[""] = ""
-    last: CivilDate | Literal[""] = ""
+    first: GivenDate | Literal[""] = ""
+    last: GivenDate | Literal[""] = ""
 
 
 class Today(View):
@@ -183,7 +184,7 @@ def _own(ask: Ask, metric: str, scope: str, parameters: NowParameters) -> Span |
         return None
     start = date.fromisoformat(parameters.first)
     end = date.fromisoformat(parameters.last) if parameters.last else ask.today
-    if not start <= end < start + timedelta(days=_MOST_DAYS):
+    if not timedelta() <= end - start < timedelta(days=_MOST_DAYS):
         raise UnknownNameError(f"{start} to {end} is no range of at most {_MOST_DAYS} days")
     return span_of(ask, metric, scope, None, (f"{start}..{end}", start, end))
 

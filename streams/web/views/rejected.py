@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from schemas.facts import REASONS
-from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
+from schemas.outputs import VIOLATION_MESSAGES, RowControl, WindowRow
 from schemas.texts import tidy
 from schemas.wrappers import UNWRAPS
 from streams.domain.likely_slips import alike, likely_slips, longest
@@ -24,6 +24,7 @@ from streams.web.views.common import (
     Ask,
     DatedParameters,
     EarlierMoment,
+    GivenDate,
     Parameters,
     Text,
     UnknownNameError,
@@ -62,7 +63,7 @@ class DeadLettersParameters(_Paged):
 
     reason: Annotated[Text, AfterValidator(lambda text: _one_of("reason", text, REASONS))] = ""
     topic: Text = ""
-    day: CivilDate | Literal[""] = ""
+    day: GivenDate | Literal[""] = ""
     order_id: Text = ""
     vin: Text = ""
     source: Text = ""

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from schemas.codec import row_document
 from schemas.facts import Dimension
-from schemas.outputs import PERIOD_KINDS, CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
+from schemas.outputs import PERIOD_KINDS, Instant, PeriodKind, WindowRow, WindowStatus
 from schemas.texts import scope_names
 from streams.spreadsheets import defused
 from streams.web.filters import natural, sum_of
@@ -24,6 +24,7 @@ from streams.web.views.common import (
     LISTED_SCOPES,
     Ask,
     DatedParameters,
+    GivenDate,
     MetricName,
     PeriodStart,
     RowMetricName,
@@ -90,8 +91,8 @@ class WindowsParameters(DatedParameters):
     kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=len(PERIOD_KINDS))] = ()
     period: PeriodStart = ""
     status: Annotated[tuple[WindowStatus, ...], _Chosen, Field(max_length=3)] = ()
-    first: CivilDate | Literal[""] = ""
-    last: CivilDate | Literal[""] = ""
+    first: GivenDate | Literal[""] = ""
+    last: GivenDate | Literal[""] = ""
     has: Literal["", "targets", "controls"] = ""
     sort: Sort = "-start"
     after: _Place = ""
@@ -150,8 +151,8 @@ class SideParameters(DatedParameters):
     within: Text = ""
     metric: MetricName = ""
     kind: PeriodKind = "month"
-    first: CivilDate | Literal[""] = ""
-    last: CivilDate | Literal[""] = ""
+    first: GivenDate | Literal[""] = ""
+    last: GivenDate | Literal[""] = ""
     period: Text = ""
     sort: Literal["count", "name"] = "count"
 
