@@ -1,9 +1,12 @@
 from streams.domain.steps import OrderLists as OrderLists
+from streams.domain.steps import OwnUnits as OwnUnits
 from streams.domain.steps import PackedOrders as PackedOrders
-from streams.domain.steps import add_own as add_own
-from streams.domain.steps import latest as latest
+from streams.domain.steps import Sum as Sum
+from streams.domain.steps import count_plain as count_plain
+from streams.domain.steps import hours as hours
 from streams.domain.steps import order_ids as order_ids
-from streams.domain.steps import part as part
 from streams.domain.steps import store as store
+from streams.domain.steps import unpack as unpack
+from streams.domain.steps import unpack_at as unpack_at
 
 SOURCE: str

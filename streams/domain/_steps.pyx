@@ -14,7 +14,7 @@ from array import array
 from sys import byteorder
 
 from schemas.facts import Fact as _Fact
-from streams.domain.packing import pack
+from streams.domain.packing import pack, voids_in
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
 cdef extern from *:
@@ -44,6 +44,7 @@ cdef enum:
     MOST_TEXT_BYTES = 1024
     KIND = 0b111
     HAS_VIN = 0b1000
+    HAS_VOIDS = 0b1_0000
     VIN_CHARACTERS = 17
     TOPIC = 0b111_1111
     TOPIC_BITS = 7
@@ -741,8 +742,8 @@ cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -
 def store(
     facts,
     PackedOrders orders not None,
-    dict touched,
-    dict changed,
+    dict before,
+    dict now,
     vocabulary,
     dict last_by_source,
     Py_ssize_t below_limit_bytes,
@@ -768,15 +769,14 @@ def store(
         address = orders.find(order_id)
         if address == 0:
             orders.add(order_id, packed)
-            touched[order_id] = (None, fact)
-            changed[order_id] = packed
+            now[order_id] = packed
             new_bytes += len(order_id)
         else:
-            earlier = touched.get(order_id)
-            blob = orders.events(address) if earlier is None else changed[order_id]
+            known = now.get(order_id)
+            blob = orders.events(address) if known is None else known
             # If no event's text begins with the id, the order does not have this event.
             if len(blob) >= below_limit_bytes or may_hold(blob, packed, id_bytes):
-                refused_for = refusal(fact, blob, packed)
+                refused_for = refusal(order_id, blob, packed)
                 if refused_for is not None:
                     if refused_for[0]:
                         refused.append((index, *refused_for))
@@ -784,8 +784,9 @@ def store(
                         duplicates += 1
                     continue
             orders.extend(address, packed)
-            changed[order_id] = blob + packed
-            touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
+            if known is None:
+                before[order_id] = blob
+            now[order_id] = blob + packed
         new_bytes += len(packed)
         if fact.backfill:
             backfilled += 1
@@ -871,102 +872,273 @@ cdef bytes packed_event(Fact fact, dict codes, Py_ssize_t* id_bytes):
     return (<char*> buffer)[: cursor.at - buffer]
 
 
-# Ending a step ------------------------------------------------------------------------------------------------------
+# Counting -----------------------------------------------------------------------------------------------------------
 
 
-def part(
-    list entries, dict known_violations, bint orders_known, list placed, list delivered, list early, list late
+@cython.final
+cdef class Sum:
+    """As `steps.Sum`."""
+
+    cdef public long long removed
+    #: Of the units added: how many, their orders, and the greatest time of an event.
+    cdef long long added, last_us
+    cdef list ids
+    #: The packed event with that time, and the others: (order, packed events, position).
+    cdef object last_id
+    cdef bytes last_blob
+    cdef Py_ssize_t last_at
+    cdef list others
+    #: Events with that time that came as facts.
+    cdef list causes
+
+    def __cinit__(self):
+        self.ids = []
+        self.last_us = -1
+
+    def add(self, Fact cause):
+        """As `steps.Sum.add`."""
+        cdef long long time_us = cause.time_us
+        if self.is_latest(cause.order_id, time_us):
+            if self.causes is None:
+                self.causes = []
+            self.causes.append(cause)
+
+    cdef inline int add_packed(self, order_id, bytes blob, Py_ssize_t at, long long time_us) except -1:
+        """As `steps.Sum.add_packed`."""
+        if self.is_latest(order_id, time_us):
+            if self.last_blob is None:
+                self.last_id, self.last_blob, self.last_at = order_id, blob, at
+            else:
+                if self.others is None:
+                    self.others = []
+                self.others.append((order_id, blob, at))
+        return 0
+
+    cdef inline bint is_latest(self, order_id, long long time_us) except -1:
+        """Counts a unit. Returns whether its event has the greatest time; forgets those that had it before."""
+        self.added += 1
+        self.ids.append(order_id)
+        if time_us > self.last_us:
+            self.last_us = time_us
+            self.last_blob = self.others = self.causes = None
+        return time_us == self.last_us
+
+    def total(self, words):
+        """As `steps.Sum.total`."""
+        cdef list latest = [] if self.causes is None else self.causes
+        if self.last_blob is not None:
+            latest = [*latest, unpack_at(self.last_id, self.last_blob, self.last_at, words)]
+        if self.others is not None:
+            latest += [unpack_at(order_id, blob, at, words) for order_id, blob, at in self.others]
+        return self.removed + self.added, latest
+
+    def order_ids(self):
+        """As `steps.Sum.order_ids`."""
+        return self.ids
+
+
+@cython.final
+cdef class OwnUnits:
+    """As `steps.OwnUnits`."""
+
+    cdef dict quarters
+    cdef list words
+    cdef object cell_of
+    cdef object code_of
+    #: By the codes of the dimensions in the vocabulary, -1 for one that is not known yet.
+    cdef long long[::1] codes
+    #: What the unit before was added to, within one call.
+    cdef long long known_quarter, known_key
+    cdef dict of_quarter
+    cdef dict known_cell
+    cdef Sum known_sum
+
+    def __init__(self, dict quarters not None, words, cell_of, code_of):
+        self.quarters, self.cell_of, self.code_of = quarters, cell_of, code_of
+        self.words = words if type(words) is list else list(words)
+        self.codes = array("q", [-1] * 16)
+        self.forget()
+
+    cdef void forget(self) noexcept:
+        self.known_quarter = self.known_key = -1
+        self.of_quarter = self.known_cell = self.known_sum = None
+
+    cdef int add(self, long long shifted, const Head* head, order_id, bytes blob, Py_ssize_t at) except -1:
+        """As `steps.OwnUnits.add`."""
+        cdef long long time_us = <long long> head.time_us
+        cdef long long quarter = time_us // QUARTER_HOUR_US, key
+        cdef dict cell
+        if quarter != self.known_quarter:
+            self.of_quarter = self.quarters.get(quarter)
+            self.known_quarter = quarter
+        cell = self.of_quarter
+        if cell is None:
+            # The quarter-hour has no known cell, or several.
+            cell = self.cell_of(time_us)
+            self.known_quarter = -1
+        key = self.code(head.dims) | shifted | head.origin & 1
+        if cell is not self.known_cell or key != self.known_key:
+            found = cell.get(key)
+            if found is None:
+                found = cell[key] = Sum()
+            self.known_sum, self.known_cell, self.known_key = found, cell, key
+        return self.known_sum.add_packed(order_id, blob, at, time_us)
+
+    cdef long long code(self, Py_ssize_t dims) except -1:
+        """The code of the scopes of some dimensions, shifted to its place in a key."""
+        if dims >= self.codes.shape[0]:
+            larger = array("q", self.codes)
+            larger.extend([-1] * (dims + 1))
+            self.codes = larger
+        if self.codes[dims] < 0:
+            self.codes[dims] = self.code_of(self.words[dims])
+        return self.codes[dims]
+
+
+def count_plain(
+    list entries,
+    dict before,
+    dict known_violations,
+    bint orders_known,
+    OwnUnits units not None,
+    long long placing,
+    long long delivering,
+    list deliveries,
+    list early,
+    list late,
 ):
-    """As `steps.part`."""
+    """As `steps.count_plain`."""
     cdef list others = []
     cdef tuple entry
-    cdef Fact fact, second
-    cdef long long time_us, second_us
-    for order_id, found in entries:
-        entry = found
-        if len(entry) == 2:
-            blob, fact = entry[0], entry[1]
-            kind = fact.kind
-            if blob is not None and kind == PLACED:
-                if is_sole(blob, DELIVERED, &time_us) and <long long> fact.time_us < time_us:
-                    late.append(fact)
+    cdef bytes blob, earlier
+    cdef Head head, second, known
+    cdef Py_ssize_t start, end, size
+    cdef int kind
+    units.forget()
+    for each in entries:
+        entry = each
+        order_id = entry[0]
+        blob = entry[1]
+        earlier = before.get(order_id)
+        start = 0 if earlier is None else len(earlier)
+        end = head_at(blob, start, &head)
+        kind = head.content & KIND
+        size = len(blob)
+        if end == size:
+            if earlier is not None and kind == PLACED:
+                if is_sole(earlier, DELIVERED, &known) and <long long> head.time_us < <long long> known.time_us:
+                    units.add(placing, &head, order_id, blob, start)
+                    late.append(order_id)
                     continue
             elif order_id not in known_violations:
-                if blob is None:
-                    if kind == PLACED:
-                        placed.append(fact)
-                        continue
-                    if kind == DELIVERED:
-                        (early if orders_known else delivered).append(fact)
-                        continue
-                elif kind == DELIVERED and is_sole(blob, PLACED, &time_us) and time_us < <long long> fact.time_us:
-                    delivered.append(fact)
+                if earlier is None and kind == PLACED:
+                    units.add(placing, &head, order_id, blob, 0)
                     continue
-        elif len(entry) == 3 and entry[0] is None and order_id not in known_violations:
-            fact, second = entry[1], entry[2]
-            time_us, second_us = fact.time_us, second.time_us
-            if time_us > second_us:
-                fact, second = second, fact
-            if fact.kind == PLACED and second.kind == DELIVERED and time_us != second_us:
-                placed.append(fact)
-                delivered.append(second)
+                if kind == DELIVERED and (
+                    earlier is None
+                    or is_sole(earlier, PLACED, &known) and <long long> known.time_us < <long long> head.time_us
+                ):
+                    units.add(delivering, &head, order_id, blob, start)
+                    deliveries.append((order_id, blob, start))
+                    if earlier is None and orders_known:
+                        early.append((order_id, units.words[head.source], id_of(blob, 0, &head)))
+                    continue
+        elif earlier is None and order_id not in known_violations and head_at(blob, end, &second) == size:
+            if head.time_us == second.time_us:
+                pass
+            elif <long long> head.time_us < <long long> second.time_us:
+                if kind == PLACED and second.content & KIND == DELIVERED:
+                    units.add(placing, &head, order_id, blob, 0)
+                    units.add(delivering, &second, order_id, blob, end)
+                    deliveries.append((order_id, blob, end))
+                    continue
+            elif kind == DELIVERED and second.content & KIND == PLACED:
+                units.add(placing, &second, order_id, blob, end)
+                units.add(delivering, &head, order_id, blob, 0)
+                deliveries.append((order_id, blob, 0))
                 continue
-        others.append((order_id, entry))
+        others.append(entry)
     return others
 
 
-cdef bint is_sole(bytes blob, unsigned char kind, long long* time_us) except -1:
-    """Whether an order has just one event, of the given kind; sets its time."""
+def hours(dict now, dict before):
+    """As `steps.hours`."""
+    cdef set found = set()
+    cdef bytes blob, earlier
     cdef Head head
+    cdef Py_ssize_t at
+    cdef long long quarter, known_quarter = -1
+    cdef int kind, known_kind = -1
+    cdef long long source, known_source = -1
+    for order_id, each in now.items():
+        blob = each
+        earlier = before.get(order_id)
+        at = 0 if earlier is None else len(earlier)
+        while at < len(blob):
+            at = head_at(blob, at, &head)
+            if head.origin & 1:
+                continue
+            kind, source, quarter = head.content & KIND, head.source, <long long> head.time_us // QUARTER_HOUR_US
+            if kind != known_kind or source != known_source or quarter != known_quarter:
+                known_kind, known_source, known_quarter = kind, source, quarter
+                found.add((kind, source, quarter))
+    return found
+
+
+def unpack(order_id, bytes blob not None, words):
+    """As `packing.unpack`."""
+    cdef list facts = []
+    cdef Py_ssize_t at = 0
+    while at < len(blob):
+        facts.append(fact_at(order_id, blob, &at, words))
+    return facts
+
+
+def unpack_at(order_id, bytes blob not None, Py_ssize_t at, words):
+    """As `packing.unpack_at`."""
+    return fact_at(order_id, blob, &at, words)
+
+
+cdef object fact_at(order_id, bytes blob, Py_ssize_t* at, words):
+    """The event that begins at a position, which moves behind it."""
+    cdef Head head
+    cdef Py_ssize_t end = head_at(blob, at[0], &head), extra_end = head.id_end + head.extra, vin_end = extra_end
+    text = blob[at[0] + HEAD_BYTES : end].decode("utf-8")
+    at[0] = end
+    if head.content & HAS_VIN:
+        vin_end += VIN_CHARACTERS
+    return _Fact(
+        head.content & KIND,
+        order_id,
+        words[head.source],
+        text[: head.id_end],
+        <long long> head.time_us,
+        text[extra_end:vin_end],
+        words[head.dims],
+        text[head.id_end : extra_end],
+        voids_in(text[vin_end:]) if head.content & HAS_VOIDS else None,
+        head.origin & 1 == 1,
+        head.origin >> 1 | (head.content >> OF_PRODUCTION_SHIFT & 1) << TOPIC_BITS,
+        head.partition,
+        head.offset,
+    )
+
+
+cdef object id_of(bytes blob, Py_ssize_t at, const Head* head):
+    """The id of an event that begins at a position."""
+    return blob[at + HEAD_BYTES : at + HEAD_BYTES + head.text_bytes].decode("utf-8")[: head.id_end]
+
+
+cdef inline Py_ssize_t head_at(bytes blob, Py_ssize_t at, Head* head) except -1:
+    """Reads the head of the event that begins at a position. Returns the position behind the event."""
     cdef Cursor cursor
     whole_of(blob, &cursor)
-    memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
-    time_us[0] = head.time_us
-    return head.content & KIND == kind and head.text_bytes == cursor.end - cursor.at
+    take(&cursor, at)
+    memcpy(head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+    take(&cursor, head.text_bytes)
+    return at + HEAD_BYTES + head.text_bytes
 
 
-def add_own(list causes, long long shifted, dict quarters, dict codes, cell_of, code_of, new_sum):
-    """As `steps.add_own`."""
-    cdef long long time_us, quarter, key, known_quarter = -1, known_key = -1
-    cdef dict cell = None, of_quarter = None, known_cell = None
-    cdef list added = None
-    cdef Fact cause
-    for each in causes:
-        cause = each
-        time_us = cause.time_us
-        quarter = time_us // QUARTER_HOUR_US
-        if quarter != known_quarter:
-            of_quarter = quarters.get(quarter)
-            known_quarter = quarter
-        if of_quarter is None:
-            # The quarter-hour has no known cell, or several.
-            cell = cell_of(time_us)
-            known_quarter = -1
-        else:
-            cell = of_quarter
-        code = codes.get(cause.dims)
-        if code is None:
-            code = code_of(cause.dims)
-        key = <long long> code | shifted | (1 if cause.backfill else 0)
-        if cell is not known_cell or key != known_key:
-            found = cell.get(key)
-            if found is None:
-                found = cell[key] = new_sum()
-            added, known_cell, known_key = found.causes, cell, key
-        added.append(cause)
-
-
-def latest(list causes):
-    """As `steps.latest`."""
-    cdef long long time_us, last_us = -1
-    cdef list found = []
-    cdef Fact cause
-    for each in causes:
-        cause = each
-        time_us = cause.time_us
-        if time_us > last_us:
-            last_us = time_us
-            found = [cause]
-        elif time_us == last_us:
-            found.append(cause)
-    return found
+cdef inline bint is_sole(bytes blob, int kind, Head* head) except -1:
+    """Whether an order has just one event, of the given kind; reads its head."""
+    return head_at(blob, 0, head) == len(blob) and head.content & KIND == kind

@@ -20,13 +20,14 @@ from streams.domain.pauses import whole
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from schemas.counts import CampaignKey, CountKey, DayKey
     from streams.domain.campaigns import Campaign
+    from streams.domain.packing import Word
     from streams.domain.scopes import Scopes
-    from streams.domain.steps import OrderLists, PackedOrders
+    from streams.domain.steps import OrderLists, OwnUnits, PackedOrders, Sum
 
 #: Groups of metrics: each metric alone, in the order of `METRICS`, and the two that a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
@@ -37,9 +38,9 @@ GROUPS_BITS: Final = 3
 # The key of a sum within a cell: code of the scopes, group of metrics, whether units are removed, whether they are backfill.
 _BACKFILL: Final = 0b1
 _LEAVING: Final = 0b10
-_GROUP_SHIFT: Final = 2
+GROUP_SHIFT: Final = 2
 _SCOPES_SHIFT: Final = 5
-_GROUP: Final = (1 << (_SCOPES_SHIFT - _GROUP_SHIFT)) - 1
+_GROUP: Final = (1 << (_SCOPES_SHIFT - GROUP_SHIFT)) - 1
 
 #: Sums to add up, days to add them to, and days to copy, between two pauses: five to ten milliseconds.
 _PAUSE_SUMS: Final = 500
@@ -47,26 +48,6 @@ _PAUSE_SPREAD: Final = 1000
 _PAUSE_DAYS: Final = 2000
 
 _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
-
-
-class _Sum:
-    """Units of one key of one cell in one step: the causes of those added, and the number removed, negative."""
-
-    __slots__ = ("causes", "count")
-
-    def __init__(self) -> None:
-        self.causes: list[Fact] = []
-        self.count = 0
-
-    def total(self) -> tuple[int, Fact | None]:
-        """The number of units, and the latest one added."""
-        causes = self.causes
-        latest: Fact | None = None
-        if causes:
-            for cause in hotpath.way.latest(causes):
-                if _is_later(cause, latest):
-                    latest = cause
-        return self.count + len(causes), latest
 
 
 class _DaySum:
@@ -128,7 +109,8 @@ class _Day:
         return DayCount(self.count, self.backfilled, self.by_hour.copy(), self.latest, is_newest)
 
 
-_Cell = dict[int, _Sum]
+#: The sums of a cell, by key.
+_Cell = dict[int, "Sum"]
 
 
 class DayCounts:
@@ -139,13 +121,23 @@ class DayCounts:
         scopes: The scopes that are counted.
         orders: The orders whose units are added; they must be there when the step ends.
         campaigns: The campaigns that are counted.
+        words: The vocabulary of packed events; it may grow.
+
+    Attributes:
+        own: Adds units that have the time and the dimensions of their own event, given packed.
     """
 
     def __init__(
-        self, zone: BusinessZone, scopes: Scopes, orders: PackedOrders, campaigns: Campaigns | None = None
+        self,
+        zone: BusinessZone,
+        scopes: Scopes,
+        orders: PackedOrders,
+        campaigns: Campaigns | None = None,
+        words: Sequence[Word] = (),
     ) -> None:
         self._zone = zone
         self._scopes = scopes
+        self._words = words
         self._campaigns = campaigns or Campaigns()
         self._campaign_quarters = self._campaigns.quarters
         self._scopes_codes: dict[Dims, int] = {}
@@ -165,6 +157,7 @@ class DayCounts:
         self._quarters: dict[int, _Cell] = {}
         #: In quarter-hours of campaigns each UTC minute is a cell.
         self._minutes: dict[int, _Cell] = {}
+        self.own: OwnUnits = hotpath.way.OwnUnits(self._quarters, words, self._cell, self._scopes_code)
         #: While the units of some times are being recounted: the campaigns that are new or changed, the quarter-hours that had
         #: no minutes before, and hours of campaigns with their latest unit.
         self._recounted = Campaigns()
@@ -179,23 +172,11 @@ class DayCounts:
             dims: Dimensions of the unit.
             cause: The event that adds it and determines its date.
         """
-        self._sum(group, dims, cause.time_us, cause.backfill).causes.append(cause)
-
-    def add_own(self, group: int, causes: list[Fact]) -> None:
-        """Calls `add` for each of many events, with the event's own dimensions."""
-        hotpath.way.add_own(
-            causes,
-            group << _GROUP_SHIFT,
-            self._quarters,
-            self._scopes_codes,
-            self._cell,
-            self._scopes_code,
-            _Sum,
-        )
+        self._sum(group, dims, cause.time_us, cause.backfill).add(cause)
 
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
         """Removes one unit that an earlier step has added."""
-        self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).count -= 1
+        self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).removed -= 1
 
     def end_step(self) -> dict[CountKey, DayCount]:
         """Adds the step to the counts. Returns the touched ones by metric, scope and date, hours of campaigns last."""
@@ -235,7 +216,7 @@ class DayCounts:
         cells = ((number, None, cell) for number, cell in self._cells.items())
         minutes = ((self._zone.cell_of(minute * MINUTE_US), minute, cell) for minute, cell in self._minutes.items())
         for number, minute, cell in chain(cells, minutes):
-            totals = {key: change.total() for key, change in cell.items()}
+            totals = {key: self._total(change) for key, change in cell.items()}
             ordinal, hour = divmod(number, HOURS)
             _add_up(totals, hour, days.setdefault(ordinal, {}))
             self._note_cell(cell, number, minute)
@@ -258,13 +239,22 @@ class DayCounts:
         self._minutes.clear()
         return touched, of_campaigns
 
+    def _total(self, change: Sum) -> tuple[int, Fact | None]:
+        """The number of units, and the latest one added."""
+        count, causes = change.total(self._words)
+        latest: Fact | None = None
+        for cause in causes:
+            if _is_later(cause, latest):
+                latest = cause
+        return count, latest
+
     def _note_cell(self, cell: _Cell, number: int, minute: int | None) -> None:
         """Notes the orders that got units in a cell."""
         added: dict[int, list[str]] = {}
         for key, change in cell.items():
             if not key & _LEAVING:
-                ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
-                ids += [cause.order_id for cause in change.causes]
+                ids = added.setdefault(key >> GROUP_SHIFT & _GROUP, [])
+                ids += change.order_ids()
         for group, ids in added.items():
             self.note_orders(number << GROUPS_BITS | group, ids)
             if minute is not None:
@@ -337,7 +327,7 @@ class DayCounts:
         minute, cell = cause.time_us // MINUTE_US, self._zone.cell_of(cause.time_us)
         if cause.time_us // QUARTER_HOUR_US in self._new_quarters:
             self._orders_of_minutes.note(minute << GROUPS_BITS | group, order_ids)
-        key = self._scopes_code(dims) | group << _GROUP_SHIFT | cause.backfill
+        key = self._scopes_code(dims) | group << GROUP_SHIFT | cause.backfill
         totals = {key: (len(order_ids), cause)}
         self._spread_over_campaigns(self._recounted, minute, cell, totals, self._touched_hours)
 
@@ -439,7 +429,7 @@ class DayCounts:
 
     def _spread(self, key: int, change: _DaySum, day: date, touched: dict[DayKey, Fact | None]) -> int:
         """Adds the units of a key to its metrics and scopes on a day. Returns how many these are."""
-        latest, metrics, scopes = change.latest, GROUPS[key >> _GROUP_SHIFT & _GROUP], self._scopes_of(key, day)
+        latest, metrics, scopes = change.latest, GROUPS[key >> GROUP_SHIFT & _GROUP], self._scopes_of(key, day)
         for metric in metrics:
             for scope in scopes:
                 day_key = (metric, scope, day)
@@ -480,7 +470,7 @@ class DayCounts:
                 for scope in self._scopes_of(key, day):
                     if not campaigns.has(campaign, scope):
                         continue
-                    for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
+                    for metric in GROUPS[key >> GROUP_SHIFT & _GROUP]:
                         place = (metric, scope, hour)
                         total = self._campaign_hours.get(place)
                         if total is None:
@@ -495,17 +485,17 @@ class DayCounts:
         eras = self._scopes_by_code[key >> _SCOPES_SHIFT]
         return eras[self._scopes.aliases.era(day)] if len(eras) > 1 else eras[0]
 
-    def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> _Sum:
+    def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> Sum:
         cell = self._quarters.get(time_us // QUARTER_HOUR_US)
         if cell is None:
             cell = self._cell(time_us)
         code = self._scopes_codes.get(dims)
         if code is None:
             code = self._scopes_code(dims)
-        key = code | group << _GROUP_SHIFT | flags
+        key = code | group << GROUP_SHIFT | flags
         found = cell.get(key)
         if found is None:
-            found = cell[key] = _Sum()
+            found = cell[key] = hotpath.way.Sum()
         return found
 
     def _cell(self, time_us: int) -> _Cell:

@@ -17,7 +17,7 @@ from schemas.source_hours import SourceKey
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
 from streams.domain.counted_units import CountedUnits
-from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
+from streams.domain.daycounts import GROUP_OF_METRIC, GROUP_SHIFT, GROUPS, PLACED_GROUP, DayCounts
 from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
 from streams.domain.nth import answer_of, answering
 from streams.domain.orders import (
@@ -48,7 +48,6 @@ from streams.domain.packing import (
     is_sole,
     sole_event,
     sole_id,
-    unpack,
 )
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
@@ -67,7 +66,7 @@ if TYPE_CHECKING:
     from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import PackedOrders, Touched
+    from streams.domain.steps import EventOf, PackedOrders
     from streams.domain.zone import BusinessZone
 
 
@@ -177,11 +176,11 @@ class Ledger:
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
         self._orders: PackedOrders = hotpath.way.PackedOrders()
-        # Touched order → its packed events before the step, then the facts that the step has added.
-        self._touched: dict[str, Touched] = {}
-        #: Touched order → its packed events now: looking all of them up again would cost as much as storing them.
-        self._changed: dict[str, bytes] = {}
-        self._days = DayCounts(zone, scopes, self._orders, campaigns)
+        #: Orders that the step has touched → their packed events before it, if any, and now: looking all of them up again at
+        #: its end would cost as much as storing them.
+        self._before: dict[str, bytes] = {}
+        self._now: dict[str, bytes] = {}
+        self._days = DayCounts(zone, scopes, self._orders, campaigns, self._vocabulary.words)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
         self.last_by_source: dict[str, int] = {}
@@ -274,7 +273,7 @@ class Ledger:
                 # A unit has the dimensions of an event of its order; judging an order takes five times as long.
                 if not any(self._may_count_in(dims, wanted, known) for _, _, _, dims, _ in heads(blob)):
                     continue
-                for of_metric, dims, cause in self._judge(unpack(order_id, blob, words)).units:
+                for of_metric, dims, cause in self._judge(self._unpack(order_id, blob)).units:
                     cell = days.cell_of(cause.time_us)
                     if of_metric != metric or not first_cell <= cell <= last_cell:
                         continue
@@ -310,7 +309,7 @@ class Ledger:
                 for number, place in enumerate(others, 1):
                     if number % _PAUSE_ANSWERED == 0:
                         yield
-                    for of_metric, dims, cause in self._judge(unpack(some[place], blobs[place], words)).units:
+                    for of_metric, dims, cause in self._judge(self._unpack(some[place], blobs[place])).units:
                         if of_metric != metric or not minute_us <= cause.time_us < minute_us + MINUTE_US:
                             continue
                         if not wanted.isdisjoint(days.scopes_at(dims, cell)):
@@ -319,7 +318,7 @@ class Ledger:
 
     def _sole_unit(self, order_id: str, blob: bytes) -> UnitKey:
         """The unit of an order's only event."""
-        (cause,) = unpack(order_id, blob, self._vocabulary.words)
+        (cause,) = self._unpack(order_id, blob)
         return _key_of(cause)
 
     def _may_count_in(self, code: int, wanted: AbstractSet[str], known: dict[int, bool]) -> bool:
@@ -347,8 +346,8 @@ class Ledger:
         duplicates, backfilled, new_bytes = hotpath.way.store(
             facts,
             self._orders,
-            self._touched,
-            self._changed,
+            self._before,
+            self._now,
             self._vocabulary,
             self.last_by_source,
             self._surely_below_limit_bytes,
@@ -360,17 +359,26 @@ class Ledger:
         self._advance_clock()
         return Applied(len(facts) - duplicates - len(refused), duplicates, refused)
 
-    def _refusal(self, fact: Fact, blob: bytes, packed: bytes) -> Refused | None:
-        """Why an order cannot take a fact; `KNOWN` if it already has it, `None` if it can take it."""
+    def _refusal(self, order_id: str, blob: bytes, packed: bytes) -> Refused | None:
+        """Why an order cannot take an event; `KNOWN` if it already has it, `None` if it can take it."""
         if holds(blob, packed):
             return KNOWN
-        known = unpack(fact.order_id, blob, self._vocabulary.words)
+        fact = self._unpack_at(order_id, packed, 0)
+        known = self._unpack(order_id, blob)
         for other in known:
             if other.id == fact.id and other.source == fact.source:
                 return ID_CONFLICT, _conflict_message(fact, other)
         if len(known) >= self._max_events:
             return TOO_MANY_EVENTS, f"the order has {len(known)} events already, more are not taken"
         return None
+
+    def _unpack(self, order_id: str, blob: bytes) -> list[Fact]:
+        facts: list[Fact] = hotpath.way.unpack(order_id, blob, self._vocabulary.words)
+        return facts
+
+    def _unpack_at(self, order_id: str, blob: bytes, at: int) -> Fact:
+        fact: Fact = hotpath.way.unpack_at(order_id, blob, at, self._vocabulary.words)
+        return fact
 
     def hear(self, deliveries: Iterable[VehicleDelivery]) -> None:
         """Takes what the homes of orders have reported about deliveries of this partition's vehicles."""
@@ -379,12 +387,11 @@ class Ledger:
     def standing(self) -> Generator[None, None, dict[DeliveryKey, Fact]]:
         """All deliveries that stand as of the last drain; with pauses, during which nothing may change."""
         found: dict[DeliveryKey, Fact] = {}
-        words = self._vocabulary.words
         for number, (order_id, blob) in enumerate(self._orders.items(), 1):
             if number % _PAUSE_ORDERS == 0:
                 yield
             if any(kind == DELIVERED for kind, *_ in heads(blob)):
-                units = self._judge(unpack(order_id, blob, words)).units
+                units = self._judge(self._unpack(order_id, blob)).units
                 found |= {(unit.cause.vin, order_id): unit.cause for unit in units if unit.metric == DELIVERIES}
         return found
 
@@ -400,54 +407,48 @@ class Ledger:
     def draining(self) -> Generator[None, None, LedgerChanges]:
         """The same with pauses, during which nothing may be applied."""
         violations: dict[str, OrderViolations | None] = {}
-        # Single events of the two most common kinds, as nearly all touched orders have, are counted together.
-        placed: list[Fact] = []
-        delivered: list[Fact] = []
+        words = self._vocabulary.words
         if self._source_hours is not None:
-            self._note_hours(self._source_hours)
-        entries = iter(self._touched.items())
+            found = hotpath.way.hours(self._now, self._before)
+            self._note_quarters(self._source_hours, ((kind, cast("str", words[code]), at) for kind, code, at in found))
+        entries = iter(self._now.items())
         while some := list(islice(entries, _PAUSE_ORDERS)):
-            early: list[Fact] = []
-            late: list[Fact] = []
-            others = hotpath.way.part(some, self._violations, self._orders_known, placed, delivered, early, late)
-            delivered += early
-            placed += late
-            for fact in early:
-                self._note_violations(fact.order_id, _without_order(fact), violations)
-            for fact in late:
-                self._note_violations(fact.order_id, (), violations)
-            for order_id, (blob, *facts) in others:
-                now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
-                self._note_violations(order_id, now, violations)
+            deliveries: list[EventOf] = []
+            early: list[tuple[str, str, str]] = []
+            late: list[str] = []
+            others = hotpath.way.count_plain(
+                some,
+                self._before,
+                self._violations,
+                self._orders_known,
+                self._days.own,
+                PLACED_GROUP << GROUP_SHIFT,
+                _DELIVERIES << GROUP_SHIFT,
+                deliveries,
+                early,
+                late,
+            )
+            for order_id, source, identity in early:
+                self._note_violations(order_id, _without_order(source, identity), violations)
+            for order_id in late:
+                self._note_violations(order_id, (), violations)
+            for order_id, blob in others:
+                self._note_violations(order_id, self._count_order(order_id, blob), violations)
+            if self._produced_since_us is not None:
+                facts = [self._unpack_at(*event) for event in deliveries]
+                self._deliveries |= {(fact.vin, fact.order_id): fact for fact in facts}
             yield
-        for group, facts in ((PLACED_GROUP, placed), (_DELIVERIES, delivered)):
-            for first in range(0, len(facts), _PAUSE_ORDERS):
-                if first:
-                    yield
-                self._days.add_own(group, facts[first : first + _PAUSE_ORDERS])
-        if self._produced_since_us is not None:
-            self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
         yield from self._judging_vehicles(violations)
         told = self.vehicles.drain()
-        orders, self._changed = self._changed, {}
-        self._touched.clear()
+        orders, self._now = self._now, {}
+        self._before.clear()
         vocabulary = self._vocabulary.drain()
         counts = yield from self._days.ending_step()
-        deliveries, self._deliveries = self._deliveries, {}
-        return LedgerChanges(orders, vocabulary, counts, violations, deliveries, told)
-
-    def _note_hours(self, hours: SourceHours) -> None:
-        """Notes the hours of the step's events: nearly all are in a quarter-hour that was noted before."""
-        quarters = {
-            (fact.kind, fact.source, fact.time_us // QUARTER_HOUR_US)
-            for _, *facts in self._touched.values()
-            for fact in facts
-            if not fact.backfill
-        }
-        self._note_quarters(hours, quarters)
+        stand, self._deliveries = self._deliveries, {}
+        return LedgerChanges(orders, vocabulary, counts, violations, stand, told)
 
     def _note_quarters(self, hours: SourceHours, quarters: Iterable[tuple[int, str, int]]) -> None:
-        """The same, given kinds of events, sources and UTC quarter-hours."""
+        """Notes the hours of events, given their kinds, sources and UTC quarter-hours."""
         cells: dict[SourceKey, set[int]] = {}
         for kind, source, quarter in quarters:
             family = FAMILY_OF_KIND.get(kind)
@@ -456,6 +457,13 @@ class Ledger:
                 cells.setdefault(SourceKey(family, source), set()).add(cell)
         for of, found in cells.items():
             hours.note(of, found)
+
+    def _count_order(self, order_id: str, blob: bytes) -> OrderViolations:
+        """Counts what the step has changed in an order, given all its events. Returns its violations."""
+        before = self._before.get(order_id)
+        if before is None:
+            return self._count_new_order(self._unpack(order_id, blob))
+        return self._count_known_order(order_id, before, self._unpack(order_id, blob[len(before) :]))
 
     def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""
@@ -466,7 +474,7 @@ class Ledger:
             if group is not None:
                 self._add(group, fact.dims, fact)
                 if fact.kind == DELIVERED and self._orders_known:
-                    return _without_order(fact)
+                    return _without_order(fact.source, fact.id)
                 return ()
         elif len(facts) == 2:
             first, second = facts if facts[0].time_us < facts[1].time_us else reversed(facts)
@@ -491,11 +499,11 @@ class Ledger:
             new = facts[0]
             old_kind, old_us = sole_event(blob)
             if old_kind == PLACED and new.kind == CANCELLED and old_us < new.time_us:
-                (old,) = unpack(order_id, blob, self._vocabulary.words)
+                (old,) = self._unpack(order_id, blob)
                 days.remove(_ORDERS, old.dims, old)
                 days.add(_CANCELLATIONS, old.dims, new)
                 return ()
-        known = unpack(order_id, blob, self._vocabulary.words)
+        known = self._unpack(order_id, blob)
         before, after = self._judge(known), self._judge([*known, *facts])
         self._count_difference(before.units, after.units)
         return after.violations
@@ -543,7 +551,7 @@ class Ledger:
         if blob is not None:
             if is_sole(blob, PRODUCED, judged[0].time_us + 1):
                 return ()
-            within = produced_within(unpack(vin, blob, self._vocabulary.words))
+            within = produced_within(self._unpack(vin, blob))
         return tuple(
             VehicleViolation("delivered_without_production", each.source, each.id, each.order_id)
             for each in judged
@@ -553,7 +561,7 @@ class Ledger:
     def _violations_of(self, order_id: str) -> OrderViolations:
         """The violations among the events of an order or a vehicle, if there are any events."""
         blob = self._orders.get(order_id)
-        return () if blob is None else self._judge(unpack(order_id, blob, self._vocabulary.words)).violations
+        return () if blob is None else self._judge(self._unpack(order_id, blob)).violations
 
     def _note_violations(self, order_id: str, now: OrderViolations, changed: dict[str, OrderViolations | None]) -> None:
         """Takes the violations of an order whose events have changed, and adds those of a vehicle with the same number."""
@@ -594,7 +602,7 @@ class Ledger:
                 # Unpacking and judging it would take ten times as long, and a night may have hundreds of thousands.
                 plain.setdefault((time_us // MINUTE_US, group, code, backfill), []).append(order_id)
                 continue
-            for metric, dims, cause in self._judge(unpack(order_id, own[order_id], words)).units:
+            for metric, dims, cause in self._judge(self._unpack(order_id, own[order_id])).units:
                 if any(first <= cause.time_us < end for first, end in times):
                     days.recount(GROUP_OF_METRIC[metric], dims, [order_id], [cause])
         for number, ((_, group, code, _), order_ids) in enumerate(plain.items(), 1):
@@ -602,7 +610,7 @@ class Ledger:
                 yield
             last_us = max(sole_event(own[order_id])[1] for order_id in order_ids)
             last = [order_id for order_id in order_ids if sole_event(own[order_id])[1] == last_us]
-            causes = [unpack(order_id, own[order_id], words)[0] for order_id in last]
+            causes = [self._unpack(order_id, own[order_id])[0] for order_id in last]
             days.recount(group, cast("Dims", words[code]), order_ids, causes)
         return days.end_recounting()
 
@@ -631,7 +639,7 @@ class Ledger:
             some, packed = [order_id for order_id, _ in taken], [blob for _, blob in taken]
             self.state_bytes += sum(map(len, some)) + sum(map(len, packed))
             for place in units.take(some, packed):
-                violations = self._count_new_order(unpack(some[place], packed[place], words))
+                violations = self._count_new_order(self._unpack(some[place], packed[place]))
                 if violations:
                     self._violations[some[place]] = violations
         self.backfilled += units.backfilled
@@ -652,9 +660,9 @@ class Ledger:
                 self._violations[vin] = self._violations_of(vin) + violations
 
 
-def _without_order(delivery: Fact) -> OrderViolations:
+def _without_order(source: str, identity: str) -> OrderViolations:
     """What is wrong with a delivery that is an order's only event."""
-    return (OrderViolation("delivered_without_order", delivery.source, delivery.id),)
+    return (OrderViolation("delivered_without_order", source, identity),)
 
 
 def _kinds_of(metric: Metric) -> list[int]:

@@ -178,7 +178,7 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
             vin_end += _VIN_CHARACTERS
             vin = text[extra_end:vin_end]
         if content & _HAS_VOIDS:
-            voids = _voids(text[vin_end:])
+            voids = voids_in(text[vin_end:])
         facts.append(
             Fact(
                 content & KIND,
@@ -197,6 +197,18 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
             )
         )
     return facts
+
+
+def unpack_at(order_id: str, blob: bytes, at: int, words: Sequence[Word]) -> Fact:
+    """The event that begins at a position among the events of an order."""
+    (fact,) = unpack(order_id, blob[at : end_of(blob, at)], words)
+    return fact
+
+
+def end_of(blob: bytes, at: int) -> int:
+    """The position behind the event that begins at a position."""
+    text_bytes: int = _EVENT.unpack_from(blob, at)[_TEXT_BYTES]
+    return at + _EVENT.size + text_bytes
 
 
 def holds(blob: bytes, packed: bytes) -> bool:
@@ -276,7 +288,8 @@ def _is_start(blob: bytes, position: int) -> bool:
     return at == position
 
 
-def _voids(text: str) -> tuple[str, str]:
+def voids_in(text: str) -> tuple[str, str]:
+    """Source and id of the event that a void names, from what stands behind its VIN."""
     source_end = _LENGTH_DIGITS + int(text[:_LENGTH_DIGITS])
     return text[_LENGTH_DIGITS:source_end], text[source_end:]
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from schemas.facts import Fact, Kind
-from streams.domain.packing import is_sole, pack, sole_event
+from schemas.facts import Kind
+from streams.domain import packing
+from streams.domain.packing import end_of, heads, is_sole, pack, sole_event, sole_id
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from streams.domain.packing import Vocabulary
+    from schemas.facts import Dims, Fact
+    from streams.domain.packing import Head, Vocabulary, Word
 
 #: (reason, one line for people); with an empty reason if the order already has the fact.
 Refused = tuple[str, str]
 KNOWN: Final[Refused] = ("", "")
-
-#: Packed events of an order before a step, then the facts that the step has added.
-Touched = tuple[bytes | None, *tuple[Fact, ...]]
 
 #: Packed events by order. Compiled, it is a class that takes a third of the memory and deletes nothing.
 PackedOrders = dict[str, bytes]
@@ -55,19 +53,31 @@ class OrderLists:
         return list(dict.fromkeys(ids))
 
 
+unpack, unpack_at = packing.unpack, packing.unpack_at
+
 _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
-_time = attrgetter("time_us")
+
+
+class EventOf(NamedTuple):
+    """An event among the packed events of its order, and where it begins there."""
+
+    order_id: str
+    blob: bytes
+    at: int
+
+
+# Storing ------------------------------------------------------------------------------------------------------------
 
 
 def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compiled one reads no attributes
     facts: Sequence[Fact],
     orders: PackedOrders,
-    touched: dict[str, Touched],
-    changed: dict[str, bytes],
+    before: dict[str, bytes],
+    now: dict[str, bytes],
     vocabulary: Vocabulary,
     last_by_source: dict[str, int],
     below_limit_bytes: int,
-    refusal: Callable[[Fact, bytes, bytes], Refused | None],
+    refusal: Callable[[str, bytes, bytes], Refused | None],
     refused: list[tuple[int, str, str]],
 ) -> tuple[int, int, int]:
     """Stores facts, each completely or not at all.
@@ -75,12 +85,12 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
     Args:
         facts: Facts of any orders.
         orders: Packed events by order.
-        touched: The orders that the step has touched so far.
-        changed: The present packed events of the touched orders.
+        before: Receives the events that touched orders had before the step, packed, if they had any.
+        now: Receives the present events of all touched orders, packed.
         vocabulary: The vocabulary of the packed events.
         last_by_source: The greatest event time of each source.
         below_limit_bytes: An order with fewer bytes can certainly take one more event.
-        refusal: Given a fact, the order's packed events and the packed fact: why it cannot be taken, `None` if it can.
+        refusal: Given an order, its packed events and another one: why it cannot be taken, `None` if it can.
         refused: Receives refused facts: (index, reason, message).
 
     Returns:
@@ -92,22 +102,21 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
         packed = pack(fact, vocabulary)
         blob = orders.get(order_id)
         if blob is None:
-            orders[order_id] = changed[order_id] = packed
-            touched[order_id] = (None, fact)
+            orders[order_id] = now[order_id] = packed
             new_bytes += len(order_id)
         else:
             # An order without the id's bytes has no event with that id: for most second events that is enough.
             if fact.id.encode() in blob or len(blob) >= below_limit_bytes:
-                refused_for = refusal(fact, blob, packed)
+                refused_for = refusal(order_id, blob, packed)
                 if refused_for is not None:
                     if refused_for[0]:
                         refused.append((index, *refused_for))
                     else:
                         duplicates += 1
                     continue
-            orders[order_id] = changed[order_id] = blob + packed
-            earlier = touched.get(order_id)
-            touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
+            if order_id not in now:
+                before[order_id] = blob
+            orders[order_id] = now[order_id] = blob + packed
         new_bytes += len(packed)
         if fact.backfill:
             backfilled += 1
@@ -121,96 +130,168 @@ def order_ids(orders: PackedOrders) -> Iterator[str]:
     return iter(list(orders))
 
 
-def part(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
-    entries: list[tuple[str, Touched]],
-    known_violations: dict[str, Any],
-    orders_known: bool,  # noqa: FBT001 - by position, as the compiled one takes it
-    placed: list[Fact],
-    delivered: list[Fact],
-    early: list[Fact],
-    late: list[Fact],
-) -> list[tuple[str, Touched]]:
-    """Separates touched orders with new events of the two most common kinds, which count unjudged, from the others.
+# Counting -----------------------------------------------------------------------------------------------------------
+
+
+class Sum:
+    """The units of one key of one cell in one step: those added, and the number removed, negative."""
+
+    __slots__ = ("_causes", "_events", "removed")
+
+    def __init__(self) -> None:
+        self._causes: list[Fact] = []
+        #: Events that add a unit, each with its time.
+        self._events: list[tuple[int, EventOf]] = []
+        self.removed = 0
+
+    def add(self, cause: Fact) -> None:
+        """Adds a unit, given the event that adds it."""
+        self._causes.append(cause)
+
+    def add_packed(self, time_us: int, event: EventOf) -> None:
+        """The same, given the time of the event, and the event packed."""
+        self._events.append((time_us, event))
+
+    def total(self, words: Sequence[Word]) -> tuple[int, list[Fact]]:
+        """The number of units, and of those added the events with the greatest time.
+
+        Args:
+            words: The vocabulary of the packed events.
+        """
+        times = (*(cause.time_us for cause in self._causes), *(time_us for time_us, _ in self._events))
+        last_us = max(times, default=0)
+        latest = [cause for cause in self._causes if cause.time_us == last_us]
+        latest += [unpack_at(*event, words) for time_us, event in self._events if time_us == last_us]
+        return self.removed + len(times), latest
+
+    def order_ids(self) -> list[str]:
+        """The orders of the units added."""
+        return [*(cause.order_id for cause in self._causes), *(event.order_id for _, event in self._events)]
+
+
+class OwnUnits:
+    """Adds units that have the time and the dimensions of their own event to the sums of a step.
 
     Args:
-        entries: Touched orders.
+        quarters: Quarter-hour → the sums of its cell, by key.
+        words: The vocabulary of the packed events.
+        cell_of: Returns the sums of the cell of an instant whose quarter-hour is in no known cell, or in several.
+        code_of: Returns the code of the scopes of some dimensions, shifted to its place in a key.
+    """
+
+    def __init__(
+        self,
+        quarters: dict[int, dict[int, Sum]],
+        words: Sequence[Word],
+        cell_of: Callable[[int], dict[int, Any]],
+        code_of: Callable[[Dims], int],
+    ) -> None:
+        self._quarters = quarters
+        self.words = words
+        self._cell_of = cell_of
+        self._code_of = code_of
+        #: By the codes of the dimensions in the vocabulary.
+        self._codes: dict[int, int] = {}
+
+    def add(self, shifted: int, head: Head, event: EventOf) -> None:
+        """Adds a unit.
+
+        Args:
+            shifted: Its group of metrics, shifted to its place in a key.
+            head: The fields of its event that matter.
+            event: Its event.
+        """
+        _, time_us, _, dims, backfill = head
+        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
+        if cell is None:
+            cell = self._cell_of(time_us)
+        code = self._codes.get(dims)
+        if code is None:
+            code = self._codes[dims] = self._code_of(cast("Dims", self.words[dims]))
+        key = code | shifted | backfill
+        found = cell.get(key)
+        if found is None:
+            found = cell[key] = Sum()
+        found.add_packed(time_us, event)
+
+
+def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
+    entries: list[tuple[str, bytes]],
+    before: dict[str, bytes],
+    known_violations: dict[str, Any],
+    orders_known: bool,  # noqa: FBT001 - by position, as the compiled one takes it
+    units: OwnUnits,
+    placing: int,
+    delivering: int,
+    deliveries: list[EventOf],
+    early: list[tuple[str, str, str]],
+    late: list[str],
+) -> list[tuple[str, bytes]]:
+    """Counts, unjudged, the touched orders with new events of the two most common kinds.
+
+    These are new orders, with their delivery or without; deliveries of orders that were only placed, and earlier; deliveries
+    that are the only event; and the placing of orders whose only event so far was a later delivery.
+
+    Args:
+        entries: Touched orders and their packed events.
+        before: The packed events before the step, of those that had any.
         known_violations: Violations by order.
-        orders_known: Whether orders are published; if not, a delivery without an order counts.
-        placed: Receives the facts of new orders.
-        delivered: Receives deliveries of orders that were only placed, and earlier; also if both events are new.
-        early: Receives deliveries of orders without any other event, if these are violations.
-        late: Receives order events that precede the delivery that was their order's only event so far.
+        orders_known: Whether orders are published; if so, a delivery that is the only event is a violation.
+        units: Receives the units.
+        placing: The group of metrics that placing an order adds to, shifted to its place in a key.
+        delivering: The same of a delivery.
+        deliveries: Receives the deliveries counted.
+        early: Receives order, source and id of those of them that are violations.
+        late: Receives the orders whose placing came after their delivery.
 
     Returns:
         The other entries, in order.
     """
     others = []
-    for order_id, entry in entries:
-        if len(entry) == 2:
-            blob, fact = entry
-            if blob is not None and fact.kind == _PLACED:
-                kind, time_us = sole_event(blob)
-                if kind == _DELIVERED and fact.time_us < time_us:
-                    late.append(fact)
-                    continue
-            elif order_id not in known_violations:
-                if blob is None:
-                    if fact.kind == _PLACED:
-                        placed.append(fact)
-                        continue
-                    if fact.kind == _DELIVERED:
-                        (early if orders_known else delivered).append(fact)
-                        continue
-                elif fact.kind == _DELIVERED and is_sole(blob, _PLACED, fact.time_us):
-                    delivered.append(fact)
-                    continue
-        elif len(entry) == 3 and entry[0] is None and order_id not in known_violations:
-            _, first, second = entry
-            if first.time_us > second.time_us:
-                first, second = second, first
-            if first.kind == _PLACED and second.kind == _DELIVERED and first.time_us < second.time_us:
-                placed.append(first)
-                delivered.append(second)
+    for order_id, blob in entries:
+        earlier = before.get(order_id)
+        start = 0 if earlier is None else len(earlier)
+        new = heads(blob[start:])
+        head, event = new[0], EventOf(order_id, blob, start)
+        kind, time_us, source, *_ = head
+        if len(new) == 1 and earlier is not None and kind == _PLACED:
+            known_kind, known_us = sole_event(earlier)
+            if known_kind == _DELIVERED and time_us < known_us:
+                units.add(placing, head, event)
+                late.append(order_id)
                 continue
-        others.append((order_id, entry))
+        elif len(new) == 1 and order_id not in known_violations:
+            if earlier is None and kind == _PLACED:
+                units.add(placing, head, event)
+                continue
+            if kind == _DELIVERED and (earlier is None or is_sole(earlier, _PLACED, time_us)):
+                units.add(delivering, head, event)
+                deliveries.append(event)
+                if earlier is None and orders_known:
+                    early.append((order_id, cast("str", units.words[source]), sole_id(blob)))
+                continue
+        elif len(new) == 2 and earlier is None and order_id not in known_violations:
+            pair = [(head, event), (new[1], EventOf(order_id, blob, end_of(blob, 0)))]
+            (first, placed), (second, delivered) = pair if time_us < new[1][1] else reversed(pair)
+            if first[0] == _PLACED and second[0] == _DELIVERED and first[1] < second[1]:
+                units.add(placing, first, placed)
+                units.add(delivering, second, delivered)
+                deliveries.append(delivered)
+                continue
+        others.append((order_id, blob))
     return others
 
 
-def add_own(  # noqa: PLR0913, PLR0917 - likewise
-    causes: list[Fact],
-    shifted: int,
-    quarters: dict[int, dict[int, Any]],
-    codes: dict[Any, int],
-    cell_of: Callable[[int], dict[int, Any]],
-    code_of: Callable[[Any], int],
-    new_sum: Callable[[], Any],
-) -> None:
-    """Adds each event to the causes of its sum.
+def hours(now: dict[str, bytes], before: dict[str, bytes]) -> set[tuple[int, int, int]]:
+    """Kind, code of the source and UTC quarter-hour of a step's events that are not backfill, each combination once.
 
     Args:
-        causes: The events.
-        shifted: The group of metrics, shifted to its place in the key of a sum.
-        quarters: Quarter-hour → the sums of its cell, by key.
-        codes: Dimensions → code of their scopes, shifted to its place in the key.
-        cell_of: Returns the sums of the cell of an instant whose quarter-hour is in no known cell, or in several.
-        code_of: Returns the code of dimensions that have none yet.
-        new_sum: Creates a sum.
+        now: Touched orders and their packed events.
+        before: The packed events before the step, of those that had any.
     """
-    for cause in causes:
-        cell = quarters.get(cause.time_us // QUARTER_HOUR_US)
-        if cell is None:
-            cell = cell_of(cause.time_us)
-        code = codes.get(cause.dims)
-        if code is None:
-            code = code_of(cause.dims)
-        key = code | shifted | cause.backfill
-        added = cell.get(key)
-        if added is None:
-            added = cell[key] = new_sum()
-        added.causes.append(cause)
-
-
-def latest(causes: list[Fact]) -> list[Fact]:
-    """The events with the greatest time."""
-    last_us = max(map(_time, causes))
-    return [cause for cause in causes if cause.time_us == last_us]
+    found = set()
+    for order_id, blob in now.items():
+        for kind, time_us, source, _, backfill in heads(blob[len(before.get(order_id, b"")) :]):
+            if not backfill:
+                found.add((kind, source, time_us // QUARTER_HOUR_US))
+    return found
