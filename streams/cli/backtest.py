@@ -79,9 +79,9 @@ class _Part:
 @click.option("--json", "as_json", is_flag=True, help="One row, score or answer per line.")
 @cluster_options
 def command(
-    story: bool,  # noqa: FBT001 - an option
+    story: bool,
     by: datetime | None,
-    as_json: bool,  # noqa: FBT001 - an option
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

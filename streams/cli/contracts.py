@@ -35,7 +35,7 @@ def export(directory: Path) -> None:
 @command.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--incompatible-only", is_flag=True, help="Leave out changes that do not affect others.")
-def check(directory: Path | None, incompatible_only: bool) -> None:  # noqa: FBT001 - an option
+def check(directory: Path | None, incompatible_only: bool) -> None:
     """Compare an earlier export in DIR with what this version reads and writes; one line per change.
 
     Without DIR, compares the documents that come with the program. Exits with 1 if anything has changed.

@@ -107,9 +107,9 @@ def void(
     what: str | None,
     event_id: str | None,
     by: str | None,
-    dry_run: bool,  # noqa: FBT001 - an option
-    yes: bool,  # noqa: FBT001 - an option
-    in_json: bool,  # noqa: FBT001 - an option
+    dry_run: bool,
+    yes: bool,
+    in_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
@@ -146,9 +146,9 @@ def move(
     what: str | None,
     event_id: str | None,
     by: str | None,
-    dry_run: bool,  # noqa: FBT001 - an option
-    yes: bool,  # noqa: FBT001 - an option
-    in_json: bool,  # noqa: FBT001 - an option
+    dry_run: bool,
+    yes: bool,
+    in_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
@@ -186,9 +186,9 @@ def cancel(
     at: str | None,
     reason: str,
     by: str | None,
-    dry_run: bool,  # noqa: FBT001 - an option
-    yes: bool,  # noqa: FBT001 - an option
-    in_json: bool,  # noqa: FBT001 - an option
+    dry_run: bool,
+    yes: bool,
+    in_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
@@ -220,9 +220,9 @@ def undo(
     which: str,
     reason: str | None,
     by: str | None,
-    dry_run: bool,  # noqa: FBT001 - an option
-    yes: bool,  # noqa: FBT001 - an option
-    in_json: bool,  # noqa: FBT001 - an option
+    dry_run: bool,
+    yes: bool,
+    in_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
@@ -252,9 +252,9 @@ def _prepared(
     config: Path | None,
     bootstrap_servers: str | None,
     by: str | None,
-    dry_run: bool,  # noqa: FBT001 - an option
-    yes: bool,  # noqa: FBT001 - an option
-    in_json: bool,  # noqa: FBT001 - an option
+    dry_run: bool,
+    yes: bool,
+    in_json: bool,
 ) -> tuple[Settings, _How]:
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     return settings, _How(operator(by), dry_run, yes, in_json)

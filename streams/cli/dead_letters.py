@@ -78,8 +78,8 @@ def list_(
     order_id: str | None,
     vin: str | None,
     source: str | None,
-    by_reason: bool,  # noqa: FBT001 - an option
-    as_lines: bool,  # noqa: FBT001 - an option
+    by_reason: bool,
+    as_lines: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
@@ -148,12 +148,12 @@ def replay_(
     fields: tuple[str, ...],
     headers: tuple[str, ...],
     unwrap: tuple[str, ...],
-    strip_bom: bool,  # noqa: FBT001 - an option
+    strip_bom: bool,
     time_offset: str,
-    force: bool,  # noqa: FBT001 - an option
+    force: bool,
     by: str | None,
-    dry_run: bool,  # noqa: FBT001 - an option
-    as_lines: bool,  # noqa: FBT001 - an option
+    dry_run: bool,
+    as_lines: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

@@ -64,8 +64,8 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
 )
 @cluster_options
 def command(
-    headless: bool,  # noqa: FBT001 - an option
-    end_after_story: bool,  # noqa: FBT001 - an option
+    headless: bool,
+    end_after_story: bool,
     data_dir: Path | None,
     port: int | None,
     speed: float,

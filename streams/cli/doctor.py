@@ -36,7 +36,7 @@ _MARKS = {"ok": ("ok", "green"), "wrong": ("WRONG", "red"), "note": ("note", "ye
 )
 @cluster_options
 def command(
-    as_json: bool,  # noqa: FBT001 - an option
+    as_json: bool,
     role: Role | None,
     bootstrap_servers: str | None,
     config: Path | None,

@@ -46,8 +46,8 @@ _SHOWN_CHANGES = 20
 def command(
     what: str,
     between: tuple[str, str] | None,
-    from_sources: bool,  # noqa: FBT001 - an option
-    as_json: bool,  # noqa: FBT001 - an option
+    from_sources: bool,
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

@@ -32,7 +32,7 @@ _NOTHING = "-"
 @cluster_options
 def command(
     target_id: str | None,
-    as_json: bool,  # noqa: FBT001 - an option
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

@@ -33,7 +33,7 @@ def command() -> None:
 @click.option("--json", "as_lines", is_flag=True, help="One gap per line.")
 @cluster_options
 def list_(
-    as_lines: bool,  # noqa: FBT001 - an option
+    as_lines: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

@@ -49,8 +49,8 @@ def command(
     period: str | None,
     kind: str | None,
     limit: int | None,
-    follow: bool,  # noqa: FBT001 - an option
-    as_json: bool,  # noqa: FBT001 - an option
+    follow: bool,
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_lines", is_flag=True, help="One source partition per line.")
 @cluster_options
 def command(
-    as_lines: bool,  # noqa: FBT001 - an option
+    as_lines: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

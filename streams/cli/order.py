@@ -65,8 +65,8 @@ def command(
     order_id: str | None,
     vin: str | None,
     event_id: str | None,
-    with_copies: bool,  # noqa: FBT001 - an option
-    in_json: bool,  # noqa: FBT001 - an option
+    with_copies: bool,
+    in_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:

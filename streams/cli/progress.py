@@ -22,8 +22,8 @@ def watched() -> Iterator[Listener]:
         yield Listener(warn=warn)
         return
     # Imported only here: most commands run in pipes and scripts, and this would be a tenth of their start-up time.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - see above
+    from rich.progress import (  # noqa: PLC0415 - see above
         BarColumn,
         MofNCompleteColumn,
         Progress,

@@ -99,11 +99,11 @@ def command(
     file: Path,
     topics: tuple[str, ...],
     mapping: Path | None,
-    wants_proposal: bool,  # noqa: FBT001 - an option
-    dry_run: bool,  # noqa: FBT001 - an option
-    backfill: bool,  # noqa: FBT001 - an option
+    wants_proposal: bool,
+    dry_run: bool,
+    backfill: bool,
     rate: float | None,
-    from_start: bool,  # noqa: FBT001 - an option
+    from_start: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

@@ -39,10 +39,10 @@ _KINDS = {"milestone": "milestones", "row": "window rows"}
 def command(
     output_prefix: str,
     against: str | None,
-    diff: bool,  # noqa: FBT001 - an option
-    ignore_quarantine: bool,  # noqa: FBT001 - an option
-    incomplete: bool,  # noqa: FBT001 - an option
-    as_lines: bool,  # noqa: FBT001 - an option
+    diff: bool,
+    ignore_quarantine: bool,
+    incomplete: bool,
+    as_lines: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:

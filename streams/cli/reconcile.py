@@ -91,12 +91,12 @@ def command(
     scope: str | None,
     period: str | None,
     source: str | None,
-    show_all: bool,  # noqa: FBT001 - an option
-    units: bool,  # noqa: FBT001 - an option
+    show_all: bool,
+    units: bool,
     against: Path | None,
     columns: tuple[str, ...],
     out: Path | None,
-    in_json: bool,  # noqa: FBT001 - an option
+    in_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:

@@ -33,7 +33,7 @@ def command() -> None:
 @click.option(
     "--config", type=click.Path(path_type=Path), default=None, help="Settings file (default: milestones.toml)."
 )
-def check(file: Path, topic: str | None, in_json: bool, config: Path | None) -> None:  # noqa: FBT001 - an option
+def check(file: Path, topic: str | None, in_json: bool, config: Path | None) -> None:
     """Show what a worker would make of the events in FILE, without Kafka.
 
     FILE holds events as publish reads them, or records: objects with value (or value_b64), key, headers and topic. Each is

@@ -46,7 +46,7 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
 def command(
     add: str | None,
     keep_days: int | None,
-    as_json: bool,  # noqa: FBT001 - an option
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

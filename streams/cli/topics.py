@@ -47,7 +47,7 @@ def plan(bootstrap_servers: str | None, config: Path | None) -> int:
 )
 @cluster_options
 def apply(
-    only_print: bool,  # noqa: FBT001 - an option
+    only_print: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:

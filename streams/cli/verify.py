@@ -31,7 +31,7 @@ _SHOWN_BEGINNINGS = 3
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object, with books and units.")
 @cluster_options
 def command(
-    as_json: bool,  # noqa: FBT001 - an option
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:

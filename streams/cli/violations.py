@@ -34,7 +34,7 @@ def command(
     vin: str | None,
     source: str | None,
     kind: str | None,
-    as_json: bool,  # noqa: FBT001 - an option
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

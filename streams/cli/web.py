@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @cluster_options
 def command(
     bind: str | None,
-    fresh: bool,  # noqa: FBT001 - an option
+    fresh: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:

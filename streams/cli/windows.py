@@ -112,9 +112,9 @@ def command(
     period: str | None,
     limit: int | None,
     as_of: str | None,
-    as_first_closed: bool,  # noqa: FBT001 - an option
-    no_web: bool,  # noqa: FBT001 - an option
-    as_json: bool,  # noqa: FBT001 - an option
+    as_first_closed: bool,
+    no_web: bool,
+    as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:

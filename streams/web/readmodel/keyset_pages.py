@@ -64,7 +64,7 @@ def page(  # noqa: PLR0913 - after or before, by name
     limit: int,
 ) -> Lines:
     """The lines after a place, or the last ones before a place, or the first ones."""
-    total = connection.execute(f"SELECT count(*) FROM {selection.table} {selection.where()}", selection.values)  # noqa: S608 - fixed texts
+    total = connection.execute(f"SELECT count(*) FROM {selection.table} {selection.where()}", selection.values)
     backwards = before is not None and after is None
     place = before if backwards else after
     direction = [(column, not greatest_first) for column, greatest_first in order] if backwards else order
@@ -94,7 +94,7 @@ def statement(
     columns = ", ".join(f"{column} AS place_{column}" for column, _ in order)
     by = ", ".join(f"{column} DESC" if descending else column for column, descending in order)
     return (
-        f"SELECT {selection.columns}, {columns} FROM {selection.table} {where} ORDER BY {by} LIMIT :limit",  # noqa: S608 - fixed texts
+        f"SELECT {selection.columns}, {columns} FROM {selection.table} {where} ORDER BY {by} LIMIT :limit",
         values,
     )
 

@@ -86,7 +86,7 @@ class MilestoneReader:
         values["as_of"] = self._as_of_us
         conditions.append(known)
         if not query.all_events:
-            conditions.append(f"position IN (SELECT max(position) FROM milestones WHERE {known} GROUP BY milestone_id)")  # noqa: S608 - fixed texts
+            conditions.append(f"position IN (SELECT max(position) FROM milestones WHERE {known} GROUP BY milestone_id)")
         if query.alerts:
             conditions.append(f"kind IN ({', '.join(map(repr, sorted(ALERT_KINDS)))})")
         if query.standing:

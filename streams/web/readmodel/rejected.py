@@ -206,7 +206,7 @@ class ViolationReader:
 
 def _groups(connection: sqlite3.Connection, table: str, column: str) -> list[Group]:
     found = connection.execute(
-        f"SELECT {column}, count(*), max(recorded_ms) FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 - fixed texts
+        f"SELECT {column}, count(*), max(recorded_ms) FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return [Group(*row) for row in found]
 

@@ -42,7 +42,7 @@ _TIES: Final = {"start": True, "period": False, "metric": False, "scope": False}
 _COLUMNS: Final = "metric, scope, period, kind, start, end, targets, controls"
 #: Columns by which rows are filtered and sorted; bodies are only fetched for the rows of the page.
 _NOW: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us
-    FROM windows WHERE present = 1)"""  # noqa: S608 - fixed texts
+    FROM windows WHERE present = 1)"""
 #: The current version was in force at the instant: it is that old.
 _CURRENT: Final = "w.present = 1 AND w.updated_us <= :as_of"
 _THERE: Final = "(w.deleted_us IS NULL OR w.deleted_us > :as_of)"
@@ -76,12 +76,12 @@ def _of_past(*, events: bool) -> _Sources:
     WHERE {_CURRENT}
     UNION ALL
     SELECT w.id, h.position, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count,
-    h.status, h.restated, h.version, h.updated_us FROM {joined} WHERE {then})"""  # noqa: S608 - fixed texts
+    h.status, h.restated, h.version, h.updated_us FROM {joined} WHERE {then})"""
     # By the wall clock, a row whose first version is known did not exist before it.
     unknown = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us FROM windows w
     WHERE {_THERE} AND w.start <= :as_of_day AND NOT ({_CURRENT})
     AND NOT EXISTS (SELECT 1 FROM history h WHERE h.window_id = w.id AND {last})
-    AND {"1" if events else f"{_FIRST_VERSION} > 1"})"""  # noqa: S608 - fixed texts
+    AND {"1" if events else f"{_FIRST_VERSION} > 1"})"""
     return _Sources(rows, (("windows w", _CURRENT, "w"), (joined, then, "h")), unknown)
 
 
@@ -235,7 +235,7 @@ class WindowReader:
         selection = self._selection(replace(query, statuses=()), source)
         found = self._connection.execute(
             f"""SELECT metric, scope, period, start, end FROM {source} WHERE {" AND ".join(selection.conditions) or "1"}
-            ORDER BY start DESC, period, metric, scope LIMIT :most""",  # noqa: S608 - fixed texts
+            ORDER BY start DESC, period, metric, scope LIMIT :most""",
             {**selection.values, "most": limit},
         )
         return [UnknownRow(*row) for row in found]
@@ -261,7 +261,7 @@ class WindowReader:
             found = self._connection.execute(
                 f"""SELECT w.scope, sum({counted}.count) FROM scopes s CROSS JOIN {tables} WHERE w.scope = s.name
                 AND s.depth = 1 AND s.dimensions = :dimension AND w.metric = :metric AND w.period BETWEEN :first AND :last
-                AND {condition} GROUP BY w.scope""",  # noqa: S608 - fixed texts
+                AND {condition} GROUP BY w.scope""",
                 {
                     "dimension": dimension,
                     "metric": metric,
@@ -284,7 +284,7 @@ class WindowReader:
         """The JSON of rows and versions, in the given order; for rows with a single query."""
         numbers = [number for number, position, _ in found if position is None]
         rows = self._connection.execute(
-            f"SELECT id, head || tail FROM bodies WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608 - fixed texts
+            f"SELECT id, head || tail FROM bodies WHERE id IN ({','.join('?' * len(numbers))})",
             numbers,
         )
         current: dict[int, str] = {row[0]: row[1] for row in rows}
@@ -311,7 +311,7 @@ class WindowReader:
         as_of_us = self._as_of_us if as_of_us is None else as_of_us
         found = self._connection.execute(
             f"""SELECT id, position, updated_us FROM {self._sources(as_of_us).rows}
-            WHERE metric = :metric AND scope = :scope AND period = :period""",  # noqa: S608 - fixed texts
+            WHERE metric = :metric AND scope = :scope AND period = :period""",
             {"metric": metric, "scope": scope, "period": period, **self._moment(as_of_us)},
         ).fetchone()
         return None if found is None else decode_row(self._body(*found).encode())
@@ -327,7 +327,7 @@ class WindowReader:
             return [decode_row(row["body"].encode()) for row in found]
         chosen = self._connection.execute(
             f"""SELECT id, position, updated_us FROM {self._from.rows} WHERE metric = :metric
-            AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
+            AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",
             self._of_days(metric, scope, first, last),
         ).fetchall()
         return [decode_row(body.encode()) for body in self._bodies([(row[0], row[1], row[2]) for row in chosen])]
@@ -339,7 +339,7 @@ class WindowReader:
         """Date → count, as `days` but only the counts, including unknown ones as `None`."""
         found = self._connection.execute(
             f"""SELECT start, count FROM {self._from.rows} WHERE metric = :metric
-            AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
+            AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",
             self._of_days(metric, scope, first, last),
         )
         query = WindowQuery(metrics=[metric], scopes=[scope], kinds=["day"], first=first, last=last)
@@ -385,7 +385,7 @@ class WindowReader:
             f"""SELECT w.period AS period, w.scope AS scope, {counted}.count AS count, w.start AS start
             FROM scopes s CROSS JOIN {tables} WHERE w.scope = s.name AND s.dimensions = :dimensions
             AND substr(s.name, 1, length(:beginning)) = :beginning AND w.metric = :metric
-            AND w.period > :after AND w.period < :before AND w.end >= :first AND w.start <= :last AND {condition}"""  # noqa: S608 - fixed texts
+            AND w.period > :after AND w.period < :before AND w.end >= :first AND w.start <= :last AND {condition}"""
             for tables, condition, counted in self._from.parts
         )
         found = self._connection.execute(
@@ -438,7 +438,7 @@ class WindowReader:
         found = self._connection.execute(
             f"""SELECT name FROM scopes WHERE {" AND ".join((*conditions, "1"))}
             AND EXISTS (SELECT 1 FROM windows WHERE scope = name AND present = 1)
-            ORDER BY depth, name LIMIT :limit""",  # noqa: S608 - fixed texts
+            ORDER BY depth, name LIMIT :limit""",
             dict(zip(names, (word.casefold() for word in words), strict=True)) | {"limit": limit, **sets},
         )
         return [row[0] for row in found]
@@ -480,7 +480,7 @@ class WindowReader:
     def units(self, kind: str, scopes: Sequence[str]) -> dict[str, int]:
         """Scope → sum of its rows of one kind of period, over all metrics."""
         found = self._connection.execute(
-            f"SELECT scope, sum(count) FROM windows WHERE present = 1 AND kind = ?"  # noqa: S608 - only marks are inserted
+            f"SELECT scope, sum(count) FROM windows WHERE present = 1 AND kind = ?"
             f" AND scope IN ({', '.join('?' * len(scopes))}) GROUP BY scope",
             (kind, *scopes),
         )

@@ -168,7 +168,7 @@ class Writer:
             self._history_begins_us = None
         with self._database.writing() as connection:
             for table in _TABLES.get(feed, ()):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
+                connection.execute(f"DELETE FROM {table}")
             if feed is Feed.WINDOWS and self._loading is None:
                 connection.execute("UPDATE windows SET present = 0")
             elif self._loading is not None:
