@@ -41,7 +41,7 @@ from schemas.outputs import (
     WindowRow,
     WorkerStatus,
 )
-from schemas.rows import CheckedRow, PlainRow
+from schemas.rows import CheckedRow, PlainRow, PublishedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -155,12 +155,12 @@ def encode_event(event: Event) -> bytes:
 # Outputs ------------------------------------------------------------------------------------------------------------
 
 
-def encode_row(row: WindowRow | PlainRow) -> bytes:
+def encode_row(row: PublishedRow) -> bytes:
     """The value for a window row; the same for either class."""
     return _encode_struct(row) if isinstance(row, PlainRow) else row.model_dump_json().encode()
 
 
-def full_row(row: WindowRow | PlainRow) -> WindowRow:
+def full_row(row: PublishedRow) -> WindowRow:
     """The row as a model."""
     return decode_row(_encode_struct(row)) if isinstance(row, PlainRow) else row
 
@@ -170,13 +170,13 @@ def decode_row(value: bytes) -> WindowRow:
     return WindowRow.model_validate_json(value)
 
 
-def read_row(value: bytes) -> WindowRow | PlainRow:
+def read_row(value: bytes) -> PublishedRow:
     """The window row in a value that this service wrote; five times faster for the many without targets, controls and balance."""
     row = _decode_plain_row(value)
     return decode_row(value) if row.targets or row.controls or row.balance else row
 
 
-def checked_row(value: bytes) -> WindowRow | PlainRow:
+def checked_row(value: bytes) -> PublishedRow:
     """The window row in a value from anywhere: as `decode_row`, but five times faster for the rows that `read_row` reads fast.
 
     Raises:

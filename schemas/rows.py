@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, Self
 import msgspec
 
 from schemas.facts import MOST_MINUTES, RowMetric
-from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowStatus
+from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowRow, WindowStatus
 
 
 class _NamesRow(Protocol):
@@ -76,6 +76,9 @@ class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     balance: int = 0
     controls: list[Any] = []
 
+
+#: A version of a row, in either form.
+PublishedRow = WindowRow | PlainRow
 
 _Date = Annotated[str, msgspec.Meta(pattern=DATE_PATTERN)]
 _Instant = Annotated[str, msgspec.Meta(pattern=INSTANT_PATTERN)]

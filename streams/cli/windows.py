@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.outputs import WindowRow
-    from schemas.rows import PlainRow
+    from schemas.rows import PublishedRow
     from streams.settings import Settings
 
 _FIRST_CLOSED = "first-closed"
@@ -243,7 +243,7 @@ def _published(row: WindowRow, text: str) -> _Shown:
     return _Shown(key, _order(row), text, cells)
 
 
-def _order(row: WindowRow | PlainRow) -> tuple[str, str, str, str, str]:
+def _order(row: PublishedRow) -> tuple[str, str, str, str, str]:
     return row.metric, row.scope, row.start, row.end, row.period
 
 

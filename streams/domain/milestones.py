@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from schemas.instants import micros_of, utc_text
 from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, MilestoneKind, MilestoneType, Operator
@@ -17,6 +17,7 @@ from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, Mil
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from schemas.facts import Metric
     from schemas.questions import UnitKey
     from streams.domain.windows import Row
     from streams.domain.zone import BusinessZone
@@ -188,7 +189,7 @@ class MilestoneBook:
             kind=claim.kind,
             rule=claim.rule,
             target_id=claim.target_id,
-            metric=row.metric,
+            metric=cast("Metric", row.metric),  # no rule is about inventory
             scope=row.scope,
             period=row.period.id,
             start=row.period.start.isoformat(),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from schemas.counts import CampaignHour
 from schemas.instants import utc_text
-from schemas.rows import PlainRow, RowKey
+from schemas.rows import PublishedRow, RowKey
 from streams.domain.among_scopes import AmongScopes
 from streams.domain.balances import BalanceBook
 from streams.domain.campaigns import CAMPAIGN
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from schemas.facts import DayCount, LatestUnit, Metric
-    from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
+    from schemas.outputs import MilestoneEvent, MilestoneKind
     from streams.domain.balances import BalanceChange
     from streams.domain.calendar import Calendar
     from streams.domain.campaigns import Campaign
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from streams.domain.overflow import ScopeBounds
     from streams.domain.periods import Period
     from streams.domain.targets import TargetChange
-    from streams.domain.windows import CountedDay, Left, PublishedRow, Row
+    from streams.domain.windows import CountedDay, Left, Row
 
 #: Rows to judge, or publish, between two pauses; a millisecond or two.
 _PAUSE_ROWS: Final = 200
@@ -97,12 +97,12 @@ class Step:
     `is_last` says that this is the last part of the evaluation.
     """
 
-    rows: list[WindowRow | PlainRow] = field(default_factory=list)
+    rows: list[PublishedRow] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     milestones: list[MilestoneEvent] = field(default_factory=list)
     held: dict[str, int | None] = field(default_factory=dict)
     decided: dict[str, MilestoneEvent | None] = field(default_factory=dict)
-    replaced: list[WindowRow | PlainRow] = field(default_factory=list)
+    replaced: list[PublishedRow] = field(default_factory=list)
     left: list[RowKey] = field(default_factory=list)
     kept: dict[tuple[str, ...], KeptState | None] = field(default_factory=dict)
     campaigns: dict[str, str | None] = field(default_factory=dict)

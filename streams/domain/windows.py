@@ -10,13 +10,13 @@ import heapq
 from datetime import date
 from itertools import chain, compress, islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from schemas import vectors
 from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
-from schemas.rows import PlainRow, RowKey, full_fields, of_campaign
+from schemas.rows import PlainRow, PublishedRow, RowKey, full_fields, of_campaign
 from streams.domain import packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
@@ -56,51 +56,6 @@ _LOOK_ROWS = 2_000
 _LOOK_CELLS = 20_000
 
 
-class PublishedRow(Protocol):
-    """A version of a row as it was published: a `WindowRow`, or the fields of one that are read fast."""
-
-    # fmt: off
-    @property
-    def metric(self) -> RowMetric: ...  # noqa: D102 - as in `WindowRow`, all of these
-    @property
-    def scope(self) -> str: ...  # noqa: D102 - likewise
-    @property
-    def period(self) -> str: ...  # noqa: D102 - likewise
-    @property
-    def start(self) -> str: ...  # noqa: D102 - likewise
-    @property
-    def end(self) -> str: ...  # noqa: D102 - likewise
-    @property
-    def count(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def by_hour(self) -> Sequence[int] | None: ...  # noqa: D102 - likewise
-    @property
-    def by_minute(self) -> Sequence[int] | None: ...  # noqa: D102 - likewise
-    @property
-    def starts_at(self) -> str | None: ...  # noqa: D102 - likewise
-    @property
-    def ends_at(self) -> str | None: ...  # noqa: D102 - likewise
-    @property
-    def targets(self) -> Sequence[RowTarget]: ...  # noqa: D102 - likewise
-    @property
-    def status(self) -> WindowStatus: ...  # noqa: D102 - likewise
-    @property
-    def restated(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def version(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def updated_at(self) -> str: ...  # noqa: D102 - likewise
-    @property
-    def calendar(self) -> str | None: ...  # noqa: D102 - likewise
-    @property
-    def backfilled(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def balance(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def controls(self) -> Sequence[RowControl]: ...  # noqa: D102 - likewise
-    # fmt: on
-
-
 class Row:
     """One window of one metric and scope during a step: its current and its last published state.
 
@@ -130,7 +85,7 @@ class Row:
     )
 
     def __init__(
-        self, metric: Metric, scope: str, period: Period, windows: Windows | None = None, place: int = -1
+        self, metric: RowMetric, scope: str, period: Period, windows: Windows | None = None, place: int = -1
     ) -> None:
         self.key = RowKey(metric, scope, period.id)
         self.metric = metric
@@ -196,7 +151,7 @@ class Row:
         """Whether a published opening balance has changed."""
         return bool(self.published_balance) and self.balance != self.published_balance
 
-    def publish(self, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
+    def publish(self, timezone: str, updated_at: str) -> PublishedRow | None:
         """Ends the step: the next version, or None if it equals the published one or has never held anything."""
         if self._windows is None:
             raise RuntimeError(f"{self.key} belongs to no table")
@@ -228,7 +183,7 @@ class Cut(NamedTuple):
 
     columns: dict[str, bytes]
     cells: list[bytes | None]
-    others: list[WindowRow | PlainRow]
+    others: list[PublishedRow]
 
 
 class Left(NamedTuple):
@@ -241,7 +196,7 @@ class Left(NamedTuple):
     """
 
     key: RowKey
-    version: WindowRow | PlainRow | None
+    version: PublishedRow | None
     is_published: bool
 
 
@@ -262,7 +217,7 @@ class _Series:
 
     def __init__(  # noqa: PLR0913 - what a series is
         self,
-        metric: Metric,
+        metric: RowMetric,
         scope: str,
         number: int,
         kept: KeptSet,
@@ -377,7 +332,7 @@ class Windows:
         self._newest_of_campaigns: dict[int, tuple[int, dict[int, LatestUnit | None]]] = {}
         #: Campaigns whose growth before the first step is news, as the previous writer counted them too.
         self._known_campaigns: set[str] = set()
-        self._replaced: list[WindowRow | PlainRow] = []
+        self._replaced: list[PublishedRow] = []
         self._grown: dict[int, LatestUnit | None] = {}
         self._loaded: dict[int, Row] = {}
         #: Scopes whose units before the first step were known before, though their rows are new.
@@ -423,7 +378,7 @@ class Windows:
             if place is not None:
                 yield scope, place
 
-    def changed(self) -> Iterator[tuple[Metric, str, Period]]:
+    def changed(self) -> Iterator[tuple[RowMetric, str, Period]]:
         """Metric, scope and period of the rows in which a day has changed since the last step."""
         columns = self.columns
         for place in {place for touched in self._touched.values() for place in touched.rows}:
@@ -513,7 +468,7 @@ class Windows:
             if self._is_gone(row.metric, row.scope, number):
                 self._left_over[RowKey.of(row)] = row
                 return None
-            place = self._place(cast("Metric", row.metric), row.scope, number)
+            place = self._place(row.metric, row.scope, number)
         return number, place
 
     def restore(self, row: PublishedRow) -> None:
@@ -885,7 +840,8 @@ class Windows:
         for day in days:
             self._learn(day)
         for number, (metric, scope) in enumerate(series):
-            self._new_series(cast("Metric", metric), scope)
+            # As `series_names` gave them.
+            self._new_series(cast("RowMetric", metric), scope)
             if number % _LOOK_ROWS == _LOOK_ROWS - 1:
                 yield
 
@@ -1035,7 +991,7 @@ class Windows:
             produced, delivered = self._count(PRODUCED_METRIC, scope, total), self._count(DELIVERIES, scope, total)
             if produced is not None:
                 # No rule is about inventory, and no unit counts in it.
-                place = self._place(cast("Metric", INVENTORY), scope, total)
+                place = self._place(INVENTORY, scope, total)
                 self.columns.count[place] = produced - (delivered or 0)
                 places.add(place)
             if number % _LOOK_ROWS == 0:
@@ -1160,7 +1116,7 @@ class Windows:
         """
         left_over, self._left_over = self._left_over, {}
         for key, row in left_over.items():
-            yield Left(key, cast("PlainRow", row), is_published=True)
+            yield Left(key, row, is_published=True)
 
     def leaving(self, stay: Container[RowKey]) -> Iterator[Left | None]:
         """Removes the rows of days that are no longer kept, after the step has been published; None is a pause.
@@ -1277,7 +1233,7 @@ class Windows:
                     return 0
         return 2 if version == 1 and not columns.history_version[place] else 1
 
-    def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
+    def publish(self, row: Row, timezone: str, updated_at: str) -> PublishedRow | None:
         """The next version of a row, or None if it equals the published one or has never held anything."""
         place = row.place
         row.grew, row.latest = False, None
@@ -1373,12 +1329,12 @@ class Windows:
             versions.append(self._plain_version(place, timezone, updated_at, columns.cells[place]))
         return changed, versions
 
-    def replaced(self) -> list[WindowRow | PlainRow]:
+    def replaced(self) -> list[PublishedRow]:
         """First versions that were replaced since the last call: from now on only the history has them."""
         found, self._replaced = self._replaced, []
         return found
 
-    def published(self, place: int) -> WindowRow | PlainRow | None:
+    def published(self, place: int) -> PublishedRow | None:
         """The published version of a row again; None if another one is about to be published."""
         is_another = self._balances.get(place) != self._published_balances.get(place)
         if is_another or self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
@@ -1410,7 +1366,7 @@ class Windows:
         timezone: str,
         earlier: Mapping[int, bytes | None] = MappingProxyType({}),
         earlier_minutes: Mapping[int, list[int]] = MappingProxyType({}),
-    ) -> WindowRow | PlainRow:
+    ) -> PublishedRow:
         """The published version; `earlier` has the packed days, or minutes of campaigns, of rows that have changed since."""
         columns = self.columns
         period = self._periods[columns.period[place]]
@@ -1641,15 +1597,15 @@ class Windows:
     def _place_of_target(self, key: RowKey) -> int | None:
         metric, scope, period_id = key
         try:
-            # Events of targets and control totals are checked to name a metric.
             number = self._number_of(self._calendar.period(period_id))
         except ValueError:
             return None
         if self._is_gone(metric, scope, number) or not self._calendar.has(self._periods[number], template_of(scope)):
             return None
+        # Events of targets and control totals are checked to name a metric.
         return self._place(cast("Metric", metric), scope, number)
 
-    def _place(self, metric: Metric, scope: str, number: int) -> int:
+    def _place(self, metric: RowMetric, scope: str, number: int) -> int:
         series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
         place = series.rows.get(number)
         if place is None:
@@ -1660,11 +1616,11 @@ class Windows:
                 self._note_late(place)
         return place
 
-    def _new_series(self, metric: Metric, scope: str) -> _Series:
+    def _new_series(self, metric: RowMetric, scope: str) -> _Series:
         by_metric = self._scopes.setdefault(scope, {})
         # One string object for each, however many records name it.
         kept = next(iter(by_metric.values())).scope if by_metric else scope
-        metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
+        metric = ROW_METRICS[ROW_METRICS.index(metric)]
         series = by_metric[metric] = _Series(
             metric,
             kept,

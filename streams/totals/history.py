@@ -25,8 +25,7 @@ from streams.kafka.transactions import Outgoing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.outputs import WindowRow
-    from schemas.rows import PlainRow
+    from schemas.rows import PublishedRow
     from streams.context import Context
     from streams.kafka.log import LogReader
 
@@ -42,7 +41,7 @@ class Rows(Protocol):
     def find(self, key: tuple[str, str, str]) -> int | None:
         """The place of a row; None if there is none."""
 
-    def published(self, place: int) -> WindowRow | PlainRow | None:
+    def published(self, place: int) -> PublishedRow | None:
         """The published version; None if another one is about to be published."""
 
     def mark(self, place: int, version: int, written_us: int) -> None:
@@ -98,7 +97,7 @@ class History:
             async for place in paced(places):
                 self._wait(place)
 
-    def publish(self, place: int, row: WindowRow | PlainRow, now_us: int) -> None:
+    def publish(self, place: int, row: PublishedRow, now_us: int) -> None:
         """Notes that a version of the row at a place is being published, at an instant of real time, microseconds since 1970."""
         closes = row.status == "closed" and row.restated == 0 and not self._is_loaded(place)
         if closes and row.backfilled:
@@ -110,11 +109,11 @@ class History:
         elif place not in self._waiting:
             self._wait(place)
 
-    def replace(self, row: WindowRow | PlainRow) -> Outgoing:
+    def replace(self, row: PublishedRow) -> Outgoing:
         """The record of a version that only the history will have from now on."""
         return Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row))
 
-    def has(self, row: WindowRow | PlainRow) -> bool:
+    def has(self, row: PublishedRow) -> bool:
         """Whether the version of a leaving row had been written before this writer took over."""
         key = RowKey.of(row)
         found = key in self._has

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from schemas.outputs import WindowRow
-    from schemas.rows import PlainRow
+    from schemas.rows import PublishedRow
     from streams.domain.zone import BusinessZone
     from streams.kafka.records import LogRecord
     from streams.web.readmodel.database import Database
@@ -278,9 +277,7 @@ class Writer:
             ),
         )
 
-    def _window_of(
-        self, connection: sqlite3.Connection, key: RowKey, row: WindowRow | PlainRow, head: str
-    ) -> tuple[int, str]:
+    def _window_of(self, connection: sqlite3.Connection, key: RowKey, row: PublishedRow, head: str) -> tuple[int, str]:
         """The window's id and current head; a window known only from its history is created, marked as not present."""
         found = self._find(connection, key)
         if found is not None:
