@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import msgspec
@@ -50,6 +51,12 @@ class RowKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.metric}/{self.scope}/{self.period}"
+
+
+def date_of_day(period_id: str) -> date | None:
+    """The date of a day from the id of its period; None for another kind of period."""
+    kind, _, day = period_id.partition(":")
+    return date.fromisoformat(day) if kind == "day" else None
 
 
 class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

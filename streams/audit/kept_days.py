@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_kept
 from schemas.memory import KEPT, SIDE, key_of
+from schemas.rows import date_of_day
 from streams.audit.report import Check
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest
@@ -34,7 +35,8 @@ class KeptSince(UserDict[tuple[str, ...], date]):
 
     def lacks(self, key: RowKey) -> bool:
         """Whether a row is meant to be absent."""
-        return key.period.startswith("day:") and date.fromisoformat(key.period[4:]) < self.of(key.scope)
+        day = date_of_day(key.period)
+        return day is not None and day < self.of(key.scope)
 
 
 #: For installations that keep all days.

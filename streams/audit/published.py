@@ -107,7 +107,7 @@ class _Sums:
         for period in self.business.periods_at(day, scope):
             row = RowKey(metric, scope, period.id)
             self.counts[row] += added
-            if period.id.startswith("day:"):
+            if period.kind == "day":
                 hours = self.hours.setdefault(row, [0] * 24)
                 for hour in range(24):
                     hours[hour] += (new.by_hour[hour] if new else 0) - (old.by_hour[hour] if old else 0)

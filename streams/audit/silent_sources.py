@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_marker
 from schemas.counts import decode_counts_key
-from schemas.facts import FAMILIES, FAMILY_OF_METRIC, Kind
+from schemas.facts import FAMILY_OF_METRIC, Kind
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import Marker, source_of
 from schemas.partitioner import homes
@@ -23,20 +23,18 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.facts import Fact
+    from schemas.facts import EventFamily, Fact
     from schemas.outputs import MilestoneEvent
     from streams.audit.report import Check
     from streams.audit.sources import Stops
     from streams.settings import Settings
 
 #: Family → the kinds of events it publishes; without voids, which may be an operator's.
-_KINDS: Final = dict(
-    zip(
-        FAMILIES,
-        ((Kind.PLACED, Kind.CANCELLED), (Kind.DELIVERED, Kind.REVERSED), (Kind.PRODUCED, Kind.SCRAPPED)),
-        strict=True,
-    )
-)
+_KINDS: Final[Mapping[EventFamily, tuple[Kind, Kind]]] = {
+    "orders": (Kind.PLACED, Kind.CANCELLED),
+    "deliveries": (Kind.DELIVERED, Kind.REVERSED),
+    "production": (Kind.PRODUCED, Kind.SCRAPPED),
+}
 
 #: By the service's clock, standing alerts are looked at so often.
 _LOOKED_AT_EVERY_US: Final = 60_000_000

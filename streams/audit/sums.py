@@ -373,7 +373,7 @@ def windows_of(
         for period in business.periods_at(on, scope):
             window = windows.setdefault(RowKey(metric, scope, period.id), Window(period))
             window.count += day.count
-            if period.id.startswith("day:"):
+            if period.kind == "day":
                 window.by_hour = list(day.by_hour)
     for row, units in balances.items():
         windows.setdefault(row, Window(business.calendar.period(row.period))).count += units

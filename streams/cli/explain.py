@@ -88,14 +88,15 @@ def command(
 def _row_key(what: str) -> RowKey | None:
     """The key of a row; None if it is something else: a milestone's id has more parts, or a different third one."""
     parts = what.split("/")
-    if len(parts) != 3 or parts[0] not in ROW_METRICS or parts[2].startswith(("record:", "record-passed:")):
+    key = RowKey(*parts) if len(parts) == 3 else None
+    if key is None or key.metric not in ROW_METRICS or key.period.startswith(("record:", "record-passed:")):
         return None
-    if parts[0] == INVENTORY:
-        of = f"{parts[1]}/{parts[2]}"
+    if key.metric == INVENTORY:
+        of = f"{key.scope}/{key.period}"
         raise ExpectedError(
             f"{what} is what was produced less what was delivered: explain produced/{of} or deliveries/{of}"
         )
-    return RowKey(*parts)
+    return key
 
 
 def _times(between: tuple[str, str]) -> tuple[int, int]:

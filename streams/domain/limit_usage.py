@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from schemas.rows import date_of_day
 from streams.domain.scopes import named_values, template_of
 
 if TYPE_CHECKING:
@@ -130,10 +131,12 @@ class ScopeCosts:
     def leaving(self, keep_days: int) -> dict[tuple[str, ...], tuple[int, int]]:
         """Rows and bytes of each set that belong to days more than `keep_days` before the last one; other windows stay."""
         found: dict[tuple[str, ...], tuple[int, int]] = {}
-        if self.last_day:
-            since = date.fromisoformat(self.last_day.partition(":")[2]) - timedelta(days=keep_days)
+        last_day = date_of_day(self.last_day)
+        if last_day is not None:
+            since = last_day - timedelta(days=keep_days)
             for (dimensions, period), (rows, size_bytes) in self._days.items():
-                if date.fromisoformat(period.partition(":")[2]) < since:
+                day = date_of_day(period)
+                if day is not None and day < since:
                     before = found.get(dimensions, (0, 0))
                     found[dimensions] = before[0] + rows, before[1] + size_bytes
         return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import FAMILIES, FAMILY_OF_METRIC, Kind
+from schemas.facts import FAMILY_OF_METRIC, Kind
 from schemas.source_hours import SourceKey
 from schemas.texts import source_of_scope
 from streams.domain.zone import HOURS
@@ -28,12 +28,12 @@ KEPT_DAYS: Final = 84
 
 #: Kind of an event → the family whose source it shows to be alive; voids do not, as operators send them as well.
 FAMILY_OF_KIND: Final[Mapping[int, EventFamily]] = {
-    Kind.PLACED: FAMILIES[0],
-    Kind.CANCELLED: FAMILIES[0],
-    Kind.DELIVERED: FAMILIES[1],
-    Kind.REVERSED: FAMILIES[1],
-    Kind.PRODUCED: FAMILIES[2],
-    Kind.SCRAPPED: FAMILIES[2],
+    Kind.PLACED: "orders",
+    Kind.CANCELLED: "orders",
+    Kind.DELIVERED: "deliveries",
+    Kind.REVERSED: "deliveries",
+    Kind.PRODUCED: "production",
+    Kind.SCRAPPED: "production",
 }
 
 

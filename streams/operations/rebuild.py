@@ -23,7 +23,7 @@ from schemas.counts import CampaignHour, CountKey, decode_counts_key
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
-from schemas.rows import RowKey
+from schemas.rows import RowKey, date_of_day
 from schemas.source_hours import decode_hours_key
 from streams.context import Context, wall_clock_us
 from streams.domain.campaigns import CAMPAIGN, Campaigns
@@ -205,10 +205,11 @@ class _Published:
         if kind == CAMPAIGN:
             found = [campaigns.get(name) for campaigns in counted]
             return not all(campaign is not None and campaign.has(row.scope) for campaign in found)
-        if row in self.rows or not row.period.startswith("day:"):
+        day = date_of_day(row.period)
+        if day is None or row in self.rows:
             return False
         days = self.kept_days.get(template_of(row.scope))
-        return days is not None and date.fromisoformat(row.period[4:]) < latest - timedelta(days=days)
+        return days is not None and day < latest - timedelta(days=days)
 
 
 async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:

@@ -88,11 +88,14 @@ class Announcing:
     def _wanted(self) -> Announcement:
         """The result of the events, with a greater number than any other announcement sent so far."""
         decided, said = self._book.decided, frozenset(marker.announced for marker in self._shards.markers.values())
-        if self._last_wanted is None or self._last_wanted[0] is not decided or self._last_wanted[1] != said:
-            last = max([self.by, *map(Announcement.parse, said)], key=lambda each: each.number)
-            wanted = last if last.decided == decided else Announcement(last.number + 1, decided)
-            self._last_wanted = decided, said, wanted
-        return self._last_wanted[2]
+        if self._last_wanted is not None:
+            decided_then, said_then, wanted = self._last_wanted
+            if decided_then is decided and said_then == said:
+                return wanted
+        last = max([self.by, *map(Announcement.parse, said)], key=lambda each: each.number)
+        wanted = last if last.decided == decided else Announcement(last.number + 1, decided)
+        self._last_wanted = decided, said, wanted
+        return wanted
 
 
 async def announces(context: Context, reader: LogReader) -> bool:

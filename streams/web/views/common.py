@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from schemas.facts import DIMENSIONS, METRICS, ROW_METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
+from schemas.rows import date_of_day
 from streams.domain.daytypes import DayTypes
 from streams.domain.suggestions import period_fault, unknown
 from streams.domain.zone import BusinessZone
@@ -405,8 +406,8 @@ class Ask:
         """The count of a window: 0 without a row; `None` if its day is no longer kept, or if its value at the earlier moment is unknown."""
         if row is not None:
             return row.count
-        since = self.kept_since(scope)
-        if since is not None and period.startswith("day:") and date.fromisoformat(period[4:]) < since:
+        since, day = self.kept_since(scope), date_of_day(period)
+        if since is not None and day is not None and day < since:
             return None
         return None if self.view.windows.is_unknown(metric, scope, period) else 0
 
