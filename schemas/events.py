@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.facts import DIMENSIONS, MOST_MINUTES, Kind, Metric
 from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_instant, micros_of, parse_instant
-from schemas.texts import SPACES, escaped, is_name, tidy, tidy_name, unescaped
+from schemas.texts import ALL, SPACES, escaped, is_name, tidy, tidy_name, unescaped
 
 #: Largest magnitude of an integer that every JSON implementation keeps exact.
 MAX_INTEGER: Final = 2**53 - 1
@@ -93,7 +93,7 @@ def canonical_scope(value: str) -> str:
         ValueError: It names no dimensions, or not in their order.
     """
     value = tidy_name(value)
-    if value == "all":
+    if value == ALL:
         return value
     parts = []
     for part in value.split(","):

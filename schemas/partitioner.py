@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from schemas.texts import tidy_key
+from schemas.texts import template_name, template_of, tidy_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def totals_partition(scope: str, partitions: int, *, by_dimensions: bool = False
         partitions: Number of totals partitions.
         by_dimensions: Whether to hash the names of its dimensions, separated by commas, instead of its id.
     """
-    name = ",".join(part.partition("=")[0] for part in scope.split(",")) if by_dimensions else scope
+    name = template_name(template_of(scope)) if by_dimensions else scope
     return crc32(name.encode()) % partitions
 
 

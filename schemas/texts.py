@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: The space separators of Unicode (category Zs).
 SPACES: Final = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -21,6 +24,8 @@ SPACES: Final = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u
 LONGEST_NAME: Final = 64
 #: The value under which all values count that are not listed in the settings.
 OTHER: Final = "other"
+#: The scope without dimensions, and the name of the set that consists of it.
+ALL: Final = "all"
 
 #: What rules about silent event sources name instead of dimensions. No unit has it.
 SOURCE: Final = "source"
@@ -65,6 +70,16 @@ def unescaped(part: str) -> str:
 def scope_names(scope: str) -> list[str]:
     """The names in the id of a scope, in order; none for `all`."""
     return [unescaped(part.partition("=")[2]) for part in scope.split(",") if "=" in part]
+
+
+def template_of(scope: str) -> tuple[str, ...]:
+    """The dimensions in the id of a scope: `("model",)` of `model=SU7`, none of `all`."""
+    return tuple(part.partition("=")[0] for part in scope.split(",") if "=" in part)
+
+
+def template_name(template: Iterable[str]) -> str:
+    """The name of the set of scopes with these dimensions: `model,region`, or `all`."""
+    return ",".join(template) or ALL
 
 
 def scope_of_source(source: str) -> str:

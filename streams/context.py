@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, FAMILIES, USUAL_FAMILIES, family_of, place_of
+from schemas.texts import template_name
 from streams.domain.campaigns import Campaigns
 from streams.domain.scopes import Scopes
 from streams.domain.totals_homes import TotalsHomes
@@ -209,7 +210,7 @@ class Context:
     @cached_property
     def fingerprint(self) -> str:
         """What counts depend on besides events; in readable form, so that a person can see what has changed."""
-        scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
+        scopes = "|".join(template_name(template) for template in self.settings.scopes)
         told = f"format={STATE_FORMAT} timezone={self.zone.key} scopes={scopes} partitions={self.settings.partitions}"
         # States from before this could be chosen do not mention it.
         told += "".join(

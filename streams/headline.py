@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from schemas.outputs import ALERT_KINDS
-from schemas.texts import scope_names, source_of_scope
+from schemas.texts import ALL, scope_names, source_of_scope
 
 if TYPE_CHECKING:
     from schemas.outputs import AlertSilence, MilestoneData, MilestoneEvent
@@ -189,7 +189,7 @@ def every_of(data: MilestoneData) -> int:
 
 
 def _scope(scope: str) -> str:
-    if scope == "all":
+    if scope == ALL:
         return ""
     return " ".join(scope_names(scope)) + " "
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.counts import CampaignHour
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
+from schemas.texts import template_name
 from streams.audit.expected_milestones import (
     expected_standing,
     found_standing,
@@ -299,7 +300,7 @@ def _text_of(span: CampaignSpan) -> str:
     """A campaign as written in a marker."""
     name, minute = span.period.id.removeprefix("campaign:"), timedelta(minutes=1)
     sets = sorted([one for one in DIMENSIONS if one in template] for template in span.templates)
-    scopes = "|".join(",".join(each) or "all" for each in sets)
+    scopes = "|".join(template_name(each) for each in sets)
     return f"{name}@{int(span.start.timestamp()) // 60}+{(span.end - span.start) // minute} {scopes}"
 
 

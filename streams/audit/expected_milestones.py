@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from schemas.facts import DIMENSIONS
 from schemas.outputs import ALERT_KINDS
 from schemas.rows import RowKey
+from schemas.texts import ALL, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,7 +121,7 @@ def is_of_campaign_left_out(settings: Settings, data: MilestoneData) -> bool:
     if kind != "campaign":
         return False
     counted = (one.scopes or settings.scopes for one in settings.campaign if one.name == name)
-    return frozenset(_dimensions_of(data.scope)) not in {frozenset(each) for scopes in counted for each in scopes}
+    return frozenset(template_of(data.scope)) not in {frozenset(each) for scopes in counted for each in scopes}
 
 
 def may_be_held(settings: Settings, event: MilestoneEvent) -> bool:
@@ -133,7 +134,7 @@ def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
     """The current rule that watches a milestone, if any."""
     data = event.data
     for rule in settings.rule:
-        if rule.metric != data.metric or _template(rule) != _dimensions_of(data.scope):
+        if rule.metric != data.metric or _template(rule) != template_of(data.scope):
             continue
         if _watches(rule, data.period) and _raises(rule, data):
             return rule
@@ -175,7 +176,7 @@ def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Expe
     operator, threshold = _number(rule)
     firsts: dict[str, tuple[date, str, date, str]] = {}
     for (metric, scope, period_id), window in windows.items():
-        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
         if not passes(operator, threshold, window.count):
             continue
@@ -195,7 +196,7 @@ def _streaks(rule: RuleSettings, least: int, windows: Mapping[RowKey, Window], s
     operator, threshold = _number(rule)
     runs: dict[tuple[str, str], list[Window]] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
-        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
         if not passes(operator, threshold, window.count):
             continue
@@ -218,7 +219,7 @@ def follows(earlier: Period, period: Period) -> bool:
 
 def _multiples(rule: RuleSettings, every: int, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
     for (metric, scope, period_id), window in windows.items():
-        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
         for multiple in range(every, window.count + 1, every):
             milestone_id = f"{metric}/{scope}/{period_id}/every:{every}:{multiple}"
@@ -234,7 +235,7 @@ def _shares_of_all(
     standing: ExpectedStanding,
 ) -> None:
     for key, window in windows.items():
-        whole = windows.get(RowKey(key.metric, "all", key.period))
+        whole = windows.get(RowKey(key.metric, ALL, key.period))
         if whole is None or not whole.count or not _is_of(rule, key) or not is_over(rows.get(key)):
             continue
         if window.count >= share * whole.count:
@@ -271,7 +272,7 @@ def _leaders(
 
 def _is_of(rule: RuleSettings, key: RowKey) -> bool:
     """Whether a rule watches a row."""
-    return key.metric == rule.metric and _dimensions_of(key.scope) == _template(rule) and _watches(rule, key.period)
+    return key.metric == rule.metric and template_of(key.scope) == _template(rule) and _watches(rule, key.period)
 
 
 def _factors(
@@ -283,7 +284,7 @@ def _factors(
 ) -> None:
     by_series: dict[tuple[str, str], list[Window]] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
-        if metric == rule.metric and _dimensions_of(scope) == _template(rule) and _watches(rule, period_id):
+        if metric == rule.metric and template_of(scope) == _template(rule) and _watches(rule, period_id):
             by_series.setdefault((scope, window.period.window), []).append(window)
     for (scope, _), series in by_series.items():
         counts = {window.period.id: window.count for window in series}
@@ -317,7 +318,7 @@ def _records(
     name = "record-passed" if rows is None else "record"
     highest: dict[tuple[str, str], int] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: _when(each[1].period)):
-        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
         if rows is not None and not is_over(rows.get(RowKey(metric, scope, period_id))):
             continue
@@ -349,12 +350,8 @@ def _number(rule: RuleSettings) -> tuple[str | None, int | None]:
     return ("reaches", rule.reaches) if rule.reaches is not None else (None, None)
 
 
-def _template(rule: RuleSettings) -> list[str]:
-    return [name for name in DIMENSIONS if name in rule.scope]
-
-
-def _dimensions_of(scope: str) -> list[str]:
-    return [] if scope == "all" else [part.partition("=")[0] for part in scope.split(",")]
+def _template(rule: RuleSettings) -> tuple[str, ...]:
+    return tuple(name for name in DIMENSIONS if name in rule.scope)
 
 
 def _watches(rule: RuleSettings, period_id: str) -> bool:

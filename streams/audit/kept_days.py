@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.codec import decode_kept
 from schemas.memory import KEPT, SIDE, key_of
 from schemas.rows import date_of_day
+from schemas.texts import template_of
 from streams.audit.report import Check
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest
@@ -30,8 +31,7 @@ class KeptSince(UserDict[tuple[str, ...], date]):
 
     def of(self, scope: str) -> date:
         """The first day for which a scope has rows."""
-        dimensions = () if scope == "all" else tuple(part.partition("=")[0] for part in scope.split(","))
-        return self.get(dimensions, date.min)
+        return self.get(template_of(scope), date.min)
 
     def lacks(self, key: RowKey) -> bool:
         """Whether a row is meant to be absent."""

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from schemas.counts import CampaignHour
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
-from schemas.texts import escaped
+from schemas.texts import ALL, escaped, template_of
 from streams.audit.judging import read_order
 from streams.domain.periods import WEEK_DAYS, Period
 from streams.holidays import calendar_of
@@ -47,7 +47,7 @@ class CampaignSpan(NamedTuple):
 
     def has(self, scope: str) -> bool:
         """Whether the campaign is counted for a scope."""
-        return frozenset(_dimensions_of(scope)) in self.templates
+        return frozenset(template_of(scope)) in self.templates
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,9 @@ class Business:
 
     def has_rows_of(self, row: RowKey) -> bool:
         """Whether the settings count the scope and the period of a row."""
-        names = _dimensions_of(row.scope)
-        templates = [[name for name in DIMENSIONS if name in template] for template in self.settings.scopes]
+        templates = [tuple(name for name in DIMENSIONS if name in template) for template in self.settings.scopes]
         of_campaigns = [span.has(row.scope) for span in self.campaigns if span.period.id == row.period]
-        return names in templates and self.is_counted(row.period) and all(of_campaigns)
+        return template_of(row.scope) in templates and self.is_counted(row.period) and all(of_campaigns)
 
     @cached_property
     def campaigns(self) -> tuple[CampaignSpan, ...]:
@@ -166,7 +165,7 @@ class Business:
             named = [(name, value) for name, value in zip(DIMENSIONS, dims, strict=True) if name in template]
             if all(value for _, value in named):
                 counted = [(name, self._counted_as(name, value)) for name, value in named]
-                scope = ",".join(f"{name}={escaped(value)}" for name, value in counted) or "all"
+                scope = ",".join(f"{name}={escaped(value)}" for name, value in counted) or ALL
                 scopes.append(scope if self.with_rows is None else within_limits(scope, self.with_rows, self.settings))
         return scopes
 
@@ -189,7 +188,7 @@ class Business:
         """The periods counted for a scope that contain a day: those of `periods_of`, and its rolling windows."""
         if not self.settings.rolling:
             return self.periods_of(day)
-        key = day, frozenset() if scope == "all" else frozenset(part.partition("=")[0] for part in scope.split(","))
+        key = day, frozenset(template_of(scope))
         periods = self._periods_at.get(key)
         if periods is None:
             rolling = [
@@ -338,7 +337,7 @@ def within_limits(scope: str, with_rows: Collection[str], settings: Settings) ->
         with_rows: The scopes that have rows.
         settings: The settings of the installation.
     """
-    if settings.limits.beyond != "other" or scope in with_rows or scope == "all":
+    if settings.limits.beyond != "other" or scope in with_rows or scope == ALL:
         return scope
     return ",".join(f"{part.split('=')[0]}=other" for part in scope.split(","))
 
@@ -390,10 +389,6 @@ def _add_hour(windows: dict[RowKey, Window], key: RowKey, hour: int, counted: Da
     minutes += [0] * ((hour + 1) * 60 - len(minutes))
     for minute, units in enumerate(counted.by_hour):
         minutes[hour * 60 + minute] += units
-
-
-def _dimensions_of(scope: str) -> list[str]:
-    return [] if scope == "all" else [part.partition("=")[0] for part in scope.split(",")]
 
 
 def _inventories(windows: Mapping[RowKey, Window], business: Business) -> dict[RowKey, Window]:

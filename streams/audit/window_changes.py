@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.facts import BEYOND_LIMITS, DIMENSIONS, ID_CONFLICT, METRICS_OF, TOO_MANY_EVENTS, Fact, Kind
+from schemas.texts import ALL, template_of
 from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
@@ -212,10 +213,9 @@ def _is_before(record: Fact, stops: Stops) -> bool:
 
 
 def _check_scope(scope: str, settings: Settings) -> None:
-    names = [] if scope == "all" else [part.partition("=")[0] for part in scope.split(",")]
-    templates = [[name for name in DIMENSIONS if name in template] for template in settings.scopes]
-    if names not in templates:
-        counted = ", ".join(",".join(f"{name}=..." for name in template) or "all" for template in templates)
+    templates = [tuple(name for name in DIMENSIONS if name in template) for template in settings.scopes]
+    if template_of(scope) not in templates:
+        counted = ", ".join(",".join(f"{name}=..." for name in template) or ALL for template in templates)
         raise ValueError(f"scope {scope!r} is not counted here; the settings count {counted}")
 
 

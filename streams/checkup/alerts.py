@@ -8,10 +8,10 @@ from schemas.codec import decode_forecast, decode_milestone
 from schemas.facts import FAMILY_OF_METRIC
 from schemas.memory import HOURS, SIDE, key_of
 from schemas.source_hours import SourceKey
+from schemas.texts import template_of
 from streams.checkup import Finding, note, ok
 from streams.domain.calendar import NO_CALENDAR
 from streams.domain.rules import stalled_id
-from streams.domain.scopes import template_of
 from streams.headline import headline
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of

@@ -11,6 +11,7 @@ import click
 from schemas.codec import read_row
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
+from schemas.texts import template_name
 from streams.cli.options import cluster_options
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -54,12 +55,10 @@ def command(
     wanted = None if add is None else _dimensions(add)
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     costs = _read(settings)
-    sets = {",".join(each) or "all": cost for each, cost in costs.sets().items()}
+    sets = {template_name(each): cost for each, cost in costs.sets().items()}
     added = None if wanted is None else _added(costs, wanted)
     uses = limit_uses(settings.limits.bounds, costs.values(), costs.scopes(), costs.rows())
-    leaving = (
-        None if keep_days is None else {",".join(of) or "all": cost for of, cost in costs.leaving(keep_days).items()}
-    )
+    leaving = None if keep_days is None else {template_name(of): cost for of, cost in costs.leaving(keep_days).items()}
     if as_json:
         document = _document(costs, sets, uses, wanted, added)
         if leaving is not None:

@@ -12,12 +12,12 @@ import click
 from schemas.codec import decode_row, encode_row, read_row
 from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
+from schemas.texts import template_name, template_of
 from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.cli.webview import rows_of_web_view
-from streams.domain.scopes import template_of
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -156,7 +156,7 @@ def _why_none(settings: Settings, wanted: _Filter) -> str:
     days = settings.kept_days.get(template) if template is not None else None
     if days is None or not (wanted.period or "").startswith("day:"):
         return "no such rows"
-    name = ",".join(template or ()) or "all"
+    name = template_name(template or ())
     return f"no such rows: of {name}, days have rows for {days:,} days only ([keep_days]); weeks, months and years stay"
 
 

@@ -11,10 +11,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
+from schemas.texts import template_of
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast
 from streams.domain.rules import forecast_behind_id, forecast_moved_id
-from streams.domain.scopes import template_of
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of, targets_of
 from streams.story.events import midnight_s

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.rows import RowKey
-from schemas.texts import OTHER
-from streams.domain.scopes import ALL, named_values, template_of
+from schemas.texts import ALL, OTHER, template_of
+from streams.domain.scopes import named_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import MOST_MINUTES
-from streams.domain.scopes import template_of
+from schemas.texts import ALL, template_name, template_of
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Campaign:
     @property
     def text(self) -> str:
         """Everything that its counts depend on, in one line."""
-        scopes = "|".join(",".join(template) or "all" for template in sorted(self.templates))
+        scopes = "|".join(template_name(template) for template in sorted(self.templates))
         return f"{self.name}@{self.start_us // MINUTE_US}+{self.minutes} {scopes}"
 
     @classmethod
@@ -88,7 +88,7 @@ class Campaign:
         span, _, scopes = rest.partition(" ")
         start, _, minutes = span.partition("+")
         start_us = int(start) * MINUTE_US
-        templates = tuple(tuple(each.split(",")) if each != "all" else () for each in scopes.split("|") if each)
+        templates = tuple(tuple(each.split(",")) if each != ALL else () for each in scopes.split("|") if each)
         return cls(name, start_us, start_us + int(minutes) * MINUTE_US, templates)
 
     def has(self, scope: str) -> bool:

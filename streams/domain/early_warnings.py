@@ -22,9 +22,9 @@ from schemas.outputs import (
     MilestoneData,
     MilestoneKind,
 )
+from schemas.texts import template_of
 from streams.domain.alerts import AlertBook
 from streams.domain.rules import forecast_behind_id, forecast_moved_id
-from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

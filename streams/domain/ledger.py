@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
 from schemas.source_hours import SourceKey
+from schemas.texts import template_of
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
 from streams.domain.counted_units import CountedUnits
@@ -51,7 +52,6 @@ from streams.domain.packing import (
 )
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
-from streams.domain.scopes import template_of
 from streams.domain.source_hours import FAMILY_OF_KIND
 from streams.domain.steps import KNOWN, Refused
 from streams.domain.zone import QUARTER_HOUR_US

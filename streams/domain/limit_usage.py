@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.rows import date_of_day
-from streams.domain.scopes import named_values, template_of
+from schemas.texts import template_of
+from streams.domain.scopes import named_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
-from schemas.texts import SOURCE, is_name, unescaped
+from schemas.texts import ALL, SOURCE, is_name, unescaped
 from streams.domain.calendar import WINDOWS
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.periods import ROLLING, TOTAL, window_of
@@ -466,7 +466,7 @@ def _target_fault(target: Target, calendar: Calendar) -> str | None:
 
 
 def _scope_id_fault(scope: str) -> str | None:
-    if scope == "all":
+    if scope == ALL:
         return None
     pairs = [part.partition("=") for part in scope.split(",")]
     names = [name for name, _, _ in pairs]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, Dims
-from schemas.texts import OTHER, escaped, unescaped
+from schemas.texts import ALL, OTHER, escaped, unescaped
 from streams.domain.aliases import NO_ALIASES, Aliases
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import date
-
-#: The scope of the template without dimensions.
-ALL: Final = "all"
 
 DEFAULT_TEMPLATES: Final[tuple[tuple[str, ...], ...]] = (("model",), ())
 
@@ -90,11 +87,6 @@ def named_values(scope: str) -> list[tuple[str, str]]:
     """The dimensions of a scope id with their values as written there, in its order; none for `all`."""
     parts = (part.partition("=") for part in scope.split(","))
     return [(name, value) for name, is_value, value in parts if is_value]
-
-
-def template_of(scope: str) -> tuple[str, ...]:
-    """The dimensions of a scope id: `model=SU7` has `("model",)`, `all` none."""
-    return tuple(name for name, _ in named_values(scope))
 
 
 def _positions(template: Sequence[str]) -> tuple[int, ...]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from schemas.instants import utc_text
 from schemas.outputs import ALERT_ENDED, ALERT_RAISED, AlertSilence, MilestoneData
+from schemas.texts import template_of
 from streams.domain.alerts import AlertBook
 from streams.domain.rules import stalled_id
-from streams.domain.scopes import template_of
 from streams.domain.zone import HOURS, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:

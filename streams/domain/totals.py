@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from schemas.counts import CampaignHour
 from schemas.instants import utc_text
 from schemas.rows import PublishedRow, RowKey
+from schemas.texts import ALL, template_of
 from streams.domain.among_scopes import AmongScopes
 from streams.domain.balances import BalanceBook
 from streams.domain.campaigns import CAMPAIGN
@@ -49,7 +50,7 @@ from streams.domain.rules import (
     target_milestone_id,
     threshold_id,
 )
-from streams.domain.scopes import ALL, Scopes, template_of
+from streams.domain.scopes import Scopes
 from streams.domain.streaks import Streaks
 from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
@@ -214,7 +215,7 @@ class Totals:
         self._rules = tuple(rules)
         self._book = MilestoneBook(timezone)
         self._rules_by_window: dict[tuple[str, tuple[str, ...], str], tuple[Rule, ...]] = {}
-        self._template_of: tuple[str, tuple[str, ...]] = "all", ()
+        self._template_of: tuple[str, tuple[str, ...]] = ALL, ()
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
         self._streaks: dict[tuple[str, str, str], Streaks] = {}
         self._comparisons: dict[tuple[str, str, str], Comparisons] = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.facts import DIMENSIONS
-from streams.domain.scopes import ALL, named_values
+from schemas.texts import ALL
+from streams.domain.scopes import named_values
 
 if TYPE_CHECKING:
     from schemas.facts import Dims

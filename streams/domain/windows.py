@@ -17,6 +17,7 @@ from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, PublishedRow, RowKey, full_fields, of_campaign
+from schemas.texts import template_of
 from streams.domain import packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
@@ -25,7 +26,6 @@ from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
 from streams.domain.pauses import telling_pauses
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
-from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.events import VIN_CHARACTERS
 from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, PRODUCTION, Fact, Metric, family_of
+from schemas.texts import template_of
 from streams.domain.orders import (
     CANCELLED,
     DELIVERED,
@@ -26,7 +27,7 @@ from streams.domain.orders import (
     produced_within,
 )
 from streams.domain.overflow import counted_in
-from streams.domain.scopes import Scopes, template_of
+from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:

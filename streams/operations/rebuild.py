@@ -25,9 +25,9 @@ from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey, date_of_day
 from schemas.source_hours import decode_hours_key
+from schemas.texts import template_of
 from streams.context import Context, wall_clock_us
 from streams.domain.campaigns import CAMPAIGN, Campaigns
-from streams.domain.scopes import template_of
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.admin import apply_topics

@@ -14,7 +14,7 @@ from babel.numbers import format_decimal, format_percent
 from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
-from schemas.texts import OTHER, scope_names, source_of_scope
+from schemas.texts import ALL, OTHER, scope_names, source_of_scope
 from streams.headline import every_of, length_of, ordinal, share_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Names:
 
     def scope(self, value: str) -> str:
         """`model=SU7,region=north`: SU7, north."""
-        if value == "all":
+        if value == ALL:
             return self.gettext("All")
         return ", ".join(self.gettext("other") if name == OTHER else name for name in scope_names(value)) or value
 
@@ -490,7 +490,7 @@ class Names:
 
     def _what(self, data: MilestoneData) -> str:
         metric = self.metric(data.metric)
-        if data.scope == "all":
+        if data.scope == ALL:
             return metric
         parts = {"scope": self.scope(data.scope), "metric": metric if self.locale == "zh" else metric.lower()}
         return self.gettext("%(scope)s %(metric)s") % parts

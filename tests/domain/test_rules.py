@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.texts import template_of
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import (
     Rule,
@@ -16,7 +17,6 @@ from streams.domain.rules import (
     target_milestone_id,
     threshold_id,
 )
-from streams.domain.scopes import template_of
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.totals_world import rule, target

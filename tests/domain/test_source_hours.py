@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import NO_DIMS, Fact, Kind
 from schemas.source_hours import SourceKey, decode_hours, decode_hours_key, encode_hours, encode_hours_key
-from schemas.texts import scope_of_source, source_of_scope
+from schemas.texts import scope_of_source, source_of_scope, template_of
 from streams.domain.daytypes import DayTypes
 from streams.domain.ledger import Ledger
 from streams.domain.rules import Rule
-from streams.domain.scopes import Scopes, template_of
+from streams.domain.scopes import Scopes
 from streams.domain.silences import SilenceAlerts
 from streams.domain.source_hours import KEPT_DAYS, MOST_SOURCES, SourceHours
 from streams.domain.zone import BusinessZone

@@ -15,9 +15,9 @@ from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import DayCount, LatestUnit
 from schemas.outputs import Books, Marker
 from schemas.questions import decode_questions
+from schemas.texts import ALL
 from streams.context import Context
 from streams.domain.nth import answer_of
-from streams.domain.scopes import ALL
 from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, Outgoing, quiet_abandoned_futures
 from streams.kafka.transport import Batch

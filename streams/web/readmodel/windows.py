@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
 from schemas.facts import METRICS, ROW_METRICS
+from schemas.texts import template_of
 from streams.web.readmodel import keyset_pages
 from streams.web.readmodel.keyset_pages import Selection
 
@@ -569,7 +570,7 @@ class WindowReader:
 
 def dimensions_of(scope: str) -> str:
     """The dimensions of a scope, such as `model,region` of `model=SU7,region=CN-11`; empty for `all`."""
-    return ",".join(part.partition("=")[0] for part in scope.split(",") if "=" in part)
+    return ",".join(template_of(scope))
 
 
 def _order(sort: str) -> SortOrder:

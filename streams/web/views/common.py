@@ -20,6 +20,7 @@ from schemas.facts import DIMENSIONS, METRICS, ROW_METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from schemas.rows import date_of_day
+from schemas.texts import ALL, template_of
 from streams.domain.daytypes import DayTypes
 from streams.domain.suggestions import period_fault, unknown
 from streams.domain.zone import BusinessZone
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 DELIVERIES: Final = "deliveries"
 ORDERS_PLACED: Final = "orders_placed"
-ALL: Final = "all"
 #: The largest number of scopes to offer as a list; beyond it there is a search field.
 LISTED_SCOPES: Final = 60
 #: Number of scopes to compare with a misspelt name for suggestions.
@@ -413,8 +413,7 @@ class Ask:
 
     def kept_since(self, scope: str) -> date | None:
         """The first day for which a scope has rows, if it does not keep all."""
-        dimensions = () if scope == ALL else tuple(part.partition("=")[0] for part in scope.split(","))
-        days = self.settings.kept_days.get(dimensions)
+        days = self.settings.kept_days.get(template_of(scope))
         return None if days is None else self.today - timedelta(days=days)
 
     def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int | None]:
@@ -442,7 +441,7 @@ class Ask:
 
     def goal(self, metric: str, scope: str) -> Goal | None:
         """The greatest number that a rule has for days of this scope."""
-        dimensions = {part.partition("=")[0] for part in scope.split(",") if "=" in part}
+        dimensions = set(template_of(scope))
         found = [
             Goal(rule=rule.name, operator="exceeds" if rule.exceeds is not None else "reaches", value=value)
             for rule in self.settings.rule

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from schemas.outputs import WindowRow
-from schemas.texts import tidy
+from schemas.texts import ALL, tidy
 from streams.domain.suggestions import period_fault
 from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
@@ -18,7 +18,6 @@ from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery, MilestoneQuery
 from streams.web.readmodel.windows import dimensions_of
 from streams.web.views.common import (
-    ALL,
     Ask,
     DatedParameters,
     EarlierMoment,
