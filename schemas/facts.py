@@ -121,6 +121,21 @@ class Kind(IntEnum):
     SCRAPPED = 7
 
 
+#: Kind → the type of its events; on topics of production, voids have another one.
+TYPES: Final[dict[int, str]] = {
+    Kind.PLACED: "order.placed.v1",
+    Kind.CANCELLED: "order.cancelled.v1",
+    Kind.DELIVERED: "vehicle.delivered.v1",
+    Kind.REVERSED: "delivery.reversed.v1",
+    Kind.VOIDED: "event.voided.v1",
+    Kind.PRODUCED: "vehicle.produced.v1",
+    Kind.SCRAPPED: "production.reversed.v1",
+}
+_VOIDED_PRODUCTION: Final = "production.voided.v1"
+#: The types of the events of vehicles rather than orders.
+TYPES_OF_VEHICLES: Final = frozenset({TYPES[Kind.PRODUCED], TYPES[Kind.SCRAPPED], _VOIDED_PRODUCTION})
+
+
 class Fact(msgspec.Struct, gc=False):
     """One valid input event, with the coordinates of the record that brought it.
 
@@ -154,6 +169,12 @@ class Fact(msgspec.Struct, gc=False):
     topic: int
     partition: int
     offset: int
+
+
+def type_of(fact: Fact) -> str:
+    """The type of the event."""
+    is_of_production = family_of(fact.topic) == PRODUCTION
+    return _VOIDED_PRODUCTION if fact.kind == Kind.VOIDED and is_of_production else TYPES[fact.kind]
 
 
 class Rejection(msgspec.Struct, frozen=True):

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.facts import Kind, Rejection
 from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.judging import EFFECTS
-from streams.audit.report import describe_event
+from streams.audit.report import KIND_OF_METRIC, describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources
 from streams.audit.targets import read_targets
-from streams.audit.window_changes import KINDS
 from streams.kafka.clients import reader
 from streams.kafka.records import record_key
 
@@ -190,7 +189,7 @@ def _why(found: Recounted, key: RowKey, entry: Entry, *, counted: bool) -> str:
     metric, scope, _ = key
     lines = []
     for order_id, reading in readings.items():
-        named = f"order {order_id}: " if order_id != entry.order_id else ""
+        named = f"order {order_id}: " if order_id not in (entry.order_id, entry.vin) else ""
         lines += [f"{named}{line}" for line in _effects(found.business, metric, scope, reading)]
     return "; ".join(lines)
 
@@ -218,7 +217,7 @@ def _effects(business: Business, metric: str, scope: str, reading: Reading) -> l
             elsewhere.append(f"counted in {where}")
     if elsewhere:
         return elsewhere
-    kind = KINDS[metric]
+    kind = KIND_OF_METRIC[metric]
     effects = [
         f"{business.exact(event.time_us).isoformat()} {EFFECTS[effect]}"
         for event, effect in reading.effects
@@ -232,4 +231,6 @@ _DOES: Final[dict[Kind, str]] = {
     Kind.CANCELLED: "cancels it",
     Kind.DELIVERED: "delivers it",
     Kind.REVERSED: "takes its delivery back",
+    Kind.PRODUCED: "produces it",
+    Kind.SCRAPPED: "scraps it",
 }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.facts import Kind
+from schemas.facts import TYPES_OF_VEHICLES, Kind, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,19 +123,22 @@ class Report:
         }
 
 
-_TYPES = {
-    Kind.PLACED: "order.placed.v1",
-    Kind.CANCELLED: "order.cancelled.v1",
-    Kind.DELIVERED: "vehicle.delivered.v1",
-    Kind.REVERSED: "delivery.reversed.v1",
-    Kind.VOIDED: "event.voided.v1",
+#: Metric → the kind of event that makes its units.
+KIND_OF_METRIC: Final[Mapping[str, Kind]] = {
+    "orders_placed": Kind.PLACED,
+    "orders": Kind.PLACED,
+    "cancellations": Kind.CANCELLED,
+    "deliveries": Kind.DELIVERED,
+    "reversals": Kind.REVERSED,
+    "produced": Kind.PRODUCED,
+    "scrapped": Kind.SCRAPPED,
 }
 
 
 def describe_event(event: Fact, business: Business, names: Mapping[int, str]) -> dict[str, Any]:
     """An event as JSON: what it is, when, and the place of its record."""
     described: dict[str, Any] = {
-        "type": _TYPES[Kind(event.kind)],
+        "type": type_of(event),
         "order_id": event.order_id,
         "time": business.exact(event.time_us).isoformat(),
         "source": event.source,
@@ -151,6 +154,11 @@ def describe_event(event: Fact, business: Business, names: Mapping[int, str]) ->
     if event.backfill:
         described["backfill"] = True
     return described
+
+
+def owner_text(described: dict[str, Any]) -> str:
+    """Whose event it is: `order SO-1`, or `vehicle LNBSU7A10R1000123`."""
+    return f"{'vehicle' if described['type'] in TYPES_OF_VEHICLES else 'order'} {described['order_id']}"
 
 
 def place_text(described: dict[str, Any]) -> str:

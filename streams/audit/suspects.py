@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.facts import Kind
 from streams.audit.dead_letters import Letter, accepted
 from streams.audit.judging import EFFECTS
-from streams.audit.report import describe_event
+from streams.audit.report import KIND_OF_METRIC, describe_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
     from streams.audit.sums import Business
 
 _MOST_UNITS: Final = 1000
-_KINDS: Final = {
-    "orders_placed": (Kind.PLACED,),
-    "orders": (Kind.PLACED,),
-    "cancellations": (Kind.CANCELLED,),
-    "deliveries": (Kind.DELIVERED,),
-    "reversals": (Kind.REVERSED,),
-    "produced": (Kind.PRODUCED,),
-    "scrapped": (Kind.SCRAPPED,),
-}
 
 
 class Lineup:
@@ -68,7 +58,7 @@ class Lineup:
             noted.append(described if why is None else {**described, "effect": why})
 
     def _could_count(self, event: Fact) -> bool:
-        return event.kind in _KINDS[self._suspect.metric] and self._is_here(event)
+        return event.kind == KIND_OF_METRIC[self._suspect.metric] and self._is_here(event)
 
     def _is_here(self, event: Fact) -> bool:
         suspect = self._suspect

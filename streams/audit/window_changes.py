@@ -14,7 +14,7 @@ from schemas.facts import BEYOND_LIMITS, DIMENSIONS, ID_CONFLICT, METRICS_OF, TO
 from schemas.texts import ALL, template_of
 from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS
-from streams.audit.report import describe_event
+from streams.audit.report import KIND_OF_METRIC, describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Coordinates, Sources, Stops, coordinates_of
 from streams.audit.targets import read_targets
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 SAME_AGAIN: Final = "no effect: the same event again"
-#: Metric → the kind of event that makes its units.
-KINDS: Final[Mapping[str, Kind]] = {
-    "orders_placed": Kind.PLACED,
-    "orders": Kind.PLACED,
-    "cancellations": Kind.CANCELLED,
-    "deliveries": Kind.DELIVERED,
-    "reversals": Kind.REVERSED,
-    "produced": Kind.PRODUCED,
-    "scrapped": Kind.SCRAPPED,
-}
 
 
 class UnitChange(NamedTuple):
@@ -270,10 +260,9 @@ def _reading(
 
 def _note_without_effect(explanation: WindowExplanation, record: Fact, effect: str) -> None:
     metric, scope, _ = explanation.key
-    kind = KINDS[metric]
-    in_scope = record.kind not in (Kind.PLACED, Kind.DELIVERED) or scope in explanation.business.scopes_at(
-        record.dims, record
-    )
+    kind = KIND_OF_METRIC[metric]
+    has_dims = record.kind in (Kind.PLACED, Kind.DELIVERED, Kind.PRODUCED)
+    in_scope = not has_dims or scope in explanation.business.scopes_at(record.dims, record)
     if record.kind == kind and in_scope and _is_dated_here(explanation, record):
         explanation.without_effect[effect] += 1
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.facts import INVENTORY, ROW_METRICS
+from schemas.facts import INVENTORY, ROW_METRICS, TYPES_OF_VEHICLES
 from schemas.rows import RowKey
 from schemas.texts import source_of_scope
 from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
-from streams.audit.report import place_text
+from streams.audit.report import owner_text, place_text
 from streams.audit.window_changes import WindowExplanation, explain_window
 from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.progress import watched
@@ -151,7 +151,8 @@ def _print_milestone(found: MilestoneExplanation) -> None:
     _print_units(found)
     if found.unit is not None:
         click.echo()
-        click.echo(f"Order {found.unit['order_id']}: all its records, as they were appended")
+        owner = owner_text(found.unit)
+        click.echo(f"{owner[0].upper()}{owner[1:]}: all its records, as they were appended")
         for record in found.history:
             _print_record(record)
     click.echo()
@@ -170,8 +171,8 @@ def _print_milestone(found: MilestoneExplanation) -> None:
 
 
 def _print_event(event: dict[str, Any]) -> None:
-    vin = f"  VIN {event['vin']}" if "vin" in event else ""
-    click.echo(f"  {event['time']}  order {event['order_id']}{vin}")
+    vin = f"  VIN {event['vin']}" if "vin" in event and event["type"] not in TYPES_OF_VEHICLES else ""
+    click.echo(f"  {event['time']}  {owner_text(event)}{vin}")
     click.echo(f"  {event['type']}  {event['source']} {event['id']}  {place_text(event)}")
 
 
@@ -266,7 +267,7 @@ def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> 
         for change in shown:
             described = found.described(change)
             place = place_text(described)
-            click.echo(f"  {described['time']}  order {described['order_id']}  {place}  {described['effect']}")
+            click.echo(f"  {described['time']}  {owner_text(described)}  {place}  {described['effect']}")
             # The unit's own event is on its line; other events of its order are the reason, or part of the story.
             for reason in described["because"]:
                 if place_text(reason) != place:

@@ -9,11 +9,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from schemas.facts import TYPES_OF_VEHICLES
 from schemas.rows import RowKey
 from streams.audit.differences import WRITERS, differences
 from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
-from streams.audit.report import describe_event, place_text
+from streams.audit.report import describe_event, owner_text, place_text
 from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
@@ -175,9 +176,9 @@ def _print(listed: Sequence[Compared], found: Recounted | None, timezone: str) -
 
 
 def _unit_line(unit: dict[str, Any]) -> str:
-    vin = f"  VIN {unit['vin']}" if "vin" in unit else ""
+    vin = f"  VIN {unit['vin']}" if "vin" in unit and unit["type"] not in TYPES_OF_VEHICLES else ""
     event = printable(f"{unit['source']} {unit['id']}")
-    return f"  {unit['time']}  order {printable(unit['order_id'])}{vin}  {event}  {place_text(unit)}"
+    return f"  {unit['time']}  {printable(owner_text(unit))}{vin}  {event}  {place_text(unit)}"
 
 
 def _warn_of_movement(key: RowKey, published: int, recounted: int) -> None:

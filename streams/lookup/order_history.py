@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.events import VIN_CHARACTERS
-from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, PRODUCTION, Fact, Metric, family_of
+from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, TYPES_OF_VEHICLES, Fact, Metric, type_of
 from schemas.texts import template_of
 from streams.domain.orders import (
     CANCELLED,
@@ -37,16 +37,6 @@ if TYPE_CHECKING:
     from streams.lookup.finder import FoundOrder, Reach
     from streams.settings import Settings
 
-_TYPES: Final = {
-    PLACED: "order.placed.v1",
-    CANCELLED: "order.cancelled.v1",
-    DELIVERED: "vehicle.delivered.v1",
-    REVERSED: "delivery.reversed.v1",
-    VOIDED: "event.voided.v1",
-    PRODUCED: "vehicle.produced.v1",
-    SCRAPPED: "production.reversed.v1",
-}
-_OF_PRODUCTION: Final = frozenset({"vehicle.produced.v1", "production.reversed.v1", "production.voided.v1"})
 #: Kind of event → the metric of its unit, and the event's effect while the unit stands, and once another event has ended it.
 _MAKES: Final = {
     PLACED: ("orders", "placed", "placed_cancelled"),
@@ -182,7 +172,7 @@ class OrderStory(_Model):
         """Whether it is not an order but a vehicle, with the VIN as its number: produced, or only delivered."""
         if not self.events:
             return any(each.order_id is not None for each in self.violations)
-        return all(event.type in _OF_PRODUCTION for event in self.events)
+        return all(event.type in TYPES_OF_VEHICLES for event in self.events)
 
 
 class DayUnit(_Model):
@@ -359,7 +349,7 @@ class Teller:
                         order_id=found.order_id if self._vins_shown or cause.topic < FIRST_OF_PRODUCTION else "",
                         metric=unit.metric,
                         time=self._time(cause),
-                        type=_type_of(cause),
+                        type=type_of(cause),
                         source=cause.source,
                         id=cause.id,
                         topic=self._topic(cause),
@@ -379,7 +369,7 @@ class Teller:
 
     def _event(self, fact: Fact, effect: str) -> OrderEvent:
         return OrderEvent(
-            type=_type_of(fact),
+            type=type_of(fact),
             time=self._time(fact),
             source=fact.source,
             id=fact.id,
@@ -416,12 +406,6 @@ class Teller:
                 )
             )
         return units
-
-
-def _type_of(fact: Fact) -> str:
-    if fact.kind == VOIDED and family_of(fact.topic) == PRODUCTION:
-        return "production.voided.v1"
-    return _TYPES[fact.kind]
 
 
 def _state(

@@ -6,21 +6,11 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache
 from typing import NamedTuple
 
-from schemas.facts import Kind
+from schemas.facts import TYPES, Kind
 from streams.kafka.publication import STRUCTURED_HEADERS, Publication
 
 #: Kinds as plain integers: hashing and comparing enum members is slow.
 PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED, PRODUCED, SCRAPPED = (int(kind) for kind in Kind)
-
-_TYPES = {
-    PLACED: "order.placed.v1",
-    CANCELLED: "order.cancelled.v1",
-    DELIVERED: "vehicle.delivered.v1",
-    REVERSED: "delivery.reversed.v1",
-    VOIDED: "event.voided.v1",
-    PRODUCED: "vehicle.produced.v1",
-    SCRAPPED: "production.reversed.v1",
-}
 
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1)
@@ -101,7 +91,7 @@ class EventWriter:
     def structured(self, event: StoryEvent) -> str:
         """The whole event as one JSON object."""
         return (
-            f'{{"specversion":"1.0","id":"{event.id}","source":"{event.source}","type":"{_TYPES[event.kind]}",'
+            f'{{"specversion":"1.0","id":"{event.id}","source":"{event.source}","type":"{TYPES[event.kind]}",'
             f'"time":"{self.local_time(event.time_s)}","subject":"{event.order_id}","data":{self.data(event)}}}'
         )
 
@@ -117,7 +107,7 @@ class EventWriter:
             ("ce_specversion", b"1.0"),
             ("ce_id", event.id.encode()),
             ("ce_source", event.source.encode()),
-            ("ce_type", _TYPES[event.kind].encode()),
+            ("ce_type", TYPES[event.kind].encode()),
             ("ce_time", f"{self._text(event.time_s)}Z".encode()),
             ("ce_subject", key),
             ("content-type", b"application/json"),

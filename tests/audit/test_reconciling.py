@@ -12,7 +12,7 @@ from streams.audit.judging import read_order
 from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
 from streams.settings import Settings
-from tests.domain.facts import OTHER_VIN, VIN, YU7, cancelled, delivered, placed, reversal, void
+from tests.domain.facts import OTHER_VIN, VIN, YU7, cancelled, delivered, placed, produced, reversal, void
 
 if TYPE_CHECKING:
     from schemas.facts import Fact
@@ -124,6 +124,23 @@ def test_a_car_that_came_back_is_not_among_the_deliveries_and_says_so() -> None:
     matched, _, ((_, why),) = said(delivered(DAY), reversal(NEXT_DAY), theirs="SO-1")
     assert matched == 0
     assert why == "2024-10-07T12:00:00+08:00 delivers the vehicle, which comes back later"
+
+
+@pytest.mark.parametrize(("metric", "does"), [("produced", "produces it"), ("scrapped", "scraps it")])
+def test_a_vehicle_of_theirs_without_such_an_event_says_so(metric: str, does: str) -> None:
+    key = RowKey(metric, "all", "day:2024-10-07")
+    (_, why), _ = said(delivered(DAY), theirs=f"{VIN} {OTHER_VIN}", key=key)[2]
+    assert why == f"order SO-1: known, but there is no event that {does}"
+
+
+def test_produced_vehicles_are_matched_by_vin() -> None:
+    key = RowKey("produced", "model=SU7", "day:2024-10-07")
+    ours = (produced(DAY), produced(NEXT_DAY, order=OTHER_VIN, vin=OTHER_VIN))
+    assert said(*ours, theirs=f"{VIN} {OTHER_VIN}", key=key) == (
+        1,
+        [],
+        [(OTHER_VIN, "counted in day:2024-10-08")],
+    )
 
 
 def test_a_vin_is_found_under_the_order_that_has_it() -> None:

@@ -43,6 +43,7 @@ from schemas.facts import (
     Rejection,
     family_of,
     topic_number,
+    type_of,
 )
 from schemas.instants import format_instant, micros_of, parse_instant
 from schemas.texts import scope_names
@@ -211,6 +212,17 @@ def test_an_accepted_event_of_the_document_keeps_to_the_schema_of_its_type(block
 def test_every_type_of_event_has_an_example_that_is_accepted() -> None:
     shown = {json.loads(block.text)["type"] for block in blocks_of("json", "event", "accepted")}
     assert shown == set(EVENTS)
+
+
+def test_a_fact_knows_the_type_of_its_event() -> None:
+    shown = set()
+    for block in blocks_of("json", "event", "accepted"):
+        for topic in set(FAMILIES) & set(block.info.split()):
+            fact = read(record_of(block), topic)
+            assert isinstance(fact, Fact)
+            assert type_of(fact) == json.loads(block.text)["type"]
+            shown.add(Kind(fact.kind))
+    assert shown == set(Kind)
 
 
 @pytest.mark.parametrize("block", REJECTED, ids=ids(REJECTED))

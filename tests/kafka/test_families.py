@@ -62,6 +62,27 @@ async def _check_told(installation: Installation, unproduced: str, order_id: str
     assert f"delivered under order {order_id}" in told.stdout
 
 
+async def _check_explained(installation: Installation) -> None:
+    """What production has passed is explained by its vehicles: a milestone, and the units of a row."""
+    built = next(event for event in await installation.milestones() if event["subject"].startswith("produced/"))
+    explained = await installation.run("explain", built["subject"])
+    assert explained.returncode == 0, explained.stdout + explained.stderr
+    assert "vehicle.produced.v1" in explained.stdout
+    assert re.search(r"^Vehicle [A-Z0-9]{17}: all its records", explained.stdout, re.MULTILINE), explained.stdout
+    explained = await installation.run("explain", built["subject"], "--sources", "--json")
+    assert json.loads(explained.stdout)["unit"]["type"] == "vehicle.produced.v1", explained.stderr
+    row = [word for name in ("metric", "scope", "period") for word in (f"--{name}", built["data"][name])]
+    between = await installation.run("explain", "/".join(row[1::2]))
+    assert re.search(r"  vehicle [A-Z0-9]{17}  .*  produces the vehicle", between.stdout), (
+        between.stdout + between.stderr
+    )
+    theirs = installation.folder / "built.csv"
+    theirs.write_text("vin\nLNBSU7A10R1000999\n")
+    compared = await installation.run("reconcile", *row, "--against", str(theirs), "--json")
+    ours = json.loads(compared.stdout.splitlines()[-1])["only_ours"]
+    assert {unit["type"] for unit in ours} == {"vehicle.produced.v1"}, compared.stdout + compared.stderr
+
+
 async def _add_production(before: Installation, config: str) -> None:
     """A family that is judged separately can be added to a running installation."""
     settings = before.settings
@@ -73,7 +94,8 @@ async def _add_production(before: Installation, config: str) -> None:
         topics=settings.topics,
         partitions=settings.partitions,
     )
-    installation.configure(config.replace('["deliveries"]', f'["deliveries", "production"]\n{ALL_TIME}', 1))
+    config = config.replace('["deliveries"]', f'["deliveries", "production"]\n{ALL_TIME}', 1)
+    installation.configure(config + rule("built", "produced", exceeds=1))
     await installation.create()
     made = list(production(9, 40))
     await installation.publish(made)
@@ -92,6 +114,7 @@ async def _add_production(before: Installation, config: str) -> None:
         assert found is not None, wrong.stdout
         unproduced, order_id = found.groups()
         await _check_told(installation, unproduced, order_id)
+        await _check_explained(installation)
         for option, value in (("--order", order_id), ("--vin", unproduced)):
             listed = await installation.run("violations", option, value)
             assert listed.stdout.startswith(f"{unproduced}  delivered_without_production  "), listed.stdout
