@@ -65,8 +65,15 @@ def decompressed(value: bytes) -> bytes:
 
 
 def decode_entries(value: bytes) -> Entries:
-    """The entries in the value of a chunk's record."""
-    return _decode_entries(decompressed(value))
+    """The entries in the value of a chunk's record.
+
+    Raises:
+        ValueError: It is not a chunk.
+    """
+    try:
+        return _decode_entries(decompressed(value))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"a chunk of the changelog is damaged: {error}") from error
 
 
 def words_key(first_code: int) -> bytes:

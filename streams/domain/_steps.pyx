@@ -7,13 +7,16 @@ Lists are read with bounds checks. Bytes are read and written through cursors, w
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libc.string cimport memcmp, memcpy, memset
 
 from array import array
 from sys import byteorder
 
+import numpy as np
+
 from schemas.facts import Fact as _Fact
+from streams.domain.packed_columns import EVENT, Restored
 from streams.domain.packing import pack, voids_in
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
@@ -270,6 +273,7 @@ cdef class PackedOrders:
     def __setitem__(self, order_id, bytes events not None):
         cdef unsigned long long address = self.find(order_id)
         cdef bytes known
+        cdef Cursor cursor
         if address == 0:
             self.add(order_id, events)
             return
@@ -278,7 +282,8 @@ cdef class PackedOrders:
             if len(events) > len(known):
                 self.extend(address, events[len(known) :])
         else:
-            self.set_next(address, self.put_entry(None, events) | INSTEAD)
+            whole_of(events, &cursor)
+            self.set_next(address, self.put_entry(None, &cursor) | INSTEAD)
 
     def update(self, entries):
         """Puts the events of several orders."""
@@ -333,15 +338,23 @@ cdef class PackedOrders:
         read_varint(&cursor)
         return memcmp(take(&cursor, size), order_id, size) == 0
 
-    cdef int add(self, object order_id, bytes events) except -1:
+    cdef inline int add(self, object order_id, bytes events) except -1:
         """Puts a new order."""
-        cdef unsigned long long number = <unsigned long long> hash(order_id)
+        cdef Cursor cursor
+        whole_of(events, &cursor)
+        self.add_new(order_id, &cursor)
+        return 0
+
+    cdef unsigned long long add_new(self, object order_id, const Cursor* events) except 0:
+        """The same; returns its address."""
+        cdef unsigned long long number = <unsigned long long> hash(order_id), address
         cdef _Segment segment = self.segments[number & SEGMENTS - 1]
         if segment is None:
             segment = self.segments[number & SEGMENTS - 1] = _Segment()
-        segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | self.put_entry(order_id, events))
+        address = self.put_entry(order_id, events)
+        segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
         self.length += 1
-        return 0
+        return address
 
     # Entries --------------------------------------------------------------------------------------------------------
 
@@ -349,7 +362,7 @@ cdef class PackedOrders:
         """Sets a cursor to the memory from an address to the end of its block."""
         return (<_Buffer> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
 
-    cdef unsigned long long put_entry(self, object order_id, bytes events) except 0:
+    cdef unsigned long long put_entry(self, object order_id, const Cursor* events) except 0:
         """Appends an entry with events, and with the id of a new order. Returns its address."""
         cdef Py_ssize_t id_bytes = 0
         cdef const char* text = NULL
@@ -391,7 +404,10 @@ cdef class PackedOrders:
 
     cdef int extend(self, unsigned long long address, bytes events) except -1:
         """Appends events to an order."""
-        cdef unsigned long long entry = self.put_entry(None, events), following = self.next_of(address) & ~INSTEAD
+        cdef unsigned long long entry, following = self.next_of(address) & ~INSTEAD
+        cdef Cursor cursor
+        whole_of(events, &cursor)
+        entry = self.put_entry(None, &cursor)
         while following:
             address = following
             following = self.next_of(address)
@@ -517,6 +533,14 @@ cdef class OrderLists:
         self.addresses.filled_from(0, &room)
         self.append(number, &room)
 
+    def note_places(self, number, const long long[::1] places not None):
+        """As in `steps`."""
+        cdef Cursor addresses
+        if places.shape[0] != 0:
+            addresses.at = <unsigned char*> &places[0]
+            addresses.end = addresses.at + ADDRESS_BYTES * places.shape[0]
+            self.append(number, &addresses)
+
     def noted(self, numbers):
         """As in `steps`."""
         cdef Cursor cursor
@@ -572,12 +596,11 @@ cdef inline unsigned long long signed_of(unsigned long long number) noexcept:
     return ~(number >> 1) if number & 1 else number >> 1
 
 
-cdef int encode(_Buffer compact, bytes events) except -1:
+cdef int encode(_Buffer compact, const Cursor* events) except -1:
     """Encodes packed events."""
-    cdef Cursor cursor, room
-    whole_of(events, &cursor)
+    cdef Cursor cursor = events[0], room
     # Large numbers take a few bytes more as varints.
-    compact.room_for(2 * len(events) + COMPACT_BYTES, &room)
+    compact.room_for(2 * (cursor.end - cursor.at) + COMPACT_BYTES, &room)
     while cursor.at < cursor.end:
         if not encode_event(&cursor, &room):
             take(&room, 1)[0] = AS_PACKED
@@ -734,6 +757,156 @@ cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -
         number >>= 7
     take(cursor, 1)[0] = number & 0xFF
     return 0
+
+
+# Restoring ----------------------------------------------------------------------------------------------------------
+
+#: First bytes of MessagePack values: arrays, texts and bytes whose size follows in so many bytes, and short ones.
+cdef enum:
+    SHORT_ARRAY = 0x90
+    PAIR = 0x92
+    MOST_SHORT_ARRAY = 0x9F
+    ARRAY_2 = 0xDC
+    ARRAY_4 = 0xDD
+    SHORT_TEXT = 0xA0
+    MOST_SHORT_TEXT = 0xBF
+    TEXT_1 = 0xD9
+    TEXT_2 = 0xDA
+    TEXT_4 = 0xDB
+    BYTES_1 = 0xC4
+    BYTES_2 = 0xC5
+    BYTES_4 = 0xC6
+
+
+@cython.final
+cdef class Restoring:
+    """As `steps.Restoring`; the place of an order is its address."""
+
+    cdef PackedOrders orders
+    cdef _Buffer places
+    cdef _Buffer first
+    cdef _Buffer second
+    cdef _Buffer followed
+    cdef list longer
+    cdef Py_ssize_t length
+    cdef Py_ssize_t size
+
+    def __init__(self, PackedOrders orders not None):
+        self.orders = orders
+        self.clear()
+
+    def __len__(self):
+        return self.length
+
+    def put(self, bytes chunk not None):
+        """As in `steps`."""
+        cdef Cursor cursor, events
+        cdef Py_ssize_t left, size
+        cdef unsigned char* text
+        whole_of(chunk, &cursor)
+        try:
+            left = read_size(&cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
+            while left > 0:
+                left -= 1
+                if take(&cursor, 1)[0] != PAIR:
+                    raise IndexError("no pair")
+                size = read_size(&cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
+                text = take(&cursor, size)
+                order_id = PyUnicode_DecodeUTF8(<const char*> text, size, NULL)
+                size = read_size(&cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
+                events.at = take(&cursor, size)
+                events.end = cursor.at
+                if self.orders.find(order_id) == 0:
+                    self.put_order(order_id, &events)
+            if cursor.at != cursor.end:
+                raise IndexError("more than one value")
+        except IndexError as error:
+            raise ValueError("a chunk of the changelog is damaged") from error
+
+    def taken(self):
+        """As in `steps`."""
+        made = Restored(
+            np.frombuffer(whole_buffer(self.places), np.int64),
+            np.frombuffer(whole_buffer(self.first), EVENT),
+            np.frombuffer(whole_buffer(self.second), EVENT),
+            np.frombuffer(whole_buffer(self.followed), np.int64),
+            self.longer,
+            self.size,
+        )
+        self.clear()
+        return made
+
+    cdef int clear(self) except -1:
+        self.places, self.first, self.second, self.followed = _Buffer(0), _Buffer(0), _Buffer(0), _Buffer(0)
+        self.longer = []
+        self.length = self.size = 0
+        return 0
+
+    cdef int put_order(self, object order_id, const Cursor* events) except -1:
+        """Puts a new order, and notes its first events."""
+        cdef Cursor rest = events[0]
+        cdef unsigned long long address = self.orders.add_new(order_id, events)
+        append(self.places, &address, ADDRESS_BYTES)
+        append_event(self.first, &rest)
+        if rest.at < rest.end:
+            append(self.followed, &self.length, sizeof(self.length))
+            append_event(self.second, &rest)
+            if rest.at < rest.end:
+                self.longer.append(self.length)
+        self.length += 1
+        self.size += len(order_id) + (events.end - events.at)
+        return 0
+
+
+def order_at(PackedOrders orders not None, unsigned long long place):
+    """As `steps.order_at`."""
+    return orders.id_at(place), orders.events(place)
+
+
+cdef int append_event(_Buffer heads, Cursor* events) except -1:
+    """Appends the next event without its text; the cursor moves behind it."""
+    cdef Head head
+    cdef unsigned char* at = take(events, HEAD_BYTES)
+    memcpy(&head, at, HEAD_BYTES)
+    take(events, head.text_bytes)
+    return append(heads, at, HEAD_BYTES)
+
+
+cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1:
+    cdef Cursor room
+    these.room_for(size, &room)
+    write(&room, more, size)
+    return these.fill(&room)
+
+
+cdef bytes whole_buffer(_Buffer these):
+    return bytes(these.kept[: these.filled])
+
+
+cdef Py_ssize_t read_size(
+    Cursor* cursor,
+    unsigned char short,
+    unsigned char most_short,
+    unsigned char in_1,
+    unsigned char in_2,
+    unsigned char in_4,
+) except -1:
+    """Reads the beginning of a MessagePack value, given its possible first bytes: how many items or bytes follow."""
+    cdef unsigned char first = take(cursor, 1)[0]
+    cdef Py_ssize_t size = 0, byte, bytes_of_size
+    if most_short and short <= first <= most_short:
+        return first - short
+    if first == in_1 and in_1:
+        bytes_of_size = 1
+    elif first == in_2:
+        bytes_of_size = 2
+    elif first == in_4:
+        bytes_of_size = 4
+    else:
+        raise IndexError("another kind of value")
+    for byte in range(bytes_of_size):
+        size = size << 8 | take(cursor, 1)[0]
+    return size
 
 
 # Storing ------------------------------------------------------------------------------------------------------------

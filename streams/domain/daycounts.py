@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 from itertools import chain
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.counts import CampaignHour
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
@@ -22,6 +22,8 @@ from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cel
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+
+    from numpy.typing import NDArray
 
     from schemas.counts import CampaignKey, CountKey, DayKey
     from streams.domain.campaigns import Campaign
@@ -198,11 +200,13 @@ class DayCounts:
             made[campaign_key] = counted.published()
         return made
 
-    def end_restoring(self) -> None:
-        """Adds what was restored to the counts without reporting it as a change."""
-        touched, of_campaigns = whole(self._spreading())
-        for day_key, latest in touched.items():
+    def ending_restoring(self) -> Generator[None]:
+        """Adds what was restored to the counts without reporting it as a change; with pauses."""
+        touched, of_campaigns = yield from self._spreading()
+        for number, (day_key, latest) in enumerate(touched.items(), 1):
             self._days[day_key].end_step(latest)
+            if number % _PAUSE_DAYS == 0:
+                yield
         for campaign_key, latest in of_campaigns.items():
             self._campaign_hours[campaign_key].end_step(latest)
 
@@ -256,7 +260,7 @@ class DayCounts:
                 ids = added.setdefault(key >> GROUP_SHIFT & _GROUP, [])
                 ids += change.order_ids()
         for group, ids in added.items():
-            self.note_orders(number << GROUPS_BITS | group, ids)
+            self._orders.note(number << GROUPS_BITS | group, ids)
             if minute is not None:
                 self._orders_of_minutes.note(minute << GROUPS_BITS | group, ids)
 
@@ -362,9 +366,9 @@ class DayCounts:
         total.by_hour = list(map(add, total.by_hour, by_hour))
         self._counted[key] = max((*latest, *filter(None, (self._counted.get(key),))), key=_rank)
 
-    def note_orders(self, place: int, ids: list[str]) -> None:
-        """Notes orders that have units at a place: cell and group, shifted."""
-        self._orders.note(place, ids)
+    def note_restored(self, number: int, places: NDArray[Any]) -> None:
+        """Notes restored orders that have units in a cell and group, shifted."""
+        self._orders.note_places(number, places)
 
     def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
+from schemas.changelog import decode_entries
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
 from schemas.source_hours import SourceKey
 from schemas.texts import template_of
@@ -64,9 +66,10 @@ if TYPE_CHECKING:
     from schemas.questions import Answer, Question, UnitKey
     from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
+    from streams.domain.packed_columns import Restored
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import EventOf, PackedOrders
+    from streams.domain.steps import EventOf, PackedOrders, Restoring
     from streams.domain.zone import BusinessZone
 
 
@@ -616,32 +619,36 @@ class Ledger:
 
     # Restoring ------------------------------------------------------------------------------------------------------
 
-    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], orders: Mapping[str, bytes]) -> None:
+    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[bytes]) -> None:
         """Restores what drains have returned, and recounts everything.
 
         Args:
             vocabulary: Every entry that was drained, in any order.
-            orders: Packed orders, each as the last drain that has touched it gave it.
+            chunks: Chunks of the changelog, the latest first: what one has of an order replaces what those after it have.
 
         Raises:
-            ValueError: The ledger is not empty, or the vocabulary has gaps.
+            ValueError: The ledger is not empty, the vocabulary has gaps, or a chunk is damaged.
         """
+        whole(self.restoring(vocabulary, chunks))
+
+    def restoring(
+        self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[bytes]
+    ) -> Generator[None]:
+        """The same with pauses, during which nothing may be done with this ledger."""
         if self._orders:
             raise ValueError("a ledger that has orders cannot be restored")
         self._vocabulary.restore(vocabulary)
-        self._orders.update(orders)
         words = self._vocabulary.words
         units = RestoredUnits(
             self._days, words, orders_known=self._orders_known, notes_hours=self._source_hours is not None
         )
-        entries = iter(orders.items())
-        while taken := list(islice(entries, _RESTORED_AT_ONCE)):
-            some, packed = [order_id for order_id, _ in taken], [blob for _, blob in taken]
-            self.state_bytes += sum(map(len, some)) + sum(map(len, packed))
-            for place in units.take(some, packed):
-                violations = self._count_new_order(self._unpack(some[place], packed[place]))
-                if violations:
-                    self._violations[some[place]] = violations
+        restoring: Restoring = hotpath.way.Restoring(self._orders)
+        for chunk in chunks:
+            restoring.put(chunk)
+            if len(restoring) >= _RESTORED_AT_ONCE:
+                yield from self._counting_restored(restoring.taken(), units)
+            yield
+        yield from self._counting_restored(restoring.taken(), units)
         self.backfilled += units.backfilled
         self.last_by_source = {cast("str", words[code]): time_us for code, time_us in units.last_by_source()}
         self._deliveries.clear()
@@ -649,12 +656,32 @@ class Ledger:
             found = ((kind, cast("str", words[code]), quarter) for kind, code, quarter in units.quarters())
             self._note_quarters(self._source_hours, found)
         self._advance_clock()
-        self._days.end_restoring()
+        yield from self._days.ending_restoring()
 
-    def restore_vehicles(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Restores what drains have returned about vehicles, after the orders; the last entry of a vehicle counts."""
-        self.vehicles.restore(entries)
-        for vin in self.vehicles.vins():
+    def _counting_restored(self, restored: Restored, units: RestoredUnits) -> Generator[None]:
+        order_at = partial(hotpath.way.order_at, self._orders)
+        self.state_bytes += restored.size
+        others = yield from units.taking(restored, order_at)
+        for number, place in enumerate(restored.places[others], 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            order_id, blob = order_at(place)
+            violations = self._count_new_order(self._unpack(order_id, blob))
+            if violations:
+                self._violations[order_id] = violations
+
+    def restore_vehicles(self, chunks: Iterable[bytes]) -> None:
+        """Restores what drains have returned about vehicles, after the orders; what a later chunk has of a vehicle counts."""
+        whole(self.restoring_vehicles(chunks))
+
+    def restoring_vehicles(self, chunks: Iterable[bytes]) -> Generator[None]:
+        """The same with pauses, during which nothing may be done with this ledger."""
+        for chunk in chunks:
+            self.vehicles.restore(decode_entries(chunk))
+            yield
+        for number, vin in enumerate(self.vehicles.vins(), 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
             violations = self._not_produced(vin)
             if violations:
                 self._violations[vin] = self._violations_of(vin) + violations

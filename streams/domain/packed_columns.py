@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,26 @@ class Cells(Protocol):
 
     def cell_of(self, time_us: int) -> int: ...  # noqa: D102 - as of `BusinessZone`, both of these
     def cell_of_quarter(self, quarter: int) -> int | None: ...  # noqa: D102 - likewise
+
+
+class Restored(NamedTuple):
+    """Orders that were restored, in columns.
+
+    Attributes:
+        places: By which the orders are found again: their ids or, compiled, where they are in memory.
+        first: Their first events, without texts.
+        second: The second ones of the orders that have any.
+        followed: The index of the order of each of these.
+        longer: Indices of the orders that have more than two.
+        size: Size of the orders and their ids.
+    """
+
+    places: NDArray[Any]
+    first: NDArray[np.void]
+    second: NDArray[np.void]
+    followed: Numbers
+    longer: list[int]
+    size: int
 
 
 class PlainUnits(NamedTuple):
@@ -71,6 +91,25 @@ def placed(blobs: Sequence[bytes]) -> tuple[NDArray[np.void], Numbers, Numbers]:
     data = b"".join(blobs) + bytes(EVENT.itemsize)
     at_place = np.ndarray(len(data) - EVENT.itemsize + 1, np.dtype((np.void, EVENT.itemsize)), data, strides=(1,))
     return at_place, ends - sizes, ends
+
+
+def restored(order_ids: Sequence[str], blobs: Sequence[bytes]) -> Restored:
+    """Orders, found again by their ids, in columns.
+
+    Raises:
+        ValueError: An order has no event, or an incomplete one.
+    """
+    at_place, starts, ends = placed(blobs)
+    first = at_place[starts].view(EVENT)
+    second_at = starts + EVENT.itemsize + first["text_bytes"]
+    followed = np.flatnonzero(second_at < ends)
+    second = at_place[second_at[followed]].view(EVENT)
+    third_at = second_at[followed] + EVENT.itemsize + second["text_bytes"]
+    if (second_at > ends).any() or (third_at > ends[followed]).any():
+        raise ValueError("an order has an incomplete event")
+    longer = followed[third_at < ends[followed]].tolist()
+    size = sum(map(len, order_ids)) + sum(map(len, blobs))
+    return Restored(np.array(order_ids, object), first, second, followed, longer, size)
 
 
 def plain_units(

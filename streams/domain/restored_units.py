@@ -6,11 +6,13 @@ with no event during a campaign. Nearly all are; `domain/orders.py` judges the o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from streams.domain import hotpath
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, GROUPS_BITS, PLACED_GROUP
 from streams.domain.orders import (
     CANCELLATIONS,
@@ -22,20 +24,25 @@ from streams.domain.orders import (
     PRODUCED,
     PRODUCED_METRIC,
 )
-from streams.domain.packed_columns import EVENT, cells_of, placed
-from streams.domain.packing import BACKFILL, KIND, heads, unpack
+from streams.domain.packed_columns import cells_of
+from streams.domain.packing import BACKFILL, KIND, heads
 from streams.domain.zone import HOURS, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from schemas.facts import Fact, Metric
     from streams.domain.daycounts import DayCounts
-    from streams.domain.packed_columns import Numbers
+    from streams.domain.packed_columns import Numbers, Restored
     from streams.domain.packing import Word
 
+#: Finds id and packed events of a restored order by its place.
+OrderAt = Callable[[Any], tuple[str, bytes]]
+#: Orders with many events to look at, and days to add to, between two pauses.
+_PAUSE_ORDERS: Final = 1000
+_PAUSE_DAYS: Final = 2000
 
 #: By the kind of an order's only event: the group of metrics that it adds to, -1 for none.
 _GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
@@ -107,15 +114,25 @@ class RestoredUnits:
         #: Kind, source and quarter-hour of events, as one number each, if they are noted.
         self._quarters: set[int] | None = set() if notes_hours else None
 
-    def take(self, order_ids: list[str], blobs: list[bytes]) -> list[int]:
-        """Counts the plain ones of some orders, given with their packed events. Returns the indices of the others."""
-        events = _events_of(blobs)
+    def taking(self, restored: Restored, order_at: OrderAt) -> Generator[None, None, list[int]]:
+        """Counts the plain ones of some orders; with pauses.
+
+        Args:
+            restored: The orders.
+            order_at: Finds an order by its place.
+
+        Returns:
+            The indices of the others.
+        """
+        events = _events_of(restored)
         self._note(events)
         units, is_plain = self._units_of(events)
         if len(units.group):
-            self._count(units, order_ids, blobs)
-        for place in np.flatnonzero(events.has_more).tolist():
-            for kind, time_us, source, _, backfill in heads(blobs[place])[2:]:
+            yield from self._counting(units, restored.places, order_at)
+        for number, place in enumerate(restored.places[restored.longer], 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            for kind, time_us, source, _, backfill in heads(order_at(place)[1])[2:]:
                 self.backfilled += backfill
                 if self._quarters is not None and not backfill:
                     self._quarters.add((time_us // QUARTER_HOUR_US * len(self._words) + source) << _KIND_BITS | kind)
@@ -177,24 +194,27 @@ class RestoredUnits:
             found[followed] |= is_timed[events.second[followed]]
         return found
 
-    def _count(self, units: _Units, order_ids: list[str], blobs: list[bytes]) -> None:
+    def _counting(self, units: _Units, places_of: NDArray[Any], order_at: OrderAt) -> Generator[None]:
         """Sums units by cell, group, scopes and flag, and adds these sums to their days."""
         keys = (cells_of(units.time_us, self._days) << GROUPS_BITS | units.group) << _CODE_BITS
         keys |= self._codes_of(units.dims) << 1 | units.backfill
         sequence = np.argsort(keys, kind="stable")
         keys, orders = keys[sequence], units.order[sequence]
-        ids = np.array(order_ids, object)[orders].tolist()
-        first, counts, places = _runs(keys >> _CODE_BITS)
-        for place, start, count in zip(places.tolist(), first.tolist(), counts.tolist(), strict=True):
-            self._days.note_orders(place, ids[start : start + count])
+        places_in_order = places_of[orders]
+        first, counts, numbers = _runs(keys >> _CODE_BITS)
+        for number, start, count in zip(numbers.tolist(), first.tolist(), counts.tolist(), strict=True):
+            self._days.note_restored(number, places_in_order[start : start + count])
         first, counts, sums = _runs(keys)
         times = units.time_us[sequence]
         latest_us = np.maximum.reduceat(times, first)
         latest = np.flatnonzero(times == np.repeat(latest_us, counts))
-        causes = _Causes(orders[latest], units.event[sequence][latest], (order_ids, blobs), self._words)
-        self._spread(sums, counts, latest_us, np.searchsorted(latest, np.append(first, len(keys))), causes)
+        causes = _Causes(places_in_order[latest], units.event[sequence][latest], order_at, self._words)
+        causes_at = np.searchsorted(latest, np.append(first, len(keys)))
+        yield from self._spreading(sums, counts, latest_us, causes_at, causes)
 
-    def _spread(self, sums: Numbers, counts: Numbers, latest_us: Numbers, causes_at: Numbers, causes: _Causes) -> None:
+    def _spreading(
+        self, sums: Numbers, counts: Numbers, latest_us: Numbers, causes_at: Numbers, causes: _Causes
+    ) -> Generator[None]:
         """Adds sums to the days of the metrics and scopes in which they count."""
         place = sums >> _CODE_BITS
         day, hour = np.divmod(place >> GROUPS_BITS, HOURS)
@@ -215,9 +235,11 @@ class RestoredUnits:
             index[is_latest].tolist(), causes_at[of].tolist(), causes_at[of + 1].tolist(), strict=True
         ):
             found[at] += map(causes.fact, range(start, end))
-        for day_key, hours, loaded, facts in zip(
-            day_keys.tolist(), by_hour.tolist(), backfilled.tolist(), found, strict=True
+        for number, (day_key, hours, loaded, facts) in enumerate(
+            zip(day_keys.tolist(), by_hour.tolist(), backfilled.tolist(), found, strict=True)
         ):
+            if number % _PAUSE_DAYS == 0:
+                yield
             metric, scope = names[day_key >> _DAY_BITS]
             self._days.add_counted((metric, scope, date.fromordinal(day_key & _DAY)), hours, loaded, facts)
 
@@ -259,17 +281,15 @@ class _Causes:
     """The events of the latest units, unpacked on demand.
 
     Args:
-        orders: For each, the index of its order in `packed`.
+        places: For each, the place of its order.
         events: For each, its index among the events of its order.
-        packed: Orders with their packed events.
+        order_at: Finds an order by its place.
         words: The ledger's vocabulary.
     """
 
-    def __init__(
-        self, orders: Numbers, events: Numbers, packed: tuple[list[str], list[bytes]], words: Sequence[Word]
-    ) -> None:
-        self._orders, self._events = orders.tolist(), events.tolist()
-        self._packed = packed
+    def __init__(self, places: NDArray[Any], events: Numbers, order_at: OrderAt, words: Sequence[Word]) -> None:
+        self._places, self._events = places.tolist(), events.tolist()
+        self._order_at = order_at
         self._words = words
         self._facts: dict[int, Fact] = {}
 
@@ -277,25 +297,19 @@ class _Causes:
         """The event of the latest unit with this number."""
         fact = self._facts.get(number)
         if fact is None:
-            order = self._orders[number]
-            order_ids, blobs = self._packed
-            fact = unpack(order_ids[order], blobs[order], self._words)[self._events[number]]
+            facts: list[Fact] = hotpath.way.unpack(*self._order_at(self._places[number]), self._words)
+            fact = facts[self._events[number]]
             self._facts[number] = fact
         return fact
 
 
-def _events_of(blobs: list[bytes]) -> _Events:
-    # The first two events of an order begin at its start and where the first event ends.
-    at_place, starts, ends = placed(blobs)
-    first = at_place[starts]
-    second_at = starts + EVENT.itemsize + first.view(EVENT)["text_bytes"]
-    has_second = second_at < ends
-    followed = np.flatnonzero(has_second)
-    events = np.concatenate((first, at_place[second_at[followed]])).view(EVENT)
-    second = np.full(len(blobs), -1, np.int64)
-    second[followed] = np.arange(len(blobs), len(events))
-    has_more = np.zeros(len(blobs), np.bool_)
-    has_more[followed] = second_at[followed] + EVENT.itemsize + events["text_bytes"][len(blobs) :] < ends[followed]
+def _events_of(restored: Restored) -> _Events:
+    events = np.concatenate((restored.first, restored.second))
+    orders = len(restored.first)
+    second = np.full(orders, -1, np.int64)
+    second[restored.followed] = np.arange(orders, len(events))
+    has_more = np.zeros(orders, np.bool_)
+    has_more[restored.longer] = True
     return _Events(
         (events["content"] & KIND).astype(np.int64),
         events["time_us"].astype(np.int64),

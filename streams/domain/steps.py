@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from schemas.changelog import decode_entries
 from schemas.facts import Kind
 from streams.domain import packing
+from streams.domain.packed_columns import restored
 from streams.domain.packing import end_of, heads, is_sole, pack, sole_event, sole_id
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from schemas.facts import Dims, Fact
+    from streams.domain.packed_columns import Restored
     from streams.domain.packing import Head, Vocabulary, Word
 
 #: (reason, one line for people); with an empty reason if the order already has the fact.
@@ -43,6 +48,10 @@ class OrderLists:
         # No order id contains a line feed.
         known += "\n".join([*order_ids, ""]).encode()
 
+    def note_places(self, number: int, places: NDArray[Any]) -> None:
+        """The same with the places of orders."""
+        self.note(number, places.tolist())
+
     def noted(self, numbers: Iterable[int]) -> list[str]:
         """The orders in some lists, each once, in the order in which they were noted."""
         ids: list[str] = []
@@ -54,6 +63,43 @@ class OrderLists:
 
 
 unpack, unpack_at = packing.unpack, packing.unpack_at
+
+
+class Restoring:
+    """Puts the orders in chunks of the changelog into a ledger.
+
+    Args:
+        orders: Where to put them.
+    """
+
+    def __init__(self, orders: PackedOrders) -> None:
+        self._orders = orders
+        self._new: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        """The number of orders put since they were last taken."""
+        return len(self._new)
+
+    def put(self, chunk: bytes) -> None:
+        """Puts those orders in a chunk that are not there yet.
+
+        Raises:
+            ValueError: It is no chunk, or has an order without any complete event.
+        """
+        for order_id, blob in decode_entries(chunk):
+            if order_id not in self._orders:
+                self._orders[order_id] = self._new[order_id] = blob
+
+    def taken(self) -> Restored:
+        """The orders put since this was last called."""
+        new, self._new = self._new, {}
+        return restored(list(new), list(new.values()))
+
+
+def order_at(orders: PackedOrders, place: Any) -> tuple[str, bytes]:
+    """The id and the packed events of a restored order."""
+    return place, orders[place]
+
 
 _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
 

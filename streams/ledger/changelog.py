@@ -51,6 +51,8 @@ class Changelog:
         self._blob = blob
         self._order_ids = order_ids
         self._chunks: dict[int, _Chunk] = {}
+        #: While restoring: chunks by number, as they are in the log.
+        self._read: dict[int, bytes] = {}
         self._next_id = 0
         self._bytes = 0
         self._sweep: Iterator[str] | None = None
@@ -70,19 +72,31 @@ class Changelog:
         """Whether a record of the changelog topic is a chunk of this one."""
         return records.is_chunk(key, self._of)
 
-    def restore(self, key: bytes, value: bytes | None) -> Entries:
-        """Takes a chunk record and returns its entries, none for a tombstone. Called in the order of the log."""
+    def read(self, key: bytes, value: bytes | None) -> None:
+        """Takes a chunk's record, or the tombstone of one. Called in the order of the log."""
         number = records.chunk_number(key)
         self._next_id = max(self._next_id, number + 1)
-        old = self._chunks.pop(number, None)
-        if old is not None:
-            self._bytes -= old.size
-        if value is None:
-            return []
-        chunk = records.decompressed(value)
-        entries = records.decode_entries(chunk)
-        self._add(number, len(chunk), [order_id for order_id, _ in entries])
-        return entries
+        self._chunks.pop(number, None)
+        self._read.pop(number, None)
+        if value is not None:
+            # Size and orders follow in `chunks`.
+            self._chunks[number] = _Chunk(0, None)
+            self._read[number] = value
+
+    def chunks(self, *, latest_first: bool = False) -> Iterator[bytes]:
+        """The chunks that were read and have no tombstone, each once; later ones replace what earlier ones have of an order.
+
+        All of them must be taken before anything is written.
+        """
+        numbers = list(self._read)
+        if latest_first:
+            numbers.reverse()
+        for number in numbers:
+            chunk = records.decompressed(self._read.pop(number))
+            is_settled = len(chunk) >= _SETTLED_BYTES
+            order_ids = None if is_settled else [order_id for order_id, _ in records.decode_entries(chunk)]
+            self._add(number, len(chunk), order_ids)
+            yield chunk
 
     # Writing --------------------------------------------------------------------------------------------------------
 
@@ -116,7 +130,7 @@ class Changelog:
         self._add(number, len(chunk), [order_id for order_id, _ in entries])
         return records.chunk_key(number, self._of), records.compressed(chunk)
 
-    def _add(self, number: int, size: int, order_ids: list[str]) -> None:
+    def _add(self, number: int, size: int, order_ids: list[str] | None) -> None:
         self._chunks[number] = _Chunk(size, None if size >= _SETTLED_BYTES else order_ids)
         self._bytes += size
 

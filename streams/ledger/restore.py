@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_marker
@@ -10,6 +9,7 @@ from schemas.facts import DELIVERIES, ORDERS
 from schemas.outputs import source_of
 from streams.domain.announcements import Announcement
 from streams.errors import ExpectedError
+from streams.kafka.pacing import in_turns
 from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY
 from streams.ledger.quarantine import SkippedRecords, read_decisions
@@ -112,8 +112,6 @@ def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, i
 async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -> Marker | None:
     marker: Marker | None = None
     vocabulary: list[LogRecord] = []
-    blobs: dict[str, bytes] = {}
-    vehicles: dict[str, bytes] = {}
     of_vehicles = memory.vehicles.changelog if memory.vehicles is not None else None
     async for records in reader.read([(context.catalogue.ledger.name, memory.number)]):
         for record in records:
@@ -123,15 +121,14 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
             elif is_vocabulary(key):
                 vocabulary.append(record)
             elif memory.changelog.is_chunk(key):
-                blobs.update(memory.changelog.restore(key, record.value))
+                memory.changelog.read(key, record.value)
             elif of_vehicles is not None and of_vehicles.is_chunk(key):
-                vehicles.update(of_vehicles.restore(key, record.value))
+                of_vehicles.read(key, record.value)
     if marker is not None:
         check_settings(marker, memory.number, context)
         memory.announce(Announcement.parse(marker.announced))
-    if blobs:
-        # In a thread: millions of orders take seconds, and heartbeats must go on.
-        await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), blobs)
-    if vehicles:
-        await asyncio.to_thread(memory.ledger.restore_vehicles, vehicles.items())
+    words = vocabulary_of(vocabulary)
+    await in_turns(memory.ledger.restoring(words, memory.changelog.chunks(latest_first=True)))
+    if of_vehicles is not None:
+        await in_turns(memory.ledger.restoring_vehicles(of_vehicles.chunks()))
     return marker

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, Kind, topic_number
 from streams.domain.delivered_vehicles import said_of
 
@@ -22,9 +23,9 @@ YU7: Dims = ("YU7", "", "", "")
 WEB = "/sales/web"
 
 
-def orders_of(steps: Iterable[LedgerChanges]) -> dict[str, bytes]:
-    """What some steps have reported about orders, in the form that `Ledger.restore` takes."""
-    return {order_id: blob for changes in steps for order_id, blob in changes.orders.items()}
+def chunks_of(steps: Iterable[LedgerChanges]) -> list[bytes]:
+    """What some steps have reported about orders, in the form that `Ledger.restore` takes: a chunk for each step, the latest first."""
+    return [encode_entries(list(changes.orders.items())) for changes in steps][::-1]
 
 
 def us(text: str) -> int:

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
 from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
 from tests.domain.test_ledger_properties import counted, new_ledger, recount
@@ -154,7 +155,7 @@ class Corrections(RuleBasedStateMachine):
 
     def restore(self) -> None:
         self.ledger = new_ledger()
-        self.ledger.restore(self.words, self.written)
+        self.ledger.restore(self.words, [encode_entries(list(self.written.items()))])
 
     def check(self) -> None:
         counts, violations = recount(self.accepted)

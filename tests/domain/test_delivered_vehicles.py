@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
 from schemas.partitioner import homes
 from streams.domain.ledger import Ledger
@@ -20,8 +21,8 @@ from tests.domain.facts import (
     SU7,
     VIN,
     WEB,
+    chunks_of,
     delivered,
-    orders_of,
     placed,
     produced,
     reversal,
@@ -146,8 +147,8 @@ class Site:
         """A home is restored from the records of its steps."""
         ledger = new_ledger(self._since_us)
         kept = self._kept[number]
-        ledger.restore([entry for changes in kept for entry in changes.vocabulary], orders_of(kept))
-        ledger.restore_vehicles([entry for changes in kept for entry in changes.vehicles.items()])
+        ledger.restore([entry for changes in kept for entry in changes.vocabulary], chunks_of(kept))
+        ledger.restore_vehicles(encode_entries(list(changes.vehicles.items())) for changes in kept)
         assert ledger.violations() == self._ledgers[number].violations()
         assert ledger.vehicles.state_bytes == self._ledgers[number].vehicles.state_bytes
         self._ledgers[number] = ledger

@@ -9,7 +9,7 @@ from schemas.facts import NO_DIMS, Metric
 from streams.domain.ledger import Ledger, LedgerChanges
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, YU7, cancelled, delivered, orders_of, placed, reversal, us, void
+from tests.domain.facts import OTHER_VIN, SU7, YU7, cancelled, chunks_of, delivered, placed, reversal, us, void
 
 if TYPE_CHECKING:
     from schemas.facts import DayCount, Fact
@@ -350,7 +350,7 @@ def test_a_restored_ledger_is_the_ledger_that_was_drained() -> None:
     ledger = ledger_in()
     steps = some_life(ledger)
     restored = ledger_in()
-    restored.restore([entry for changes in reversed(steps) for entry in changes.vocabulary], orders_of(steps))
+    restored.restore([entry for changes in reversed(steps) for entry in changes.vocabulary], chunks_of(steps))
     for name in ("clock_us", "last_by_source", "backfilled", "state_bytes"):
         assert getattr(restored, name) == getattr(ledger, name)
     assert {order: restored.blob(order) for order in restored.order_ids()} == {
@@ -369,7 +369,7 @@ def test_a_restored_ledger_is_the_ledger_that_was_drained() -> None:
 def test_a_restored_ledger_goes_on_as_the_drained_one_would() -> None:
     ledger, restored = ledger_in(), ledger_in()
     steps = some_life(ledger)
-    restored.restore([entry for changes in steps for entry in changes.vocabulary], orders_of(steps))
+    restored.restore([entry for changes in steps for entry in changes.vocabulary], chunks_of(steps))
     more = [placed("2024-10-07T09:00:00", order="SO-2"), delivered(T4, "e", source="/new"), reversal(T4, order="SO-2")]
     assert step(restored, *more) == step(ledger, *more)
     assert restored.apply([placed(T1, order="SO-3", dims=YU7)]).refused[0][1] == "id_conflict"
@@ -386,7 +386,7 @@ def test_only_an_empty_ledger_is_restored() -> None:
     ledger = ledger_in()
     step(ledger, placed(T1))
     with pytest.raises(ValueError, match="has orders"):
-        ledger.restore([], {})
+        ledger.restore([], [])
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_an_order_is_restored_with_what_it_counts_and_what_is_wrong_with_it(life
     ledger = ledger_in()
     changes = step(ledger, *life)
     restored = ledger_in()
-    restored.restore(changes.vocabulary, changes.orders)
+    restored.restore(changes.vocabulary, chunks_of([changes]))
     standing = {key: count for key, count in ledger.counts().items() if count.count}
     assert restored.counts() == standing
     assert restored.violations() == ledger.violations()

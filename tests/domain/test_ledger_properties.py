@@ -22,7 +22,7 @@ from streams.domain.orders import judge
 from streams.domain.packing import unpack
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, orders_of, us
+from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -222,7 +222,7 @@ def test_a_ledger_restored_from_what_the_steps_told_is_equal(
     events, steps = arrival
     ledger, restored = new_ledger(), new_ledger()
     told = take(ledger, steps)
-    restored.restore([entry for changes in told for entry in changes.vocabulary], orders_of(told))
+    restored.restore([entry for changes in told for entry in changes.vocabulary], chunks_of(told))
     assert counted(restored) == counted(ledger)
     assert restored.violations() == ledger.violations()
     for name in ("clock_us", "last_by_source", "backfilled", "state_bytes"):
@@ -247,7 +247,7 @@ def test_what_is_restored_is_counted_alike_in_whatever_portions_and_under_aliase
     told = take(ledger, steps)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ledger_module, "_RESTORED_AT_ONCE", portion)
-        restored.restore([entry for changes in told for entry in changes.vocabulary], orders_of(told))
+        restored.restore([entry for changes in told for entry in changes.vocabulary], chunks_of(told))
     assert counted(restored) == counted(ledger)
     assert restored.violations() == ledger.violations()
     for order_id in restored.order_ids():
@@ -267,7 +267,7 @@ def test_where_no_orders_are_published_a_delivery_without_one_is_no_contradictio
     partial, restored = (Ledger(KEPT_ZONE, Scopes(SCOPES), orders_known=False) for _ in range(2))
     take(known, steps)
     told = take(partial, steps)
-    restored.restore([entry for changes in told for entry in changes.vocabulary], orders_of(told))
+    restored.restore([entry for changes in told for entry in changes.vocabulary], chunks_of(told))
     expected = {
         order_id: others
         for order_id, several in known.violations().items()

@@ -25,7 +25,7 @@ from streams.domain.nth import Between, Miss, answer_of, nth_unit
 from streams.domain.packed_columns import PlainUnits
 from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
-from tests.domain.facts import SU7, YU7, delivered, us, void
+from tests.domain.facts import SU7, YU7, chunks_of, delivered, us, void
 from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, event_sets, new_ledger, recount_order
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def _restored(events: Sequence[Fact]) -> Ledger:
     ledger, again = new_ledger(), new_ledger()
     ledger.apply(events)
     changes = ledger.drain()
-    again.restore(changes.vocabulary, changes.orders)
+    again.restore(changes.vocabulary, chunks_of([changes]))
     return again
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.changelog import encode_entries
 from streams.domain import hotpath, steps
 from streams.domain.packing import Vocabulary, pack
 from tests.domain.facts import SU7, delivered, placed, us
@@ -200,3 +201,54 @@ def test_an_order_that_is_not_stored_cannot_be_noted() -> None:
     with pytest.raises(KeyError):
         lists.note(0, ["SO-1", "SO-2"])
     assert lists.noted([0]) == []
+
+
+whole_orders: Final = st.lists(packed, min_size=1, max_size=4).map(b"".join)
+chunks: Final = st.lists(
+    st.tuples(st.sampled_from(["SO-1", "SO-2", "订单", "", "x" * 300]), whole_orders), max_size=5
+).map(encode_entries)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A chunk with another byte, without its end, or with more than that."""
+    chunk = draw(chunks)
+    at = draw(st.integers(0, len(chunk) - 1))
+    return draw(
+        st.sampled_from([chunk[:at], chunk[:at] + draw(st.binary(max_size=2)) + chunk[at + 1 :], chunk + b"\x90"])
+    )
+
+
+def restored(way: Any, several: Sequence[bytes]) -> list[Any]:
+    """What is to be seen of orders while chunks are put."""
+    orders = way.PackedOrders()
+    restoring = way.Restoring(orders)
+    seen: list[Any] = []
+    for number, chunk in enumerate(several):
+        try:
+            restoring.put(chunk)
+            seen.append(len(restoring))
+            if number % 2:
+                taken = restoring.taken()
+                seen += [taken.first.tolist(), taken.second.tolist(), taken.followed.tolist(), taken.longer, taken.size]
+                seen.append([way.order_at(orders, place) for place in taken.places.tolist()])
+                lists = way.OrderLists(orders)
+                lists.note_places(7, taken.places[::-1].copy())
+                seen.append(lists.noted([7]))
+        except ValueError:
+            return ["refused"]
+    return [*seen, list(orders.items())]
+
+
+@settings(max_examples=max(300, settings().max_examples))
+@given(st.lists(chunks, max_size=4))
+def test_orders_in_chunks_are_put_as_in_python(several: list[bytes]) -> None:
+    several = [*several, b"\x90"]
+    seen = restored(hotpath._steps, several)
+    assert seen == restored(steps, several) != ["refused"]
+
+
+@settings(max_examples=max(300, settings().max_examples))
+@given(damaged())
+def test_a_damaged_chunk_is_refused_or_read_alike(chunk: bytes) -> None:
+    assert restored(hotpath._steps, [chunk, b"\x90"]) == restored(steps, [chunk, b"\x90"])

@@ -14,7 +14,7 @@ import pytest
 from streams.domain.ledger import Ledger, LedgerChanges
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, WEB, YU7, cancelled, delivered, orders_of, placed, reversal, void
+from tests.domain.facts import OTHER_VIN, SU7, WEB, YU7, cancelled, chunks_of, delivered, placed, reversal, void
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,7 +217,7 @@ def new_ledger_of(facts: Sequence[Fact]) -> Counter[str]:
 def test_the_same_comes_out_when_a_restart_lies_between(case: Case) -> None:
     ledger, restored = new_ledger(), new_ledger()
     steps = [step(ledger, fact) for fact in case.before]
-    restored.restore([entry for told in steps for entry in told.vocabulary], orders_of(steps))
+    restored.restore([entry for told in steps for entry in told.vocabulary], chunks_of(steps))
     before = counted(restored)
     assert +before == +counted(ledger)
     step(restored, case.event)

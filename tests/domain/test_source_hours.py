@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.changelog import encode_entries
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import NO_DIMS, Fact, Kind
 from schemas.source_hours import SourceKey, decode_hours, decode_hours_key, encode_hours, encode_hours_key
@@ -131,7 +132,7 @@ def test_a_ledger_notes_the_hours_of_what_it_takes_and_finds_them_again_when_it_
         told.update((of, bits(days)) for of, days in hours.drain().items() if days)
     assert as_sets(hours) == told == naive(taken)
     restored = Ledger(ZONE, Scopes([[]]), source_hours=restored_hours)
-    restored.restore(vocabulary, orders)
+    restored.restore(vocabulary, [encode_entries(list(orders.items()))])
     assert as_sets(restored_hours) == told
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
+from schemas.changelog import encode_entries
+from schemas.facts import DELIVERIES, METRICS, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
 from streams.domain import hotpath
 from streams.domain.ledger import Ledger
 from streams.domain.packing import pack
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled:
 ZONE: Final = BusinessZone("Australia/Lord_Howe")
 MOST_EVENTS: Final = 4
 TIMES: Final = [us("2024-10-05T15:29:59Z") + step * 450_000_000 for step in range(8)]
+CELL: Final = ZONE.cell_of(TIMES[0])
 #: Common prefixes, other scripts, and texts too long for the compiled way.
 IDS: Final = ["a", "ab", "b", "é", "红米", "x" * 256, "🚗" * 256, "\x7fa"]
 EXTRAS: Final = ["", "app", "店", "e" * 1100]
@@ -69,6 +71,12 @@ def outcome(way: HotPath, batches: Sequence[Sequence[Fact]], *, orders_known: bo
                 seen += [list(changes.orders.items()), changes.vocabulary, list(changes.counts.items())]
                 seen.append(list(changes.violations.items()))
             seen += [ledger.state_bytes, ledger.clock_us, list(ledger.last_by_source.items()), ledger.backfilled]
+        words, steps = ledger._vocabulary, [encode_entries([(of, ledger.blob(of))]) for of in ledger.order_ids()]
+        again = Ledger(ZONE, Scopes(), MOST_EVENTS, orders_known=orders_known)
+        again.restore(enumerate(words.words), [*steps[::-1], *steps])
+        seen += [list(again.order_ids()), again.counts(), again.violations(), again.last_by_source]
+        seen += [again.state_bytes, again.clock_us, again.backfilled]
+        seen += [again._days.orders_in(metric, CELL, CELL + 3) for metric in METRICS]
     finally:
         hotpath.take(hotpath.HOT_PATH)
     return seen

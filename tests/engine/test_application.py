@@ -24,6 +24,7 @@ from streams.ledger.quarantine import SkippedRecords
 from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source, check
 from streams.settings import LimitSettings, Settings
+from tests.domain.facts import chunks_of
 from tests.support.outputs import Record, letter_record
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ async def test_after_a_restart_the_same_models_are_known_and_a_raised_limit_lets
     await rejecting(memory).apply(batch(0, placed(0, "SU7"), placed(1, "YU7"), placed(2, "X9")))
     changes = memory.ledger.drain()
     again = opened()
-    again.ledger.restore(changes.vocabulary, changes.orders)
+    again.ledger.restore(changes.vocabulary, chunks_of([changes]))
     again.sources[Partition(ORDERS, 0)].next = 3
     ledger = rejecting(again)
     ledger.start(SkippedRecords())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from schemas.changelog import encode_entries
+from schemas.changelog import decode_entries, encode_entries
 from streams.ledger import changelog as module
 from streams.ledger.changelog import Changelog
 
@@ -35,10 +35,17 @@ class Log:
 
     def restored(self) -> tuple[dict[str, bytes], Changelog]:
         orders: dict[str, bytes] = {}
-        changelog = Changelog(orders.__getitem__, lambda: list(orders))
+        changelog, backwards = (Changelog(orders.__getitem__, lambda: list(orders)) for _ in range(2))
         for key, value in self.records.items():
-            orders.update(changelog.restore(key, value))
-        return orders, changelog
+            changelog.read(key, value)
+            backwards.read(key, value)
+        for chunk in changelog.chunks():
+            orders.update(decode_entries(chunk))
+        from_last: dict[str, bytes] = {}
+        for chunk in backwards.chunks(latest_first=True):
+            from_last = dict(decode_entries(chunk)) | from_last
+        assert from_last == orders
+        return orders, backwards
 
     def restart(self) -> None:
         self.orders, self.changelog = self.restored()

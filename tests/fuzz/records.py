@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.authority import MAX_RECORD_BYTES
+from schemas.changelog import encode_entries
 from streams.domain import hotpath, steps
 from streams.domain.ledger import Ledger
 from streams.domain.packing import Vocabulary, pack
@@ -178,6 +179,34 @@ def keep(way: Any, dice: random.Random, facts: list[Fact]) -> None:
     assert list(orders.items()) == list(known.items())
 
 
+def restored(way: Any, chunks: list[bytes]) -> list[Any]:
+    """The orders in chunks of the changelog, one way, up to one that is refused."""
+    orders = way.PackedOrders()
+    restoring = way.Restoring(orders)
+    seen: list[Any] = []
+    try:
+        for chunk in chunks:
+            restoring.put(chunk)
+            taken = restoring.taken()
+            seen.append([way.order_at(orders, place) for place in taken.places.tolist()])
+            seen += [taken.first.tolist(), taken.second.tolist(), taken.followed.tolist(), taken.longer, taken.size]
+    except ValueError:
+        seen.append("refused")
+    return seen
+
+
+def written(dice: random.Random, facts: list[Fact]) -> list[bytes]:
+    """Chunks of the changelog with the orders of some facts, most of them after accidents."""
+    words, chunks = Vocabulary(), list[bytes]()
+    for first in range(0, len(facts), 5):
+        orders: dict[str, bytes] = {}
+        for fact in facts[first : first + 5]:
+            order_id = dice.choice((fact.order_id, fact.id, fact.source))
+            orders[order_id] = orders.get(order_id, b"") + pack(fact, words)
+        chunks.append(encode_entries(list(orders.items())))
+    return [chunk if dice.randrange(4) == 0 else grown(dice, chunk, chunks) for chunk in chunks]
+
+
 def main() -> None:
     """Prints each seed as it begins, and how many of its records were accepted."""
     scanner, compiled = loaded(sys.argv[1], "schemas._scanner"), loaded(sys.argv[1], "streams.domain._steps")
@@ -202,6 +231,8 @@ def main() -> None:
                     assert fact == by_authority(record, topic=topic), record
         assert stored(compiled, accepted) == stored(steps, accepted), seed
         keep(compiled, dice, accepted)
+        for chunk in written(dice, accepted):
+            assert restored(compiled, [chunk]) == restored(steps, [chunk]), chunk
         print(f"seed {seed}: {len(accepted)}", flush=True)
 
 
