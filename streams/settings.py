@@ -64,6 +64,7 @@ STORY: Final = Path(__file__).parent / "data" / "demo.toml"
 #: Each has a row for every scope and date.
 MOST_ROLLING_WINDOWS: Final = 4
 MOST_CAMPAIGNS: Final = 200
+MOST_KEPT_DAYS: Final = 36_525
 
 #: Networks in which a proxy of the web view may be.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -379,7 +380,7 @@ class Settings(_Section):
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
     values: ValueSettings = ValueSettings()
     limits: LimitSettings = LimitSettings()
-    keep_days: dict[str, Annotated[int, Field(ge=1, le=36_525)]] = {}
+    keep_days: dict[str, Annotated[int, Field(ge=1, le=MOST_KEPT_DAYS)]] = {}
     families: tuple[EventFamily, ...] = USUAL_FAMILIES
     production_since: str = ""
     alias: AliasSettings = AliasSettings()

@@ -112,6 +112,9 @@ _EXCEL_TEXT: Final = re.compile(r'="(.*)"', re.DOTALL)
 _SIGNS: Final = re.compile(r"[\s_\-.#:：/\\()（）\[\]【】*＊\"'“”]+")  # noqa: RUF001 - as they are written in Chinese
 _SEPARATORS: Final[dict[str, str]] = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LOOKED_AT: Final = 60
+_UTF_32_MARKS: Final = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+#: First bytes of files compressed with gzip, zstd, bzip2 and xz.
+_PACKED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 _EXACT_DIGITS: Final = 15  # what Excel keeps of a number
 
 
@@ -128,6 +131,10 @@ def decoded_text(content: bytes) -> tuple[str, str]:
     Raises:
         ValueError: It is in no known encoding.
     """
+    if content.startswith(_UTF_32_MARKS):
+        raise ValueError("is in UTF-32; save it as CSV UTF-8")
+    if content.startswith(_PACKED):
+        raise ValueError("is compressed; unpack it first")
     for mark, encoding, name in (
         (b"\xef\xbb\xbf", "utf-8-sig", "UTF-8 with a byte order mark"),
         (b"\xff\xfe", "utf-16", "UTF-16"),

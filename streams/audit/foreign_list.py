@@ -197,6 +197,10 @@ def _columns(rows: Sequence[TableRow], wanted: Mapping[str, str]) -> tuple[Table
 
 def _columns_as_told(rows: Sequence[TableRow], wanted: Mapping[str, str]) -> tuple[TableRow | None, dict[str, int]]:
     numbers = {kind: int(name) - 1 for kind, name in wanted.items() if name.isdigit()}
+    widest = max((len(row.cells) for row in rows), default=0)
+    beyond = next((at + 1 for at in numbers.values() if not 0 <= at < widest), None)
+    if beyond is not None:
+        raise ValueError(f"there is no column {beyond}: they are numbered from 1 to {widest}")
     names = {kind: plain_name(name) for kind, name in wanted.items() if not name.isdigit()}
     if not names:
         known, _ = _columns(rows, {})

@@ -6,7 +6,7 @@ moment, which the totals remember for each ledger partition.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _MOST_RECOUNTED: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 
-#: The order of units: time, id, source.
+#: The order of units: time, id, source. Events of several orders may have the same key.
 _Key = tuple[int, str, str]
 
 
@@ -126,7 +126,7 @@ class UnitCheck:
                 series[metric, scope].append((on, day.count))
         for units in self._units.values():
             units.sort()
-        others = [claim for claim in self._claims if self._rank_now(claim, series) != claim.position]
+        others = [claim for claim in self._claims if claim.position not in self._ranks_now(claim, series)]
         # For others it was not remembered yet, or was on another cluster, by other aliases, or after the recount's end.
         recounted = [claim for claim in others if self._is_within(claim, markers)][:_MOST_RECOUNTED]
         self.check.compared = len(self._claims) - len(others) + len(recounted)
@@ -177,19 +177,17 @@ class UnitCheck:
         """Whether a scope's units depend on which other scopes have rows."""
         return self._business.settings.limits.beyond == "other" and "=other" in scope
 
-    def _rank_now(self, claim: NamedUnit, series: Mapping[tuple[str, str], list[tuple[date, int]]]) -> int | None:
-        """The unit's position in its window by all events; None if it no longer counts."""
+    def _ranks_now(self, claim: NamedUnit, series: Mapping[tuple[str, str], list[tuple[date, int]]]) -> range:
+        """The unit's position in its window by all events, or those of all units with its key; none if it no longer counts."""
         data = claim.data
-        units = self._units[data.metric, data.scope, claim.day]
-        keys = [key for key, _ in units]
-        place = bisect_right(keys, claim.key)
-        if not place or keys[place - 1] != claim.key:
-            return None
+        keys = [key for key, _ in self._units[data.metric, data.scope, claim.day]]
+        before = 0
         if claim.campaign is not None:
-            noted = self._units_of_campaigns[data.metric, data.scope, data.period]
-            return bisect_right(sorted(noted), claim.key)
-        days = series.get((data.metric, data.scope), ())
-        return sum(count for on, count in days if claim.first <= on < claim.day) + place
+            keys = sorted(self._units_of_campaigns[data.metric, data.scope, data.period])
+        else:
+            days = series.get((data.metric, data.scope), ())
+            before = sum(count for on, count in days if claim.first <= on < claim.day)
+        return range(before + bisect_left(keys, claim.key) + 1, before + bisect_right(keys, claim.key) + 1)
 
 
 class UnitsThen:
@@ -227,7 +225,8 @@ class UnitsThen:
                 safe = self._safe.setdefault(home, dict(positions))
                 self._safe[home] = {name: min(offset, positions.get(name, 0)) for name, offset in safe.items()}
         self._ranks = [0] * len(claims)
-        self._present = [False] * len(claims)
+        #: How many units have a claim's key: orders may have events of the same time, id and source.
+        self._alike = [0] * len(claims)
 
     def take(self, home: int, records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> None:
         """Takes all records of an order in a ledger partition."""
@@ -248,17 +247,17 @@ class UnitsThen:
 
     def compare(self) -> None:
         """Compares, once all orders have been taken."""
-        for claim, rank, is_present in zip(self._claims, self._ranks, self._present, strict=True):
-            if not is_present or rank != claim.position:
+        for claim, rank, alike in zip(self._claims, self._ranks, self._alike, strict=True):
+            if not rank - alike < claim.position <= rank:
                 data = claim.data
                 position, found = claim.position + data.balance, rank + data.balance
-                which = f"the {found:,}th" if is_present else "none"
+                which = f"the {found:,}th" if alike else "none"
                 self._check.differ(
                     f"{data.milestone_id}: unit {position:,} is said to be {claim.key[2]} {claim.key[1]} of "
                     f"{data.achieved_at}, which was {which} of its window when the milestone was found",
                     milestone_id=data.milestone_id,
                     position=position,
-                    recounted=found if is_present else None,
+                    recounted=found if alike else None,
                 )
 
     def _place(self, home: int, record: Fact) -> tuple[str, int]:
@@ -280,7 +279,7 @@ class UnitsThen:
             ):
                 continue
             self._ranks[number] += 1
-            self._present[number] |= key == claim.key
+            self._alike[number] += key == claim.key
 
 
 def _key_of(event: Fact) -> _Key:

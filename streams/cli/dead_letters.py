@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from schemas.facts import REASONS
-from schemas.instants import micros_of, utc_text
+from schemas.instants import FIRST_YEAR, LAST_YEAR, micros_of, utc_text
 from schemas.notes import Place
 from streams.cli.operators import operator
 from streams.cli.options import IDENTIFIER, VIN, business_text, cluster_options, instant_us
@@ -197,7 +197,7 @@ def _mending(
     try:
         return Mending(unwrap, strip_bom, _pairs("--set", fields), _pairs("--set-header", headers), time_offset)
     except ValueError as error:
-        raise click.UsageError(f"--time-offset {error}") from None
+        raise click.UsageError(printable(str(error))) from None
 
 
 def _pairs(option: str, given: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -278,7 +278,7 @@ def _moment_us(text: str, option: str, zone: ZoneInfo, *, days: int = 0) -> int:
         day = date.fromisoformat(text) if len(text) == len("2024-10-07") else None
     except ValueError:
         day = None
-    if day is None:
+    if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
         return instant_us(text, option)
     return micros_of(datetime.combine(day + timedelta(days=days), time(), zone))
 

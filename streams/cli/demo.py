@@ -17,6 +17,7 @@ from schemas import hotpath
 from streams.cli.options import Number, cluster_options
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
+from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.settings import ENVIRONMENT_PREFIX, STORY, Settings, config_or_story, night_rules
 from streams.story.nights import NIGHTS
@@ -137,7 +138,12 @@ async def _until_signal(plan: DemoPlan) -> int:
 def _directory(given: Path | None) -> Iterator[Path]:
     """The directory given, else a temporary one that is removed at the end; kept after a failure, for the logs."""
     if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
+        try:
+            given.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ExpectedError(
+                f"{given}: cannot keep data there: {error.strerror or error}; name another --data-dir"
+            ) from None
         yield given.absolute()
         return
     directory = Path(tempfile.mkdtemp(prefix="milestones-demo-"))

@@ -113,6 +113,8 @@ def command(
         raise click.UsageError("--column and --out say something about a list: name it with --against")
     if out is not None and out.suffix not in WRITERS:
         raise click.UsageError(f"--out {out}: differences are written as {' or '.join(WRITERS)}")
+    if out is not None and against is not None and against.exists() and out.exists() and out.samefile(against):
+        raise click.UsageError(f"--out {out} is the list itself: name another file")
     told = _columns(columns)
     wanted = _Filter(metric, scope, period, source)
     situation = run(settings, read_situation(settings))

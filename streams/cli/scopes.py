@@ -22,6 +22,7 @@ from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
+from streams.settings import MOST_KEPT_DAYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
 @click.option(
     "--keep-days",
     metavar="DAYS",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_KEPT_DAYS),
     default=None,
     help="Show which rows would be removed if only this many days before the last one had rows ([keep_days]).",
 )

@@ -81,7 +81,10 @@ class Mending:
 
     def __post_init__(self) -> None:
         if self.time_offset and not _OFFSET.fullmatch(self.time_offset):
-            raise ValueError(f"{self.time_offset} is no offset; write one such as +08:00")
+            raise ValueError(f"--time-offset {self.time_offset} is no offset; write one such as +08:00")
+        for path, _ in self.fields:
+            if not all(path.split(".")):
+                raise ValueError(f"--set {path}: a name between two dots is empty; write one such as data.model")
 
     def apply(self, content: Content) -> Content:
         """The record after the repairs."""
@@ -93,9 +96,14 @@ class Mending:
             content = content._replace(value=content.value.removeprefix(_BYTE_ORDER_MARK))
         for name, value in self.headers:
             content = content._replace(headers=_with_header(content.headers, name, value))
+        # What is nested too deeply to be written again stays as it is.
         for path, text in self.fields:
-            content = _with_field(content, path, text)
-        return _with_offset(content, self.time_offset) if self.time_offset else content
+            with contextlib.suppress(RecursionError):
+                content = _with_field(content, path, text)
+        if self.time_offset:
+            with contextlib.suppress(RecursionError):
+                content = _with_offset(content, self.time_offset)
+        return content
 
 
 def _payload(value: bytes) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from schemas.facts import DELIVERIES, Fact, Kind
 from schemas.instants import micros_of, parse_instant
 from schemas.memory import FoundAt
@@ -91,6 +93,26 @@ def test_the_unit_that_passed_is_right_and_any_other_is_not() -> None:
     assert [difference.details["recounted"] for difference in wrong.differences] == [4]
     strange = checked(EVENTS, milestone(3, "2024-10-03T10:00:00+08:00", 9), {TOPIC: 4})
     assert [difference.details["recounted"] for difference in strange.differences] == [None]
+
+
+def test_units_of_one_time_id_and_source_may_each_be_the_one_that_passed() -> None:
+    """As where a system numbers the events of each order, and dates all by the day."""
+    same = [
+        msgspec.structs.replace(delivery(number, "2024-10-03T10:00:00+08:00", number), id="d", order_id=f"SO-{number}")
+        for number in range(1, 6)
+    ]
+    events = [EVENTS[0], *same, EVENTS[3]]
+    late = delivery(9, "2024-10-02T10:00:00+08:00", 9)
+    for position, is_right in ((1, False), (2, True), (4, True), (6, True), (7, False)):
+        said = milestone(
+            position,
+            "2024-10-03T10:00:00+08:00",
+            3,
+            cause=Cause(topic=TOPIC, partition=0, offset=3, event_source="/bj1", event_id="d"),
+        )
+        assert (checked(events, said, {TOPIC: 9}).differences == []) == is_right, position
+        then = checked([*events, late], said, {TOPIC: 9})
+        assert (then.compared, then.differences == []) == (1, is_right or position == 7), position
 
 
 def test_a_unit_is_counted_from_an_opening_balance_on() -> None:

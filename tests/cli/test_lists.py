@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
+from click.testing import CliRunner
 
 from schemas.rows import RowKey
 from streams.audit.differences import HEAD, WRITERS, differences
@@ -15,6 +17,7 @@ from streams.audit.foreign_list import read_list
 from streams.audit.judging import read_order
 from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
+from streams.cli.reconcile import command
 from streams.settings import Settings
 from tests.domain.facts import delivered
 
@@ -156,6 +159,9 @@ def test_columns_can_be_named() -> None:
         assert compared(content, wanted)[1].matched == 6
     with pytest.raises(ValueError, match="no column is called 订单; the first row has 客户单号, 底盘, 日"):
         read_list(content, {"order_id": "订单"})
+    for number in ("0", "4", "99"):
+        with pytest.raises(ValueError, match=f"there is no column {number}: they are numbered from 1 to 3"):
+            read_list(content, {"order_id": number})
 
 
 def test_a_number_that_excel_has_shortened_is_said_and_not_guessed() -> None:
@@ -185,6 +191,8 @@ def test_what_a_list_has_twice_is_said() -> None:
         (b"\xd0\xcf\x11\xe0old", "old Excel file"),
         (b"PK\x03\x04zip", "no Excel workbook"),
         (b"PAR1", "Parquet"),
+        ("order_id\nSO-1\n".encode("utf-32"), "is in UTF-32; save it as CSV UTF-8"),
+        (gzip.compress(b"order_id\nSO-1\n"), "is compressed; unpack it first"),
         (b"\xff\xff\xff\x80\x81", "none of UTF-8, UTF-16 and GBK"),
         (b"order_id,vin,day\nSO-1,,7\n,,8\n", "row 3 has neither"),
     ],
@@ -196,6 +204,16 @@ def test_what_cannot_be_read_is_said(content: bytes, words: str) -> None:
 
 def test_an_empty_list_is_one() -> None:
     assert read_list(b"").entries == ()
+
+
+def test_the_list_itself_is_not_replaced_by_its_differences(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("order_id\nD-1\n", encoding="utf-8")
+    (tmp_path / "link.csv").symlink_to(file)
+    for out in (file, tmp_path / "link.csv"):
+        done = CliRunner().invoke(command, ["--against", str(file), "--out", str(out)])
+        assert (done.exit_code, "is the list itself: name another file" in done.output) == (2, True)
+    assert file.read_text(encoding="utf-8") == "order_id\nD-1\n"
 
 
 @pytest.mark.parametrize("ending", WRITERS)

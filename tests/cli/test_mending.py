@@ -160,8 +160,20 @@ def test_a_value_that_is_no_text_is_read_as_json() -> None:
 
 
 def test_an_offset_is_one() -> None:
-    with pytest.raises(ValueError, match="8 is no offset"):
+    with pytest.raises(ValueError, match="--time-offset 8 is no offset"):
         Mending(time_offset="8")
+
+
+@pytest.mark.parametrize("path", ["", ".", "data.", ".model", "data..model"])
+def test_a_field_has_a_name(path: str) -> None:
+    with pytest.raises(ValueError, match="a name between two dots is empty"):
+        Mending(fields=((path, "SU7"),))
+
+
+def test_what_is_nested_too_deeply_to_be_written_again_stays_and_stops_nothing() -> None:
+    nested = b'{"time":"2024-10-07T14:03:11","x":' + b"[" * 1000 + b"]" * 1000 + b"}"
+    content = Content(b"SO-1", nested, ())
+    assert Mending(fields=(("data.model", "SU7"),), time_offset="+08:00").apply(content) == content
 
 
 # The filter ----------------------------------------------------------------------------------------------------------

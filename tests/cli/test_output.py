@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import dead_letters, order, publish
+from streams.cli import dead_letters, demo, order, publish, scopes
 from streams.cli.options import IDENTIFIER, VIN, Number
 
 #: Prints something without asking a cluster.
@@ -79,3 +79,29 @@ def test_a_misspelt_reason_or_topic_is_not_taken_for_one_without_dead_letters(
 ) -> None:
     done = CliRunner().invoke(dead_letters.command, [command, option, name])
     assert str(done.exception).startswith(f"{option}: there is no {option[2:]} '{name}'; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "--until", "9999-12-31"], "--until 9999-12-31: "),
+        (["list", "--since", "0001-01-01"], "--since 0001-01-01: "),
+        (["replay", "--set", "data.=x"], "--set data.: a name between two dots is empty"),
+        (["replay", "--time-offset", "8"], "--time-offset 8 is no offset"),
+    ],
+)
+def test_what_no_date_or_field_can_be_is_refused(arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(dead_letters.command, arguments)
+    assert (done.exit_code, words in done.output) == (2, True), done.output
+
+
+def test_days_beyond_the_calendar_are_refused() -> None:
+    assert CliRunner().invoke(scopes.command, ["--keep-days", "99999999999"]).exit_code == 2
+
+
+def test_a_folder_that_cannot_be_made_for_the_demo_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(demo.command, ["--exit", "--data-dir", str(tmp_path / "file" / "demo")])
+    assert str(done.exception) == (
+        f"{tmp_path}/file/demo: cannot keep data there: Not a directory; name another --data-dir"
+    )
