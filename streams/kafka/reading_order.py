@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 RECENT_MS: Final = 2_000
 #: The longest time that a partition waits for others, whatever timestamps publishers give their records.
 MOST_WAIT_S: Final = 60.0
+#: The longest time that others wait for records that are being fetched: nearly always they come within milliseconds.
+MOST_FETCH_S: Final = 1.0
 
 
 class ReadingOrder(NamedTuple):
@@ -46,16 +48,44 @@ class Patience:
         return frozenset(place for place, since_s in self._since_s.items() if now_s - since_s >= MOST_WAIT_S)
 
 
+class OnTheirWay:
+    """Tracks partitions whose next records are not here yet, so that those of others do not get ahead of them meanwhile."""
+
+    def __init__(self) -> None:
+        self._last_ms: dict[tuple[str, int], int] = {}
+        self._since_s: dict[tuple[str, int], float] = {}
+
+    def heads_ms(
+        self, here: Mapping[tuple[str, int], int], missing: Iterable[tuple[str, int]], now_s: float
+    ) -> dict[tuple[str, int], int]:
+        """The earliest possible append times of the next records of partitions that are worth waiting for.
+
+        Args:
+            here: Partitions with records waiting → when their next record was appended, milliseconds since 1970.
+            missing: Partitions without any, although there are more at the broker.
+            now_s: Seconds of a monotonic clock.
+        """
+        self._last_ms.update(here)
+        # Append times never decrease within a partition, so none is before the last one seen.
+        self._since_s = {place: self._since_s.get(place, now_s) for place in missing}
+        return {
+            place: self._last_ms.get(place, 0)
+            for place, since_s in self._since_s.items()
+            if now_s - since_s < MOST_FETCH_S
+        }
+
+
 def reading_order(
     heads_ms: Mapping[tuple[str, int], int],
     homes: int,
     now_ms: int,
     impatient: Container[tuple[str, int]] = frozenset(),
 ) -> ReadingOrder:
-    """The reading order of partitions that have records waiting.
+    """The reading order of partitions that have records waiting, or coming.
 
     Args:
-        heads_ms: Topic and number of each partition → when its next record was appended, milliseconds since 1970.
+        heads_ms: Topic and number of each partition → when its next record was appended, milliseconds since 1970; of one that is
+            still being fetched, the earliest time at which it can have been.
         homes: Number of ledger partitions; a source partition's number modulo this one is its ledger partition.
         now_ms: The clock, milliseconds since 1970.
         impatient: Partitions that do not wait for others.

@@ -21,7 +21,7 @@ from mode.utils.futures import maybe_async
 
 from schemas import hotpath
 from streams.kafka.long_poll import LongPollConsumer
-from streams.kafka.reading_order import Patience, reading_order
+from streams.kafka.reading_order import OnTheirWay, Patience, reading_order
 from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
 from streams.kafka.whole_batches import WholeBatches, take_whole
@@ -415,6 +415,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
         self.log_ends = LogEnds()
         self._patience = Patience()
+        self._on_their_way = OnTheirWay()
 
     async def start(self) -> None:
         """Starts the consumer."""
@@ -431,11 +432,17 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
 
     def fetcher_position(self, tp: TP) -> int | None:
         """The fetcher's position; `None` while it has none."""
-        assignment = self._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001 - aiokafka has no other way to ask without waiting
-        if assignment is None or tp not in assignment.tps:
-            return None
-        state = assignment.state_value(tp)
+        state = self._state(tp)
         return int(state.position) if state is not None and state.has_valid_position else None
+
+    def _has_more(self, tp: TP) -> bool:
+        """Whether the broker's last answer says that there are records behind the fetcher's position."""
+        state, position = self._state(tp), self.fetcher_position(tp)
+        return state is not None and position is not None and state.lso is not None and position < state.lso
+
+    def _state(self, tp: TP) -> Any:
+        assignment = self._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001 - aiokafka has no other way to ask without waiting
+        return assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
 
     def _stopped_set(self) -> None:
         self._stopped.set()
@@ -471,19 +478,25 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         consumer._coordinator.check_errors()  # noqa: SLF001 - Faust fetches past the methods that look
         later = self._put_in_order(consumer, active_partitions)
         if later:
-            # The others have records waiting, or are through with them: there is nothing to wait for.
-            active_partitions, timeout = active_partitions - later, 0
+            active_partitions = active_partitions - later
+            if not consumer._fetcher._records.keys().isdisjoint(active_partitions):  # noqa: SLF001 - what waits to be taken
+                timeout = 0
         return await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
 
     def _put_in_order(self, consumer: AIOKafkaConsumer, active: set[TP]) -> frozenset[tuple[str, int]]:
         """Sets how far each source partition is read now. Returns those that wait for others."""
         context = self.consumer.app.context
-        waiting = {}
+        waiting, missing = {}, []
         for tp in active if len(active) > 1 else ():
             batches = getattr(consumer._fetcher._records.get(tp), "_partition_records", None)  # noqa: SLF001 - what waits to be taken
-            if isinstance(batches, WholeBatches) and tp.topic in context.source_topics.numbers:
-                waiting[tp.topic, tp.partition] = batches
+            if tp.topic in context.source_topics.numbers:
+                if isinstance(batches, WholeBatches):
+                    waiting[tp.topic, tp.partition] = batches
+                elif self._has_more(tp):
+                    missing.append((tp.topic, tp.partition))
         heads_ms = {place: batches.head_ms for place, batches in waiting.items()}
+        if heads_ms:
+            heads_ms |= self._on_their_way.heads_ms(heads_ms, missing, time.monotonic())
         homes, now_ms = context.settings.partitions, context.now_us() // 1000
         order = reading_order(heads_ms, homes, now_ms)
         impatient = self._patience.is_over_for(order.later, time.monotonic())

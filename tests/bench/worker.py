@@ -53,7 +53,7 @@ class BenchWorker:
         self.cpu_s = 0.0
 
     async def idle(self) -> None:
-        """Measures an idle worker after its start; call it before anything is published."""
+        """Measures a worker that has started and has nothing to do; call it before anything is published."""
         self._start()
         await asyncio.sleep(_IDLE_S)
         self.idle_rss_mb, self._idle_cpu_s = self._used()
@@ -75,7 +75,7 @@ class BenchWorker:
         return process.memory_info().rss / 1e6, cpu.user + cpu.system
 
     async def restart(self, orders: int) -> float:
-        """Seconds from the start of a worker to the commit of a waiting event."""
+        """Seconds from starting a worker to the commit of an event that waits for it."""
         topics = (self._installation.catalogue.orders.name, self._installation.catalogue.deliveries.name)
         await publish(
             self._installation.settings.bootstrap_servers,
@@ -139,7 +139,7 @@ class BenchWorker:
 
 
 def _read(records: list[LogRecord]) -> dict[bytes, int]:
-    """Events read by each partition, by the markers among the records."""
+    """Events read by each partition, from those of the records that are markers."""
     found = {}
     for record in records:
         key = record_key(record)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import hotpath
-from streams.kafka.reading_order import MOST_WAIT_S, RECENT_MS, Patience, reading_order
+from streams.kafka.reading_order import MOST_FETCH_S, MOST_WAIT_S, RECENT_MS, OnTheirWay, Patience, reading_order
 from streams.kafka.transport import _ConsumerInLoop
 from streams.kafka.whole_batches import _LEAST_RECORDS
 from tests.engine.test_whole_batches import position, result_of
@@ -63,6 +63,20 @@ def test_partitions_of_different_ledger_partitions_do_not_wait_for_each_other() 
     assert order == ({("orders", 0): 7}, frozenset([("deliveries", 4)]))
 
 
+def test_what_is_still_being_fetched_is_not_before_what_was_seen_last() -> None:
+    here, missing = ("orders", 0), ("deliveries", 0)
+    on_their_way = OnTheirWay()
+    assert on_their_way.heads_ms({missing: 7}, [], 100.0) == {}
+    assert on_their_way.heads_ms({here: 9}, [missing], 101.0) == {missing: 7}
+    assert reading_order({here: 9, missing: 7}, 1, NOW_MS).later == {here}
+    # Nothing was seen of one that was never here.
+    assert on_their_way.heads_ms({here: 9}, [missing, ("new", 0)], 101.5) == {missing: 7, ("new", 0): 0}
+    # It is not waited for any longer, until something has come.
+    assert on_their_way.heads_ms({here: 9}, [missing], 101.0 + MOST_FETCH_S) == {}
+    assert on_their_way.heads_ms({missing: 8}, [], 103.0) == {}
+    assert on_their_way.heads_ms({here: 9}, [missing], 104.0) == {missing: 8}
+
+
 def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> bytes:
     """Batches appended one after another; the last one may be cut off."""
     data = b""
@@ -72,19 +86,24 @@ def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> b
     return data[:end] if end else data
 
 
-def reader_of(results: dict[TP, Any]) -> tuple[Any, Any]:
+def reader_of(results: dict[TP, Any], ends: dict[TP, int] | None = None) -> tuple[Any, Any]:
     """The reading order, and a consumer with fetched records; all partitions are sources of one home."""
     subscriptions = SimpleNamespace(reassignment_in_progress=False, is_assigned=lambda _tp: True)
     fetcher = SimpleNamespace(
         _records=dict(results), _subscriptions=subscriptions, _notify=lambda _: None, _wait_consume_future=None
     )
     context = SimpleNamespace(
-        source_topics=SimpleNamespace(numbers={tp.topic for tp in results}),
+        source_topics=SimpleNamespace(numbers={tp.topic for tp in (*results, *(ends or ()))}),
         settings=SimpleNamespace(partitions=1),
         now_us=lambda: NOW_MS * 1000,
     )
     thread: Any = object.__new__(_ConsumerInLoop)
-    thread._patience = Patience()
+    thread._patience, thread._on_their_way = Patience(), OnTheirWay()
+    # As far as the broker has told the ends of partitions.
+    states = {tp: SimpleNamespace(position=0, has_valid_position=True, lso=end) for tp, end in (ends or {}).items()}
+    assignment = SimpleNamespace(tps=states, state_value=states.get)
+    subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+    thread._ensure_consumer = lambda: SimpleNamespace(_subscription=subscription)
     thread.consumer = SimpleNamespace(app=SimpleNamespace(context=context))
     return thread, SimpleNamespace(_fetcher=fetcher)
 
@@ -100,6 +119,18 @@ def test_the_reader_waits_no_longer_than_a_minute(monkeypatch: pytest.MonkeyPatc
     assert thread._put_in_order(consumer, {old, new}) == {new}
     now_s += 1
     assert thread._put_in_order(consumer, {old, new}) == frozenset()
+
+
+@needs_extension
+def test_the_reader_waits_for_what_is_being_fetched_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, missing, read = TP("orders", 0), TP("deliveries", 0), TP("more-orders", 0)
+    ends = {here: 6, missing: 3, read: 0}
+    thread, consumer = reader_of({here: result_of(here, backlog(99, 1, 3, 2, 0), 0)}, ends)
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    assert thread._put_in_order(consumer, {here, missing, read}) == {here}
+    now_s += MOST_FETCH_S
+    assert thread._put_in_order(consumer, {here, missing, read}) == frozenset()
 
 
 @needs_extension
