@@ -23,6 +23,8 @@ DELIVERED = (
     b'"factory":"BJ1","region":"CN-11"}}'
 )
 _START = datetime(2024, 1, 1, tzinfo=UTC)
+_PLACED_DAYS = 300
+_DELIVERED_AFTER_DAYS = 20
 _VARIANTS = (b"Max", b"Pro", b"Standard")
 
 
@@ -47,7 +49,7 @@ class Record(NamedTuple):
 def lives(
     orders: int, first: int = 0, zone: timezone = UTC, told: Callable[[int, datetime], None] = lambda _kind, _at: None
 ) -> Iterator[Record]:
-    """Each order is placed (topic 0) and, 20 days later, delivered (topic 1), over one year.
+    """Each order is placed (topic 0) and, 20 days later, delivered (topic 1), over most of a year; in the order of their times.
 
     Args:
         orders: How many.
@@ -55,21 +57,24 @@ def lives(
         zone: In which their times are written.
         told: Called with each event's number of its topic and its time.
     """
-    step_s = 300 * 86_400 / orders
-    for number in range(first, first + orders):
-        key = b"SO-%09d" % number
-        variant = _VARIANTS[number % 3]
-        placed = _START.astimezone(zone) + timedelta(seconds=(number - first) * step_s)
-        delivered = placed + timedelta(days=20)
-        told(0, placed)
-        told(1, delivered)
-        yield Record(0, key, PLACED % (number, placed.isoformat(timespec="seconds").encode(), number, number, variant))
-        yield Record(
-            1,
-            key,
-            DELIVERED
-            % (number, delivered.isoformat(timespec="seconds").encode(), number, number, number % 10_000_000, variant),
-        )
+    step_s = _PLACED_DAYS * 86_400 / orders
+    #: So many orders are placed between an order and its delivery.
+    behind = orders * _DELIVERED_AFTER_DAYS // _PLACED_DAYS
+    for number in range(first, first + orders + behind):
+        at = _START.astimezone(zone) + timedelta(seconds=(number - first) * step_s)
+        if number < first + orders:
+            told(0, at)
+            value = PLACED % (number, _text(at), number, number, _VARIANTS[number % 3])
+            yield Record(0, b"SO-%09d" % number, value)
+        if number >= first + behind:
+            told(1, at)
+            of = number - behind
+            value = DELIVERED % (of, _text(at), of, of, of % 10_000_000, _VARIANTS[of % 3])
+            yield Record(1, b"SO-%09d" % of, value)
+
+
+def _text(at: datetime) -> bytes:
+    return at.isoformat(timespec="seconds").encode()
 
 
 async def publish(bootstrap: str, topics: tuple[str, ...], partitions: int, records: Iterator[Record]) -> float:
