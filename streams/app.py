@@ -265,8 +265,8 @@ def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     # A full collection takes a fifth of a second even with few orders, so it has to be very rare. One of the youngest generation
-    # takes 10 to 20 ms when all of it is still alive, as counts are during opening.
-    gc.set_threshold(100_000, 100, 1000)
+    # takes 5 to 20 ms when all of it is still alive, as counts are during opening.
+    gc.set_threshold(25_000, 400, 1000)
     # While threads restore orders, let the event loop, which fetches them, run ten times as often: at the default of 5 ms it would
     # wait that long for every piece.
     sys.setswitchinterval(0.0005)

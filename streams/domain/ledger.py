@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 
 #: Orders to judge between two pauses, also for an answer.
-_PAUSE_ORDERS: Final = 1000
+_PAUSE_ORDERS: Final = 250
 _PAUSE_ANSWERED: Final = 500
 #: Minutes, each with orders that count alike, to recount between two pauses.
 _PAUSE_MINUTES: Final = 100
@@ -212,6 +212,10 @@ class Ledger:
 
     def counts(self) -> dict[CountKey, DayCount]:
         """Every day and hour of a campaign as of the last drain, for republishing all of them."""
+        return whole(self.counting())
+
+    def counting(self) -> Generator[None, None, dict[CountKey, DayCount]]:
+        """The same with pauses, during which nothing may change."""
         return self._days.all()
 
     def violations(self) -> dict[str, OrderViolations]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from operator import attrgetter
@@ -17,6 +16,7 @@ from streams.kafka.append_time import LOG_APPEND_TIME, with_append_times
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
+from streams.kafka.pacing import pause
 from streams.kafka.transactions import Outgoing
 from streams.ledger.intake import Away, Intake, Rejected, Run, Taken
 from streams.ledger.sources import gap_error
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Asks for the first offset that a source partition still has.
 LogStart = Callable[[Partition], Awaitable[int]]
 #: Records applied between two pauses: ten to twenty milliseconds.
-_TURN_RECORDS = 1_000
+_TURN_RECORDS = 500
 _BEFORE = "rejected before"
 
 
@@ -88,7 +88,7 @@ class Application:
         out: list[Outgoing] = []
         for number, turn in enumerate(self._turns(records)):
             if number:
-                await asyncio.sleep(0)
+                await pause()
             out += self._take(self._taken_in(batch.topic, turn), source, turn[0])
         last = records[-1]
         source.next = batch.next

@@ -138,7 +138,7 @@ class Memory:
             vehicles is not None and vehicles.has_more(self.positions(), has_read=self.has_read)
         )
 
-    def hold_back(self, changes: LedgerChanges, most: int) -> bool:
+    async def hold_back(self, changes: LedgerChanges, most: int) -> bool:
         """Takes out of the changes what must not be published yet, and adds what need no longer wait, up to `most`.
 
         Returns:
@@ -146,12 +146,12 @@ class Memory:
         """
         if self.vehicles is not None:
             self.vehicles.note(changes)
-        ends = self.finish_recovery(changes, most)
+        ends = await self.finish_recovery(changes, most)
         if self.vehicles is not None and self.recovery is None:
-            ends |= self.vehicles.release(changes, self.positions(), most)
+            ends |= await self.vehicles.release(changes, self.positions(), most)
         return ends
 
-    def finish_recovery(self, changes: LedgerChanges, most: int) -> bool:
+    async def finish_recovery(self, changes: LedgerChanges, most: int) -> bool:
         """During a rebuild, holds the changes back, and at its end releases them, up to `most` per step.
 
         Markers say that it is rebuilding until the last are released, so that nobody sums up a part of them.
@@ -161,7 +161,7 @@ class Memory:
         """
         if self.recovery is None:
             return False
-        self.recovery.hold_back(changes)
+        await in_turns(self.recovery.holding_back(changes))
         if not self.is_releasing:
             return False
         self.recovery.release(changes, most)

@@ -73,6 +73,11 @@ class LedgerPartition:
         """
         return self._questions.has_more or self._memory.is_unfinished
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether `process` takes batches before it has finished: answers and results first."""
+        return not self.unfinished
+
     def positions(self) -> Mapping[Partition, int]:
         """Where to continue reading the sources, the questions, and what other partitions tell of vehicles."""
         positions = {**self._memory.positions(), self._asked_at: self._questions.next}
@@ -131,7 +136,7 @@ class LedgerPartition:
         if announced is not None and announced != memory.announcement:
             await memory.announce_now(announced, changes, self._context.part_rows)
             self._commit.say_so()
-        if memory.hold_back(changes, self._context.part_rows):
+        if await memory.hold_back(changes, self._context.part_rows):
             self._commit.say_so()
         if memory.recovery is not None:
             self._questions.drop()  # the totals, which ask, do not know the counts that are held back

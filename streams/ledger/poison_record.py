@@ -6,7 +6,6 @@ by one; then, if none raises alone, by bisection over prefixes, which finds the 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +16,7 @@ from schemas.notes import Place
 from streams.errors import FaultyRecordError
 from streams.kafka.forwarding import origin_of
 from streams.kafka.log import Partition
+from streams.kafka.pacing import pause
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def _first_alone(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> 
                     return record
                 tried += 1
                 if tried % _YIELD_RECORDS == 0:
-                    await asyncio.sleep(0)
+                    await pause()
     finally:
         await trial.close()
     return None

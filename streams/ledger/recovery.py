@@ -6,7 +6,7 @@ the source topics. Quarantined records are known from their dead letters, in any
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,12 @@ from schemas.source_hours import decode_hours_key
 from streams.domain.campaigns import MINUTES
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
+from streams.kafka.pacing import paced
 from streams.kafka.records import header_values, record_key
+from streams.ledger.parted_dict import PartedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from schemas.counts import CountKey
     from streams.context import Context
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 #: Replaces a published count that no longer follows from the events: one of a day, one of an hour of a campaign.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
 _NOTHING_IN_AN_HOUR = DayCount(0, 0, [0] * MINUTES, None)
+#: Records to look at between two pauses.
+_AT_ONCE = 5000
 
 
 @dataclass
@@ -59,9 +63,8 @@ class Recovery:
     future: set[Place] = field(default_factory=set)
     judged: dict[Place, str] = field(default_factory=dict)
     quarantined: dict[Place, str] = field(default_factory=dict)
-    # A dict would look past all that have left it to find the first one.
-    counts: OrderedDict[CountKey, DayCount] = field(default_factory=OrderedDict)
-    violations: OrderedDict[str, OrderViolations | None] = field(default_factory=OrderedDict)
+    counts: PartedDict[CountKey, DayCount] = field(default_factory=PartedDict)
+    violations: PartedDict[str, OrderViolations | None] = field(default_factory=PartedDict)
     is_released: bool = False
     is_repetition: bool = False
 
@@ -86,34 +89,33 @@ class Recovery:
         """Whether the record at an offset may have been applied before."""
         return self.is_repetition and offset < self.ends.get(tp, 0)
 
-    def forwarded_between(self, tp: Partition, first: int, end: int) -> Counter[int]:
-        """Home → number of records of a source partition forwarded there, with offsets from `first` to before `end`."""
-        return Counter(
-            home
-            for place, home in self.forwarded.items()
-            if (place.topic, place.partition) == tp and first <= place.offset < end
-        )
+    def forwarded_between(self, tp: Partition, first: int, end: int) -> Generator[None, None, Counter[int]]:
+        """Home → number of records of a source partition forwarded there, with offsets from `first` to before `end`; with pauses."""
+        found: Counter[int] = Counter()
+        for number, (place, home) in enumerate(self.forwarded.items(), 1):
+            if (place.topic, place.partition) == tp and first <= place.offset < end:
+                found[home] += 1
+            if number % _AT_ONCE == 0:
+                yield
+        return found
 
-    def keep_campaigns(self) -> None:
-        """Restricts the counts to those of campaigns; the others stand as published."""
-        of_campaigns = [(key, count) for key, count in self.counts.items() if isinstance(key[2], CampaignHour)]
-        self.counts = OrderedDict(of_campaigns)
+    def keeping_campaigns(self) -> Generator[None, None, None]:
+        """Restricts the counts to those of campaigns; the others stand as published; with pauses."""
+        of_campaigns: PartedDict[CountKey, DayCount] = PartedDict()
+        yield from of_campaigns.adding(entry for entry in self.counts.items() if isinstance(entry[0][2], CampaignHour))
+        self.counts = of_campaigns
 
-    def hold_back(self, changes: LedgerChanges) -> None:
-        """Moves out of the changes what must not be published yet."""
-        self.counts.update(changes.counts)
-        self.violations.update(changes.violations)
+    def holding_back(self, changes: LedgerChanges) -> Generator[None, None, None]:
+        """Moves out of the changes what must not be published yet; with pauses, during which nothing may be applied."""
+        yield from self.counts.adding(changes.counts.items())
+        yield from self.violations.adding(changes.violations.items())
         changes.counts.clear()
         changes.violations.clear()
 
     def release(self, changes: LedgerChanges, most: int) -> None:
-        """Moves back into the changes what was held back, in order, until they hold `most`."""
-        while self.counts and len(changes.counts) < most:
-            counted, count = self.counts.popitem(last=False)
-            changes.counts[counted] = count
-        while self.violations and len(changes.counts) + len(changes.violations) < most:
-            order_id, violations = self.violations.popitem(last=False)
-            changes.violations[order_id] = violations
+        """Moves back into the changes what was held back, until they hold `most`."""
+        changes.counts.update(self.counts.take(most - len(changes.counts)))
+        changes.violations.update(self.violations.take(most - len(changes.counts) - len(changes.violations)))
         self.is_released = not self.counts and not self.violations
 
     def done(self, positions: Mapping[Partition, int]) -> bool:
@@ -132,10 +134,10 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
     everywhere = [(dead_letters.name, other) for other in range(dead_letters.partitions)]
     async for records in reader.read(everywhere, complete=True):
-        for record in records:
+        async for record in paced(records):
             recovery.hear(record, number)
     async for records in reader.read(context.catalogue.counts.whole, complete=True):
-        recovery.counts.update(
+        recovery.counts.add(
             (key, _NOTHING_IN_AN_HOUR if isinstance(key[2], CampaignHour) else _NOTHING)
             for record in records
             if (key := _counted(record_key(record), number)) is not None
@@ -143,7 +145,7 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
         async for records in reader.read(homes, complete=True):
-            for record in records:
+            async for record in paced(records):
                 origin = origin_of(record.headers)
                 if origin is not None and origin.partition % rerouted.partitions == number:
                     place = Place(context.source_topics.name(origin.topic), origin.partition, origin.offset)

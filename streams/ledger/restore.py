@@ -9,7 +9,7 @@ from schemas.facts import DELIVERIES, ORDERS
 from schemas.outputs import source_of
 from streams.domain.announcements import Announcement
 from streams.errors import ExpectedError
-from streams.kafka.pacing import in_turns
+from streams.kafka.pacing import in_turns, pause
 from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY
 from streams.ledger.quarantine import SkippedRecords, read_decisions
@@ -64,15 +64,17 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
             memory.recovery.is_repetition = await _is_repetition(memory.recovery, marker, context, reader)
             for tp, first in applied.items():
                 # Forwarded records that have been removed since cannot be read again here, but still arrive at their homes.
-                memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
-            memory.recovery.counts.update(memory.ledger.counts())
+                between = memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
+                memory.forwarded += await in_turns(between)
+            counts = await in_turns(memory.ledger.counting())
+            await in_turns(memory.recovery.counts.adding(counts.items()))
             if not is_recounted:
-                memory.recovery.keep_campaigns()
+                await in_turns(memory.recovery.keeping_campaigns())
             elif memory.vehicles is None:
                 # Violations not found again are withdrawn; where vehicles are judged, only once all deliveries have been told too.
                 published = await published_violations(context, memory.number, reader)
-                memory.recovery.violations.update(dict.fromkeys(published))
-                memory.recovery.violations.update(memory.ledger.violations())
+                await in_turns(memory.recovery.violations.adding((each, None) for each in published))
+                await in_turns(memory.recovery.violations.adding(memory.ledger.violations().items()))
             orders.add(memory.recovery.quarantined)
     return orders
 
@@ -115,6 +117,7 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
     of_vehicles = memory.vehicles.changelog if memory.vehicles is not None else None
     async for records in reader.read([(context.catalogue.ledger.name, memory.number)]):
         for record in records:
+            await pause()  # one may be a chunk of thousands of orders
             key = record_key(record)
             if key == STATE_KEY:
                 marker = decode_marker(record_value(record))

@@ -7,7 +7,7 @@ moment later, so they are withheld.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from schemas.changelog import VEHICLES
@@ -22,10 +22,11 @@ from streams.kafka.pacing import in_turns, paced
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 from streams.ledger.changelog import Changelog
+from streams.ledger.parted_dict import PartedDict
 from streams.ledger.recovery import published_violations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from schemas.facts import Fact
     from schemas.told import VehicleDelivery
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Deliveries in a record; with all texts at their maximum length, it has a quarter of the size that a topic accepts.
 _MOST_DELIVERIES: Final = 80
+#: Withheld violations to look at between two pauses.
+_AT_ONCE: Final = 500
 
 
 class Telling:
@@ -157,26 +160,31 @@ class Withheld:
     def __init__(self, ends: Mapping[Partition, int], published: Mapping[str, bytes]) -> None:
         self._ends = ends
         self._published: dict[str, bytes | None] = dict(published)
-        # A dict would have to skip all removed entries to find the first one.
-        self._violations: OrderedDict[str, OrderViolations | None] = OrderedDict.fromkeys(published)
+        self._violations: PartedDict[str, OrderViolations | None] = PartedDict()
+        self._violations.add((each, None) for each in published)
 
     def hold(self, violations: Mapping[str, OrderViolations | None]) -> None:
         """Takes violations; later ones of the same order or vehicle replace earlier ones."""
-        self._violations.update(violations)
+        self._violations.add(violations.items())
 
     def is_over(self, positions: Mapping[Partition, int]) -> bool:
         """Whether all sources have been read."""
         return all(positions[tp] >= end for tp, end in self._ends.items())
 
-    def release(self, violations: dict[str, OrderViolations | None], most: int) -> bool:
-        """Adds at most `most` of those that differ from the published ones to `violations`. Returns whether these were the last."""
+    def releasing(self, violations: dict[str, OrderViolations | None], most: int) -> Generator[None, None, bool]:
+        """Adds at most `most` of those that differ from the published ones to `violations`; with pauses.
+
+        Returns:
+            Whether these were the last.
+        """
         while self._violations and len(violations) < most:
-            order_id, found = self._violations.popitem(last=False)
-            body = encode_violations(order_id, found) if found else None
-            if body != self._published.get(order_id):
-                violations[order_id] = found
-                # It may change again before the last ones are published.
-                self._published[order_id] = body
+            for order_id, found in self._violations.take(min(most - len(violations), _AT_ONCE)).items():
+                body = encode_violations(order_id, found) if found else None
+                if body != self._published.get(order_id):
+                    violations[order_id] = found
+                    # It may change again before the last ones are published.
+                    self._published[order_id] = body
+            yield
         return not self._violations
 
 
@@ -231,7 +239,7 @@ class Vehicles:
         else:
             # Others write to this topic too, and some of our reports may be behind their open transactions.
             async for records in reader.read(self._context.catalogue.told.whole, complete=True):
-                for record in records:
+                async for record in paced(records):
                     if teller_of(record_key(record)) == self._number:
                         self._telling.recall(record.partition, decode_told(record_value(record)))
             self._telling.begin(await in_turns(self._ledger.standing()))
@@ -280,7 +288,7 @@ class Vehicles:
             self._withheld.hold(changes.violations)
             changes.violations.clear()
 
-    def release(self, changes: LedgerChanges, positions: Mapping[Partition, int], most: int) -> bool:
+    async def release(self, changes: LedgerChanges, positions: Mapping[Partition, int], most: int) -> bool:
         """Once everything is read and reported, adds the withheld violations to `changes`, at most `most` at once.
 
         Returns:
@@ -288,7 +296,7 @@ class Vehicles:
         """
         if self._withheld is None or not self._is_releasing(positions):
             return False
-        if not self._withheld.release(changes.violations, most):
+        if not await in_turns(self._withheld.releasing(changes.violations, most)):
             return False
         self._withheld = None
         return True

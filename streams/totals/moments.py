@@ -26,6 +26,7 @@ from streams.domain.campaigns import CAMPAIGN
 from streams.domain.milestones import Completion, in_order
 from streams.domain.nth import Between, Miss, nth_unit
 from streams.domain.zone import HOURS
+from streams.kafka.pacing import pause
 from streams.kafka.transactions import Outgoing
 from streams.totals.milestone_records import milestone_record
 
@@ -349,7 +350,7 @@ class Moments:
             if asked.is_found:
                 continue
             if asked.question is None:
-                await asyncio.sleep(0)
+                await pause()
                 asked.question = self._question(place, asked.bounds)
                 if asked.question is None:
                     self._end(asked)  # corrections have lowered the count since

@@ -8,7 +8,6 @@ if topics were recreated since, or if the calendar or the campaigns have changed
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -28,6 +27,7 @@ from schemas.codec import (
 from schemas.memory import SIDE, SNAPSHOT, PeriodBlock, RowBlock, SeriesBlock, SnapshotHead, TopicMark, key_of
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
+from streams.kafka.pacing import pause
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Snapshots:
                 # A newer, unfinished snapshot may have more rows in its last block.
                 rows = min(head.block_rows, head.rows - number * head.block_rows)
                 self._windows.restore_rows(block.columns, block.cells[:rows], map(read_row, block.others))
-                await asyncio.sleep(0)
+                await pause()
         else:
             # Never that of another numbering: there is one writer, and both numbers only grow.
             self._generation = self._new_generation(len(self._parts))
@@ -186,7 +186,7 @@ class Snapshots:
                     records.append(self._record(name, compress_snapshot_part(value, head.generation)))
             if not self._to_write:
                 self._head = None
-            await asyncio.sleep(0)
+            await pause()
         return records
 
     def _record(self, name: str, body: bytes | None) -> Outgoing:
@@ -235,11 +235,11 @@ class Snapshots:
         periods: list[tuple[str, str, str, str | None]] = []
         for number in range(_blocks(head.series, _NAMES)):
             series += decode_series_block(expand_snapshot_part(self._parts[f"series/{number}"])).series
-            await asyncio.sleep(0)
+            await pause()
         for number in range(_blocks(head.periods, _NAMES)):
             periods += decode_period_block(expand_snapshot_part(self._parts[f"periods/{number}"])).periods
         for _ in self._windows.restore_names(series[: head.series], periods[: head.periods]):
-            await asyncio.sleep(0)
+            await pause()
         return head
 
     async def _check_topics(self, head: SnapshotHead, reader: LogReader) -> None:

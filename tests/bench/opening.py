@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 KILLS = 5
 _LOOK_S = 0.25
 _WHOLE_S = 1800.0
+_WORST = 8
 _CONFIG = """
 scopes = [["model"], ["region"], ["model", "region"], []]
 [[rule]]
@@ -177,15 +178,14 @@ class Opening:
         return found
 
     def watched(self) -> dict[str, Any]:
-        """The longest stalls of the loop, in wall and CPU time, and what was running then."""
-        lines = [json.loads(line) for line in self._watch.read_text().splitlines()]
-        running: Counter[str] = Counter()
-        for line in lines:
-            running.update({where: times for where, times in line["at"] if times > running[where]})
+        """The longest turns of the loop, by the clock and of CPU, and what was running in them."""
+        lives = {line["pid"]: line for line in map(json.loads, self._watch.read_text().splitlines())}
+        worst = sorted((turn for line in lives.values() for turn in line["worst"]), reverse=True)
         return {
-            "longest_ms": max(line["ms"] for line in lines),
-            "longest_cpu_ms": max(line["cpu_ms"] for line in lines),
-            "running": [where for where, _ in running.most_common(8)],
+            "longest_ms": max(line["ms"] for line in lives.values()),
+            "longest_cpu_ms": max(line["cpu_ms"] for line in lives.values()),
+            "long": sum(line["long"] for line in lives.values()),
+            "worst": worst[:_WORST],
         }
 
     def openings_s(self) -> list[float]:
@@ -253,13 +253,16 @@ def show_opening(found: dict[str, Any]) -> None:
     table.add_row("records of rows, a row", f"{found['records_a_row']:.2f}")
     for topic, size in found["output_bytes"].items():
         table.add_row(f"bytes of {topic}, an event", f"{size / found['events']:,.0f}")
-    table.add_row("longest time that the loop stood still, ms", f"{found['longest_ms']:,.0f}")
+    table.add_row("longest turn of the loop, ms", f"{found['longest_ms']:,.0f}")
     table.add_row("the same in CPU of the loop's thread, ms", f"{found['longest_cpu_ms']:,.0f}")
+    table.add_row("turns of more than 50 ms of CPU", f"{found['long']:,}")
     table.add_row("openings of the totals, s", ", ".join(f"{each:.1f}" for each in found["openings_s"]))
     table.add_row("resident memory of the worker, with the orders, MB", f"{found['resident_mb']:,.0f}")
     table.add_row("states given up in between", f"{len(found['reopenings']):,}")
     Console().print(table)
-    for where in found["running"]:
-        Console().print(f"[dim]{where}", soft_wrap=True)
+    for cpu_ms, seen in found["worst"]:
+        Console().print(f"[dim]a turn of {cpu_ms:.0f} ms:", soft_wrap=True)
+        for where, times in seen:
+            Console().print(f"[dim]  {times} x {where}", soft_wrap=True)
     for line in found["reopenings"]:
         Console().print(f"[dim]{line}", soft_wrap=True)

@@ -11,6 +11,7 @@ from schemas.codec import encode_violations
 from schemas.partitioner import homes
 from schemas.told import Told, VehicleDelivery
 from streams.domain.orders import VehicleViolation
+from streams.domain.pauses import whole
 from streams.ledger.vehicles import Telling, Withheld
 from tests.domain.facts import delivered
 
@@ -163,7 +164,7 @@ def test_what_was_withheld_is_published_by_parts_as_it_is_at_last(
         if not is_last:
             withheld.hold(changes)
             released.clear()
-            is_last = withheld.release(released, 2)
+            is_last = whole(withheld.releasing(released, 2))
             assert len(released) <= 2
         for life, some in released.items():
             (id_,) = (each.id for each in some) if some else ("",)

@@ -1,13 +1,14 @@
-"""A worker that says how long its event loop stood still, in WATCH_FILE; otherwise the real thing.
+"""A worker that says how long the turns of its event loop take, in WATCH_FILE; otherwise the real thing.
 
-It writes a line of JSON each second: the longest time so far in milliseconds, by the clock and in CPU time of the loop's thread
-(at most as long, and not affected by other work on the machine), and what was running in stretches of more than 50 ms. Samples
-are taken every 100 ms.
+A turn is what the loop runs between two looks at its sockets and timers: nothing else is answered meanwhile. The worker writes a
+line of JSON each second: the longest turn so far in milliseconds, by the clock and in CPU time of the loop's thread (which other
+work on the machine does not affect), how many took more than 50 ms of CPU, and what was running in the longest ones.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streams.cli import main
 from streams.totals.window_tables import WindowTables
@@ -26,56 +27,83 @@ if TYPE_CHECKING:
 
     from streams.kafka.log import Partition
 
-_SAMPLE_S = 0.1
 _LINES_S = 1.0
 _LONG_S = 0.05
-_LOOK_S = 0.02
+_LOOK_S = 0.005
 _FRAMES = 6
+_WORST = 4
 _open = WindowTables.open
-_watching: list[asyncio.Task[None]] = []
+_watching: list[_Watch] = []
 
 
 class _Watch:
-    """Samples the loop; a separate thread looks at what is running while it stands still."""
+    """Stands in for the loop's selector, which is asked at the end of each turn; a thread looks at what is running."""
 
-    def __init__(self) -> None:
-        self._due_s = time.monotonic() + _SAMPLE_S
+    def __init__(self, selector: Any) -> None:
+        self._selector = selector
         self._thread = threading.get_ident()
-        self._running: Counter[str] = Counter()
-
-    async def run(self) -> None:
-        """Runs until it is cancelled."""
+        self._began_s, self._began_cpu_s = time.monotonic(), time.thread_time()
+        self._longest_s = self._longest_cpu_s = self._said_s = 0.0
+        self._long = 0
+        self._collecting_s = 0.0
+        #: What was seen in this turn, and how long the longest ones took, with what was seen in each.
+        self._seen: list[str] = []
+        self._worst: list[tuple[float, list[tuple[str, int]]]] = []
         threading.Thread(target=self._look, daemon=True).start()
-        longest_s = longest_cpu_s = said_s = 0.0
-        while True:
-            began_s, began_cpu_s = time.monotonic(), time.thread_time()
-            self._due_s = began_s + _SAMPLE_S
-            await asyncio.sleep(_SAMPLE_S)
-            late_s = time.monotonic() - self._due_s
-            longest_s = max(longest_s, late_s)
-            longest_cpu_s = max(longest_cpu_s, min(late_s, time.thread_time() - began_cpu_s))
-            if time.monotonic() - said_s >= _LINES_S:
-                said_s = time.monotonic()
-                self._say(longest_s, longest_cpu_s)
+        gc.callbacks.append(self._see_collection)
 
-    def _say(self, longest_s: float, longest_cpu_s: float) -> None:
-        said = {"ms": longest_s * 1e3, "cpu_ms": longest_cpu_s * 1e3, "at": self._running.most_common(5)}
+    def _see_collection(self, phase: str, found: Mapping[str, int]) -> None:
+        """The thread sees nothing while garbage is collected."""
+        if phase == "start":
+            self._collecting_s = time.thread_time()
+        else:
+            took_s = time.thread_time() - self._collecting_s
+            self._seen.append(f"{took_s * 1e3:.0f} ms of collecting garbage of generation {found['generation']}")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Ends a turn and begins the next one."""
+        now_s, cpu_s = time.monotonic(), time.thread_time() - self._began_cpu_s
+        self._longest_s = max(self._longest_s, now_s - self._began_s)
+        self._longest_cpu_s = max(self._longest_cpu_s, cpu_s)
+        seen, self._seen = self._seen, []
+        if cpu_s > _LONG_S:
+            self._long += 1
+            self._worst = sorted([*self._worst, (cpu_s * 1e3, Counter(seen).most_common())], reverse=True)[:_WORST]
+        if now_s - self._said_s >= _LINES_S:
+            self._said_s = now_s
+            self._say()
+        found = self._selector.select(timeout)
+        self._began_s, self._began_cpu_s = time.monotonic(), time.thread_time()
+        return found
+
+    def _say(self) -> None:
+        said = {
+            "pid": os.getpid(),
+            "ms": self._longest_s * 1e3,
+            "cpu_ms": self._longest_cpu_s * 1e3,
+            "long": self._long,
+            "worst": self._worst,
+        }
         with Path(os.environ["WATCH_FILE"]).open("a") as file:
             file.write(json.dumps(said) + "\n")
 
     def _look(self) -> None:
         while True:
             time.sleep(_LOOK_S)
-            if time.monotonic() - self._due_s > _LONG_S:
-                frame = sys._current_frames().get(self._thread)
-                if frame is not None:
-                    stack = traceback.extract_stack(frame, limit=None)[-_FRAMES:]
-                    self._running[" > ".join(f"{Path(at.filename).stem}.{at.name}:{at.lineno}" for at in stack)] += 1
+            frame = sys._current_frames().get(self._thread)
+            if frame is not None:
+                stack = traceback.extract_stack(frame, limit=None)[-_FRAMES:]
+                self._seen.append(" > ".join(f"{Path(at.filename).stem}.{at.name}:{at.lineno}" for at in stack))
 
 
 async def _watched_open(self: WindowTables) -> Mapping[Partition, int]:
     if not _watching:
-        _watching.append(asyncio.create_task(_Watch().run()))
+        loop: Any = asyncio.get_running_loop()
+        _watching.append(_Watch(loop._selector))
+        (loop._selector,) = _watching
     return await _open(self)
 
 

@@ -1,0 +1,163 @@
+"""Long work of several tasks shares the turns of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+import time
+from typing import TYPE_CHECKING, Any
+
+from streams.kafka.pacing import ITEMS, in_turns, paced, pause
+from tests.simulation.loop import Process, SimulatedLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_PIECE_S = 0.001
+
+
+class _Turns(selectors.DefaultSelector):
+    """Asked by the loop between two turns: keeps the longest turn and the number of turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began_s = time.monotonic()
+        self.longest_s = 0.0
+        self.number = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        """As the loop asks for it."""
+        self.longest_s = max(self.longest_s, time.monotonic() - self.began_s)
+        found = super().select(timeout)
+        self.began_s = time.monotonic()
+        self.number += 1
+        return found
+
+
+def _run(main: Callable[[_Turns], Coroutine[Any, Any, None]], turn_s: float | None = None) -> _Turns:
+    turns = _Turns()
+    loop = asyncio.SelectorEventLoop(turns)
+    if turn_s is not None:
+        loop.turn_s = turn_s  # type: ignore[attr-defined] # as the simulated loop does
+    try:
+        loop.run_until_complete(main(turns))
+    finally:
+        loop.close()
+    return turns
+
+
+def _work() -> None:
+    until_s = time.thread_time() + _PIECE_S
+    while time.thread_time() < until_s:
+        pass
+
+
+async def test_a_pause_costs_no_turn_while_there_is_time_left() -> None:
+    seen: list[str] = []
+    asyncio.get_running_loop().call_soon(seen.append, "turn")
+    for _ in range(10):
+        await pause()
+    assert seen == []
+
+
+def test_ten_tasks_take_no_longer_turns_than_one_and_none_has_to_wait_for_another_to_end() -> None:
+    done: list[int] = []
+
+    async def task(number: int) -> None:
+        for _ in range(20):
+            _work()
+            await pause()
+            done.append(number)
+
+    async def all_of_them(turns: _Turns) -> None:
+        del turns
+        await asyncio.gather(*(task(number) for number in range(10)))
+
+    took: list[int] = []
+    for _ in range(5):
+        done.clear()
+        turns = _run(all_of_them)
+        took.append(turns.number)
+        # The first turn has a piece of each; 200 pieces of a millisecond are at least 20 turns.
+        if turns.longest_s < 30 * _PIECE_S:
+            break
+    else:
+        raise AssertionError(f"the longest turn took {turns.longest_s * 1e3:.0f} ms")
+    assert took[-1] >= 20
+    firsts = [done.index(number) for number in range(10)]
+    lasts = [len(done) - 1 - done[::-1].index(number) for number in range(10)]
+    assert max(firsts) < min(lasts)
+
+
+def test_on_a_loop_whose_turns_have_no_time_every_pause_lets_others_run() -> None:
+    done: list[str] = []
+
+    async def task(name: str) -> None:
+        for _ in range(3):
+            done.append(name)
+            await pause()
+
+    async def both(turns: _Turns) -> None:
+        del turns
+        await asyncio.gather(task("a"), task("b"))
+
+    _run(both, turn_s=0.0)
+    assert done == ["a", "b"] * 3
+
+
+def test_one_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
+    async def main(turns: _Turns) -> None:
+        del turns
+
+        async def wait() -> None:
+            await pause()
+
+        first, second = asyncio.ensure_future(wait()), asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait_for(second, 5.0)
+        assert first.cancelled()
+
+    _run(main, turn_s=0.0)
+
+
+def test_a_turn_belongs_to_no_task() -> None:
+    """Whoever pauses first may be in a process that is stopped before the others go on."""
+    loop = SimulatedLoop(random.Random(1))
+    first, second = Process("first", loop), Process("second", loop)
+
+    async def wait() -> str:
+        await pause()
+        return "went on"
+
+    async def main() -> str:
+        waiting = first.spawn(wait())
+        going_on = second.spawn(wait())
+        await asyncio.sleep(0)
+        first.kill()
+        found: str = await asyncio.wait_for(going_on, 5.0)
+        assert not waiting.done()
+        return found
+
+    try:
+        assert loop.run_until_complete(main()) == "went on"
+    finally:
+        loop.close()
+
+
+def test_items_and_results_come_unchanged() -> None:
+    found: list[int] = []
+
+    def pieces() -> Any:
+        yield
+        yield
+        return "made"
+
+    async def main(turns: _Turns) -> None:
+        del turns
+        found.extend([item async for item in paced(range(3 * ITEMS))])
+        assert await in_turns(pieces()) == "made"
+
+    _run(main, turn_s=0.0)
+    assert found == [*range(3 * ITEMS)]
