@@ -12,13 +12,12 @@ snapshot the whole history is read.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
-from streams.kafka.pacing import ITEMS, paced
+from streams.kafka.pacing import ITEMS, paced, pause
 from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
 
@@ -73,6 +72,8 @@ class History:
         #: Rows that are to leave and whose published version is in the history: nothing else knows them.
         self._has: set[RowKey] = set()
         self._left_over: Mapping[RowKey, int] = {}
+        #: Whether more were due than the last call of `records` was to return.
+        self.has_more = False
 
     async def open(self, reader: LogReader, since: int = 0, left_over: Mapping[RowKey, int] | None = None) -> None:
         """Finds what is still to be written.
@@ -93,7 +94,7 @@ class History:
                 self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
         self._left_over = {}
         for places in self._rows.not_in_history(kept_since_us):
-            await asyncio.sleep(0)
+            await pause()
             async for place in paced(places):
                 self._wait(place)
 
@@ -145,10 +146,6 @@ class History:
         if place < len(self._loaded):
             self._loaded[place] = 0
 
-    def is_due(self, now_us: int) -> bool:
-        """Whether a version is due."""
-        return bool(self._due) and self._due[0][0] <= now_us
-
     async def records(self, now_us: int, most: int) -> list[Outgoing]:
         """The versions that are due.
 
@@ -157,9 +154,10 @@ class History:
             most: The maximum number of records.
         """
         records: list[Outgoing] = []
+        self.has_more = False
         for number, place in enumerate(self._take_due(now_us), 1):
             if number % ITEMS == 0:
-                await asyncio.sleep(0)
+                await pause()
             row = self._rows.published(place)
             if row is None:
                 self._wait_until(place, now_us + _SECOND_US)
@@ -168,6 +166,7 @@ class History:
             self._rows.mark(place, row.version, now_us)
             records.append(Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row)))
             if len(records) >= most:
+                self.has_more = bool(self._due) and self._due[0][0] <= now_us
                 break
         return records
 

@@ -54,7 +54,7 @@ from streams.domain.source_hours import SourceHours
 from streams.domain.targets import change_of
 from streams.errors import ExpectedError, ReopenError
 from streams.kafka.log import Partition
-from streams.kafka.pacing import in_turns, paced
+from streams.kafka.pacing import in_turns, paced, pause
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 from streams.totals.announcing import Announcing
@@ -93,6 +93,9 @@ _CUT_S = 0.05
 _NAMES = 2_000
 #: Records of a transaction; with what is added to the last one of a step, it stays below 5,000.
 _MOST_RECORDS = 4_800
+#: Those for the history, before and after a part of the step: rows that change together are due there together a minute later, and
+#: what has changed since must not wait for all of them.
+_HISTORY_RECORDS = 700
 
 
 class WindowTables:
@@ -155,7 +158,7 @@ class WindowTables:
                 async for scope in self._scopes():
                     self._check_home(scope)
                 for _ in self._totals.end_snapshot():
-                    await asyncio.sleep(0)
+                    await pause()
                 self._shards.restore(head.markers)
                 self._next = head.counts.next
             if self._totals.bounds is not None:
@@ -202,12 +205,12 @@ class WindowTables:
     @property
     def unfinished(self) -> bool:
         """Whether a step has more to commit; then call `process` again without batches."""
-        return (
-            self._parts is not None
-            or bool(self._later)
-            or self._moments.has_more
-            or self._history.is_due(self._context.now_us())
-        )
+        return self._parts is not None or bool(self._later) or self._moments.has_more or self._history.has_more
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether `process` takes batches: not before a step is published."""
+        return self._parts is None and not self._later
 
     @property
     def between_steps(self) -> bool:
@@ -224,7 +227,7 @@ class WindowTables:
 
         If that is too much for one transaction, it publishes only the first part, and `unfinished` is true.
         """
-        if self._parts is None and not self._later:
+        if self.takes_more:
             await self._take_in(batches)
             if self._totals.bounds is not None and self._totals.bounds.keeps_out:
                 # Counts of scopes that are kept out are only in the counts topic: a snapshot would have to keep them too.
@@ -238,10 +241,10 @@ class WindowTables:
         records = self._take_later(0)
         # Events that have waited longest come first, before those decided in this step.
         records += self._moments.completed(_MOST_RECORDS - len(records))
-        records += await self._history.records(wall_us, _MOST_RECORDS - len(records))
+        records += await self._history.records(wall_us, min(_HISTORY_RECORDS, _MOST_RECORDS - len(records)))
         if self._parts is not None and len(records) <= _MOST_RECORDS - self._context.part_rows:
             records += await self._next_part(self._parts)
-            room = _MOST_RECORDS - len(records)
+            room = min(_HISTORY_RECORDS, _MOST_RECORDS - len(records))
             if room > 1:
                 records += await self._history.records(wall_us, room)
         self._snapshots.note(len(records))
@@ -301,7 +304,7 @@ class WindowTables:
         for first in range(0, series, _NAMES):
             for _, scope in windows.series_names(first, first + _NAMES):
                 yield scope
-            await asyncio.sleep(0)
+            await pause()
 
     def _check_home(self, scope: str) -> None:
         """Refuses rows that belong to another totals partition.
@@ -509,7 +512,7 @@ class WindowTables:
         """The records of the next part of the step; the last part also has forecasts and status."""
         for part in parts:
             if part is None:
-                await asyncio.sleep(0)
+                await pause()
                 continue
             records = await self._records(part)
             if part.is_last:

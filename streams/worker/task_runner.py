@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import ExpectedError, GapError, ReopenError
 from streams.kafka.log import Partition
+from streams.kafka.pacing import pause
 from streams.kafka.transactions import FencedError, InDoubtError
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class State(Protocol):
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is more to commit of what was taken in: `process` is then called at once, without batches."""
+        """Whether there is more to commit of what was taken in: `process` is then called at once."""
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether `process` takes batches now; else it is called without any."""
 
     def positions(self) -> Mapping[Partition, int]:
         """The offsets from which to continue, after the last commit."""
@@ -260,23 +265,24 @@ class TaskRunner:
     async def _serve(self, state: State) -> None:
         due = beat_s = 0.0
         while True:
-            if state.unfinished or self._has_work:
-                self._has_work = False
+            # The next step begins with what has come by its beat; what is left of the one before is written meanwhile.
+            is_early = state.unfinished or self._has_work
+            self._has_work = False
+            if is_early:
                 await asyncio.sleep(0)
-                if self._stopping.is_set():
-                    return
-                await self._process(state, [])
-                continue
-            await self._wait_for_work()
-            # At most one and a half intervals, in case the machine's clock has jumped.
-            pause_s = min(due - self._now_us() / 1e6, 1.5 * beat_s)
-            if self._queue and pause_s > 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self._hurry.wait()
-            self._hurry.clear()
+                is_early = self._left_s(due, beat_s) > 0 and not self._hurry.is_set()
+            else:
+                await self._wait_for_work()
+                if self._queue and (left_s := self._left_s(due, beat_s)) > 0:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(left_s):
+                            await self._hurry.wait()
             if self._stopping.is_set():
                 return
+            if is_early or not state.takes_more:
+                await self._process(state, [])
+                continue
+            self._hurry.clear()
             if self._doubt:
                 raise InDoubtError(self._doubt)
             batches = self._take()
@@ -284,8 +290,14 @@ class TaskRunner:
             due = next_commit(self._now_us() / 1e6, beat_s)
             await self._process(state, batches)
 
+    def _left_s(self, due_s: float, beat_s: float) -> float:
+        """The time to the next beat: at most one and a half of them, in case the machine's clock has jumped."""
+        return min(due_s - self._now_us() / 1e6, 1.5 * beat_s)
+
     async def _process(self, state: State, batches: list[Batch]) -> None:
         async with self._busy:
+            # Several runners may have been woken in the same turn of the loop.
+            await pause()
             await state.process(batches)
 
     async def _wait_for_work(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, Mock
 
@@ -33,7 +34,8 @@ class Recreated:
         self.opened = 0
         self.taken: list[Batch] = []
 
-    unfinished = False
+    unfinished: Any = False
+    takes_more = True
 
     async def open(self) -> Mapping[Partition, int]:
         """Opens."""
@@ -74,13 +76,18 @@ class Consumer:
         return {ORDERS}
 
 
-def running(state: Any, consumer: Consumer, fatal: Callable[[BaseException], Awaitable[None]]) -> TaskRunner:
+def running(
+    state: Any,
+    consumer: Consumer,
+    fatal: Callable[[BaseException], Awaitable[None]],
+    now_us: Callable[[], int] = lambda: 0,
+) -> TaskRunner:
     """The runner of a state."""
     return TaskRunner(
         "ledger 0",
         lambda: state,
         lambda: consumer,
-        now_us=lambda: 0,
+        now_us=now_us,
         beat_s=lambda _records: 0.01,
         open_timeout_s=10,
         fenced_backoff_s=10,
@@ -144,6 +151,48 @@ async def test_what_comes_during_a_step_is_heeded_after_it_and_not_at_the_next_b
         await asyncio.sleep(0)
     state.may_end.set()
     await asyncio.wait_for(ended.wait(), 30)
+
+
+class Unfinished(Recreated):
+    """A state that has something left to write, for as long as it takes batches."""
+
+    def __init__(self, *, takes_more: bool) -> None:
+        super().__init__()
+        self.takes_more = takes_more
+        self.steps = 0
+        self.is_at_it = asyncio.Event()
+
+    @property
+    def unfinished(self) -> bool:
+        """Until it has taken a batch, or for a hundred steps."""
+        return not self.taken and self.steps < 100
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Writes some of it."""
+        assert self.takes_more or not batches or self.steps >= 100
+        self.steps += 1
+        await super().process(batches)
+        self.is_at_it.set()
+
+
+@pytest.mark.parametrize("takes_more", [True, False])
+async def test_what_comes_while_there_is_something_left_to_write_is_taken_by_a_state_that_takes_more(
+    monkeypatch: pytest.MonkeyPatch,
+    takes_more: bool,
+) -> None:
+    monkeypatch.setattr("streams.worker.task_runner._TICK_S", 600.0)
+    clock_us = count(0, 1000)  # ten steps a beat
+    state, consumer = Unfinished(takes_more=takes_more), Consumer()
+    runner = running(state, consumer, AsyncMock(), lambda: next(clock_us))
+    await asyncio.wait_for(consumer.is_sought.wait(), 30)
+    await runner.submit(Batch(*ORDERS, 1, 7, 9, 9, []))
+    async with asyncio.timeout(30):
+        while not state.taken and state.steps < 100:
+            state.is_at_it.clear()
+            await state.is_at_it.wait()
+    assert bool(state.taken) == takes_more
+    assert takes_more == (state.steps < 100)
+    await runner.release()
 
 
 async def test_a_ledger_is_opened_again_when_one_of_its_topics_is_gone_or_back() -> None:

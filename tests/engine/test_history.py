@@ -148,6 +148,6 @@ def test_each_row_has_its_own_minute(history: History) -> None:
 def test_no_more_is_written_at_once_than_there_is_room_for(history: History) -> None:
     publish(history, *(row(2, period=f"day:2024-10-{day:02d}") for day in range(1, 8)))
     assert len(versions(history.records(START_US, 3))) == 3
-    assert history.history.is_due(START_US)
+    assert history.history.has_more
     assert len(versions(history.records(START_US, 100))) == 4
-    assert not history.history.is_due(START_US)
+    assert not history.history.has_more
