@@ -5,6 +5,7 @@
     .venv/bin/python -m tests.bench idle [--json FILE]                 # what costs what when nothing comes, see tests/bench/idle.py
     .venv/bin/python -m tests.bench kinds [--orders N] [--runs R]      # other kinds of events, see tests/bench/kinds.py
     .venv/bin/python -m tests.bench latency [--rates R ...] [--json FILE]  # and its cost by rate, see tests/bench/latency.py
+    .venv/bin/python -m tests.bench live [--rates R ...] [--json FILE]  # the same over 18,000 scopes, see tests/bench/live.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
@@ -27,13 +28,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
 from tests.bench import guard, idle, kinds, latency, peers, profile
+from tests.bench.live import RATES, bench_live, show_live
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
 from tests.bench.readers import bench as bench_readers
@@ -41,6 +43,9 @@ from tests.bench.readers import show as show_readers
 from tests.bench.totals import bench as bench_totals
 from tests.bench.totals import show as show_totals
 from tests.bench.worker import BenchWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 from tests.support.installation import Installation
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +160,19 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("service", "guard", "idle", "kinds", "latency", "peers", "profile", "totals", "readers", "opening"),
+        choices=(
+            "service",
+            "guard",
+            "idle",
+            "kinds",
+            "latency",
+            "live",
+            "opening",
+            "peers",
+            "profile",
+            "readers",
+            "totals",
+        ),
         default="service",
     )
     parser.add_argument(
@@ -174,8 +191,7 @@ def main() -> None:
         "--rates",
         nargs="+",
         type=int,
-        default=latency.RATES,
-        help="events a second, one after the other, of the latency",
+        help="events a second, one after the other, of latency and live",
     )
     parser.add_argument(
         "--seconds",
@@ -219,14 +235,17 @@ def main() -> None:
             guard.accept(results)
         _keep(results, options.json)
         sys.exit(0 if options.accept else code)
-    {
+    shows: dict[str, Callable[[Any], None]] = {
         "opening": show_opening,
         "idle": idle.show,
         "kinds": kinds.show,
         "latency": latency.show,
+        "live": show_live,
         "peers": peers.show,
         "profile": profile.show,
-    }.get(options.what, _print)(results)
+    }
+    show: Callable[[Any], None] = shows.get(options.what, _print)
+    show(results)
     _keep(results, options.json)
 
 
@@ -244,7 +263,11 @@ async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder:
         case "kinds":
             return await kinds.bench(bootstrap, folder, orders=options.orders, runs=options.runs, only=options.only)
         case "latency":
-            return await latency.measure_latency(bootstrap, broker, folder, options.rates, options.seconds)
+            return await latency.measure_latency(
+                bootstrap, broker, folder, options.rates or latency.RATES, options.seconds
+            )
+        case "live":
+            return await bench_live(bootstrap, broker, folder, options.rates or RATES, options.seconds)
         case "profile":
             return await profile.bench(bootstrap, folder, options.orders, kinds.KINDS[(*options.only, kinds.CLEAN)[0]])
         case "idle":
