@@ -111,11 +111,15 @@ cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US
 #:
 #: Events of an order that came together form an entry. Its first entry holds the order's id:
 #:
-#:     5 address of the order's next entry, 0 if there is none
-#:     bytes of the id plus 1, or 0 in a later entry; bytes of the events; the id; the events
+#:     bytes of the id plus 1; 5 address of the order's latest entry, 0 if this is the only one; bytes of the events; the id;
+#:     the events
+#:
+#: A later entry holds which one was the latest before it: `AFTER_FIRST`, `INSTEAD` if it replaces all of them, or an address:
+#:
+#:     0; the entry before it (varint); bytes of the events; the events
 #:
 #: Entries are appended to blocks; an address is a block's number and a position in it. Orders never lose events, so entries are
-#: neither moved nor changed (except for the address of the next one), and there is nothing to compact.
+#: neither moved nor changed (except for the address of the latest one), and there is nothing to compact.
 cdef enum:
     CONTENT = 0b11_1111
     HAS_UUID = 0b100_0000
@@ -126,7 +130,10 @@ cdef enum:
     #: Upper bounds of what an event takes besides its text, and an entry besides id and events.
     COMPACT_BYTES = 64
     ENTRY_BYTES = 32
-    NEXT_BYTES = 5
+    LATEST_BYTES = 5
+    #: No addresses of a later entry: the first order's first entry has the address 1.
+    AFTER_FIRST = 0
+    INSTEAD = 1
     POSITION_BITS = 20
     #: This many blocks are each twice the size of the previous one, so that a small ledger stays small.
     FIRST_BLOCK_BYTES = 1 << 12
@@ -143,8 +150,6 @@ cdef unsigned long long MOST_TIME_US = 1ULL << 8 * TIME_BYTES
 cdef unsigned long long POSITION = (1ULL << POSITION_BITS) - 1
 cdef unsigned long long ADDRESS = (1ULL << ADDRESS_BITS) - 1
 cdef unsigned long long TAG = (1ULL << TAG_BITS) - 1
-#: Bit in the address of an order's second entry: it replaces the first one.
-cdef unsigned long long INSTEAD = 1ULL << ADDRESS_BITS - 1
 
 cdef unsigned char[256] NIBBLE
 cdef unsigned char[16] DIGIT
@@ -243,15 +248,17 @@ cdef class PackedOrders:
     cdef list blocks
     cdef list segments
     cdef Py_ssize_t length
-    #: Scratch memory: events encoded, and decoded.
+    #: Scratch memory: events encoded, and decoded; addresses of later entries.
     cdef _Buffer compact
     cdef _Buffer found
+    cdef _Buffer later
 
     def __init__(self):
         self.blocks = []
         self.segments = [None] * SEGMENTS
         self.compact = _Buffer(256)
         self.found = _Buffer(256)
+        self.later = _Buffer(256)
 
     def __len__(self):
         return self.length
@@ -283,7 +290,7 @@ cdef class PackedOrders:
                 self.extend(address, events[len(known) :])
         else:
             whole_of(events, &cursor)
-            self.set_next(address, self.put_entry(None, &cursor) | INSTEAD)
+            self.set_latest(address, self.put_entry(None, INSTEAD, &cursor))
 
     def update(self, entries):
         """Puts the events of several orders."""
@@ -332,9 +339,9 @@ cdef class PackedOrders:
         """Whether the order at an address has an id."""
         cdef Cursor cursor
         self.seek(address, &cursor)
-        take(&cursor, NEXT_BYTES)
         if read_varint(&cursor) != <unsigned long long> size + 1:
             return False
+        take(&cursor, LATEST_BYTES)
         read_varint(&cursor)
         return memcmp(take(&cursor, size), order_id, size) == 0
 
@@ -351,7 +358,7 @@ cdef class PackedOrders:
         cdef _Segment segment = self.segments[number & SEGMENTS - 1]
         if segment is None:
             segment = self.segments[number & SEGMENTS - 1] = _Segment()
-        address = self.put_entry(order_id, events)
+        address = self.put_entry(order_id, 0, events)
         segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
         self.length += 1
         return address
@@ -362,8 +369,8 @@ cdef class PackedOrders:
         """Sets a cursor to the memory from an address to the end of its block."""
         return (<_Buffer> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
 
-    cdef unsigned long long put_entry(self, object order_id, const Cursor* events) except 0:
-        """Appends an entry with events, and with the id of a new order. Returns its address."""
+    cdef unsigned long long put_entry(self, object order_id, unsigned long long before, const Cursor* events) except 0:
+        """Appends an entry with events, and with the id of a new order or what a later entry follows. Returns its address."""
         cdef Py_ssize_t id_bytes = 0
         cdef const char* text = NULL
         cdef unsigned long long address
@@ -377,8 +384,12 @@ cdef class PackedOrders:
         block = self.block_for(ENTRY_BYTES + id_bytes + self.compact.filled)
         address = <unsigned long long> (len(self.blocks) - 1) << POSITION_BITS | <unsigned long long> block.filled
         block.room_for(ENTRY_BYTES + id_bytes + self.compact.filled, &cursor)
-        memset(take(&cursor, NEXT_BYTES), 0, NEXT_BYTES)
-        write_varint(&cursor, 0 if order_id is None else id_bytes + 1)
+        if order_id is None:
+            take(&cursor, 1)[0] = 0
+            write_varint(&cursor, before)
+        else:
+            write_varint(&cursor, id_bytes + 1)
+            memset(take(&cursor, LATEST_BYTES), 0, LATEST_BYTES)
         write_varint(&cursor, self.compact.filled)
         write(&cursor, text, id_bytes)
         write(&cursor, compact.at, self.compact.filled)
@@ -404,54 +415,52 @@ cdef class PackedOrders:
 
     cdef int extend(self, unsigned long long address, bytes events) except -1:
         """Appends events to an order."""
-        cdef unsigned long long entry, following = self.next_of(address) & ~INSTEAD
         cdef Cursor cursor
+        cdef unsigned long long latest
+        self.seek(address, &cursor)
+        read_varint(&cursor)
+        latest = read_fixed(&cursor, LATEST_BYTES)
         whole_of(events, &cursor)
-        entry = self.put_entry(None, &cursor)
-        while following:
-            address = following
-            following = self.next_of(address)
-        return self.set_next(address, entry)
+        return self.set_latest(address, self.put_entry(None, latest, &cursor))
 
-    cdef unsigned long long next_of(self, unsigned long long address) except? 0xFFFF_FFFF_FFFF_FFFF:
+    cdef int set_latest(self, unsigned long long address, unsigned long long latest) except -1:
         cdef Cursor cursor
         self.seek(address, &cursor)
-        return read_fixed(&cursor, NEXT_BYTES)
-
-    cdef int set_next(self, unsigned long long address, unsigned long long following) except -1:
-        cdef Cursor cursor
-        self.seek(address, &cursor)
-        return write(&cursor, &following, NEXT_BYTES)
+        read_varint(&cursor)
+        return write(&cursor, &latest, LATEST_BYTES)
 
     cdef bytes events(self, unsigned long long address):
         """The events of an order, as they were packed."""
-        cdef Cursor cursor, events
-        cdef unsigned long long following, id_bytes, size
-        self.found.filled = 0
-        while address:
-            self.seek(address, &cursor)
-            following = read_fixed(&cursor, NEXT_BYTES)
-            id_bytes = read_varint(&cursor)
-            size = read_varint(&cursor)
-            if id_bytes:
-                take(&cursor, id_bytes - 1)
-            events.at = take(&cursor, size)
-            events.end = cursor.at
-            if not following & INSTEAD:
-                while events.at < events.end:
-                    decode_event(self.found, &events)
-            address = following & ~INSTEAD
+        cdef Cursor first, cursor
+        cdef unsigned long long id_bytes, entry
+        self.found.filled = self.later.filled = 0
+        self.seek(address, &first)
+        id_bytes = read_varint(&first)
+        entry = read_fixed(&first, LATEST_BYTES)
+        while entry > INSTEAD:
+            append(self.later, &entry, ADDRESS_BYTES)
+            self.seek(entry, &cursor)
+            read_varint(&cursor)
+            entry = read_varint(&cursor)
+        if entry == AFTER_FIRST:
+            decode(self.found, &first, id_bytes - 1)
+        while self.later.filled:
+            self.later.filled_from(self.later.filled - ADDRESS_BYTES, &cursor)
+            self.later.filled -= ADDRESS_BYTES
+            self.seek(read_fixed(&cursor, ADDRESS_BYTES), &cursor)
+            read_varint(&cursor)
+            read_varint(&cursor)
+            decode(self.found, &cursor, 0)
         self.found.filled_from(0, &cursor)
         return (<const char*> cursor.at)[: self.found.filled]
-
 
     cdef object id_at(self, unsigned long long address):
         """The id of the order at an address."""
         cdef Cursor cursor
         cdef unsigned long long id_bytes
         self.seek(address, &cursor)
-        take(&cursor, NEXT_BYTES)
         id_bytes = read_varint(&cursor)
+        take(&cursor, LATEST_BYTES)
         read_varint(&cursor)
         return (<const char*> take(&cursor, id_bytes - 1))[: id_bytes - 1].decode("utf-8")
 
@@ -489,8 +498,11 @@ cdef class _Walk:
                 continue
             address = self.block << POSITION_BITS | <unsigned long long> self.at
             start = cursor.at
-            take(&cursor, NEXT_BYTES)
             id_bytes = read_varint(&cursor)
+            if id_bytes:
+                take(&cursor, LATEST_BYTES)
+            else:
+                read_varint(&cursor)
             size = read_varint(&cursor)
             if id_bytes:
                 order_id = (<const char*> take(&cursor, id_bytes - 1))[: id_bytes - 1].decode("utf-8")
@@ -607,6 +619,18 @@ cdef int encode(_Buffer compact, const Cursor* events) except -1:
             write(&room, cursor.at, cursor.end - cursor.at)
             cursor.at = cursor.end
     return compact.fill(&room)
+
+
+cdef inline int decode(_Buffer found, Cursor* entry, Py_ssize_t id_bytes) except -1:
+    """Appends the events of an entry as they were packed; given with the size of the id, from the size of the events on."""
+    cdef Cursor events
+    cdef Py_ssize_t size = read_varint(entry)
+    take(entry, id_bytes)
+    events.at = take(entry, size)
+    events.end = entry.at
+    while events.at < events.end:
+        decode_event(found, &events)
+    return 0
 
 
 cdef bint encode_event(Cursor* cursor, Cursor* compact) except -1:
