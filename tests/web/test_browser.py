@@ -80,6 +80,9 @@ STICKS_OUT = """[...document.querySelectorAll('body *')]
 #: The height of the lowest chart.
 LOWEST_PLOT = """[...document.querySelectorAll('.chart .plot')].filter((each) => each.checkVisibility())
     .map((each) => each.getBoundingClientRect().height).reduce((one, other) => Math.min(one ?? other, other), null)"""
+#: Where the lowest card ends.
+LOWEST_CARD = """Math.max(...[...document.querySelectorAll('main .card')].filter((each) => each.checkVisibility())
+    .map((each) => each.getBoundingClientRect().bottom))"""
 SETTINGS = {"MILESTONES_WEB_SHOW_PAYLOADS": "true", "MILESTONES_WEB_RATE_PER_S": "1000"}
 
 
@@ -471,3 +474,16 @@ async def test_a_kiosk_shows_everything_on_one_screen_and_nothing_to_click(site:
             assert await page.locator("nav, form, button:visible").count() == 0
             size = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
             assert size == [width, height]
+
+
+@pytest.mark.parametrize("name", ["day-kiosk", "campaign-kiosk"])
+async def test_a_page_on_a_wall_fits_the_screen_and_no_card_is_cut_off(site: Site, name: str) -> None:
+    for width, height in ((1920, 1080), (2560, 1440), (3840, 2160)):
+        async with site.page(PAGES[name], viewport={"width": width, "height": height}) as page:
+            await settled(page)
+            await keep(page, f"{name}-{width}")
+            size = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+            assert size == [width, height]
+            lowest = await page.evaluate(LOWEST_CARD)
+            assert lowest <= height
+            assert await page.locator("main :is(form, button):visible").count() == 0
