@@ -42,7 +42,7 @@ ANNOUNCED: Final = "announced"
 QUIET: Final = "quiet/"
 JUDGED: Final = "judged/"
 #: Prefix of a `SourceKey`: the hours in which events of that source have come, over all ledger partitions.
-HOURS: Final = "hours/"
+SOURCE_HOURS: Final = "hours/"
 
 
 def key_of(kind: str, name: str) -> bytes:

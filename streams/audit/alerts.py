@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from schemas.codec import decode_forecast, decode_milestone, decode_row
 from schemas.facts import FAMILY_OF_METRIC
 from schemas.instants import micros_of, parse_instant
-from schemas.memory import HOURS, SIDE, key_of
+from schemas.memory import SIDE, SOURCE_HOURS, key_of
 from schemas.source_hours import SourceKey, decode_hours
 from schemas.texts import source_of_scope
 from streams.audit.report import Check
@@ -31,7 +31,7 @@ _WEEKS: Final = 4
 _LATER_DAYS: Final = 8
 #: The end of a silence is noticed within a minute of the service's clock; with a margin.
 ALERT_ENDS_WITHIN_US: Final = 180_000_000
-_SOURCE_HOURS: Final = key_of(SIDE, HOURS)
+_SOURCE_HOURS: Final = key_of(SIDE, SOURCE_HOURS)
 #: Parts of ids that only alerts about forecasts and about silences have.
 _IN_IDS: Final = (b"/forecast-", b"/hours/stalled:")
 

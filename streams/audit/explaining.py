@@ -23,7 +23,7 @@ from schemas.texts import tidy_key
 from streams.audit.alerts import AlertExplanation, read_alerts
 from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.expected_milestones import follows, passes
-from streams.audit.judging import EFFECTS
+from streams.audit.judging import EFFECTS, time_order
 from streams.audit.kept_days import read_kept
 from streams.audit.production import KIND as NOT_PRODUCED
 from streams.audit.production import ProductionRecount, Wrong
@@ -252,7 +252,7 @@ class _Units:
                 if self._start <= day <= self._end:
                     self._of_day.setdefault(day, []).append(event)
         for units in self._of_day.values():
-            units.sort(key=_by_time)
+            units.sort(key=time_order)
 
     def _in_period(self) -> dict[date, int]:
         return {day: count for day, count in self.days.items() if self._start <= day <= self._end and count}
@@ -265,7 +265,7 @@ class _Units:
                 for on, event in self._counted(order.facts)
                 if on == day
             ]
-            self._of_day[day] = sorted(found, key=_by_time)
+            self._of_day[day] = sorted(found, key=time_order)
         return self._of_day[day]
 
     def _counted(self, facts: list[Fact]) -> Iterator[tuple[date, Fact]]:
@@ -281,10 +281,6 @@ def _may_count(data: MilestoneData, event: Fact) -> bool:
         return True
     first_us, end_us = (micros_of(datetime.fromisoformat(text)) for text in (data.starts_at, data.ends_at))
     return first_us <= event.time_us < end_us
-
-
-def _by_time(event: Fact) -> tuple[int, str, str]:
-    return event.time_us, event.id, event.source
 
 
 async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: MilestoneData) -> Counter[date]:
@@ -418,7 +414,7 @@ async def _count(data: MilestoneData, business: Business, sources: Sources, stop
                     counted.campaigns.update(business.campaigns_at(unit.event.time_us, data.scope))
                     if start <= day <= end and _may_count(data, unit.event):
                         counted.units.append(unit.event)
-    counted.units.sort(key=_by_time)
+    counted.units.sort(key=time_order)
     return counted
 
 

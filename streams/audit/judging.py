@@ -45,6 +45,11 @@ class Reading:
     effects: list[tuple[Fact, str]] = field(default_factory=list)
 
 
+def time_order(event: Fact) -> tuple[int, str, str]:
+    """Key of the order in which events are judged and units are numbered."""
+    return event.time_us, event.id, event.source
+
+
 def read_order(  # noqa: C901, PLR0912, PLR0915 - follows the contract's table
     events: Sequence[Fact], *, orders_known: bool = True
 ) -> Reading:
@@ -62,7 +67,7 @@ def read_order(  # noqa: C901, PLR0912, PLR0915 - follows the contract's table
     cancellation: Fact | None = None
     delivery: Fact | None = None
     built: Fact | None = None
-    for event in sorted(events, key=lambda event: (event.time_us, event.id, event.source)):
+    for event in sorted(events, key=time_order):
         if event.kind == Kind.VOIDED:
             named = kinds.get(event.voids) if event.voids is not None else None
             effect = "void_of_unknown_event" if named is None else "void_of_void" if named == Kind.VOIDED else "voids"

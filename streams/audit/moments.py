@@ -17,6 +17,7 @@ from schemas.counts import CampaignHour
 from schemas.memory import CUT, SIDE, key_of
 from schemas.outputs import source_name
 from streams.audit.dead_letters import accepted
+from streams.audit.judging import time_order
 from streams.audit.report import Check
 from streams.audit.sources import coordinates_of
 from streams.kafka.admin import catalogue_of
@@ -107,11 +108,11 @@ class UnitCheck:
         for scope in self._business.scopes_of(unit.dims, day):
             units = self._units.get((unit.metric, scope, day))
             if units is not None:
-                units.append((_key_of(unit.event), coordinates_of(unit.event)))
+                units.append((time_order(unit.event), coordinates_of(unit.event)))
             for span in self._spans:
                 of_campaign = self._units_of_campaigns.get((unit.metric, scope, span.period.id))
                 if of_campaign is not None and span.minute_of(unit.event.time_us) is not None:
-                    of_campaign.append(_key_of(unit.event))
+                    of_campaign.append(time_order(unit.event))
 
     def moved(self, days: Mapping[CountKey, Day], markers: Mapping[int, Marker]) -> list[NamedUnit]:
         """The milestones whose unit is no longer the N-th, and for which the moment of finding it is remembered.
@@ -272,7 +273,7 @@ class UnitsThen:
         for unit in units:
             if unit.metric != data.metric:
                 continue
-            key = _key_of(unit.event)
+            key = time_order(unit.event)
             if key > claim.key or not (
                 claim.is_within(self._business, unit.event.time_us)
                 and data.scope in self._business.scopes_at(unit.dims, unit.event)
@@ -280,7 +281,3 @@ class UnitsThen:
                 continue
             self._ranks[number] += 1
             self._alike[number] += key == claim.key
-
-
-def _key_of(event: Fact) -> _Key:
-    return event.time_us, event.id, event.source

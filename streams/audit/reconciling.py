@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import Kind, Rejection
 from streams.audit.dead_letters import accepted, read_letters
-from streams.audit.judging import EFFECTS
+from streams.audit.judging import EFFECTS, time_order
 from streams.audit.report import KIND_OF_METRIC, describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources
@@ -78,7 +78,7 @@ class Recounted:
     def sort(self) -> None:
         """Sorts the units of each window by (time, id)."""
         for window in self.windows.values():
-            window.units.sort(key=lambda event: (event.time_us, event.id, event.source))
+            window.units.sort(key=time_order)
 
     def described(self, key: RowKey) -> list[dict[str, Any]]:
         """The units of a window as JSON."""

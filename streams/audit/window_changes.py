@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.facts import BEYOND_LIMITS, DIMENSIONS, ID_CONFLICT, METRICS_OF, TOO_MANY_EVENTS, Fact, Kind
 from schemas.texts import ALL, template_of
 from streams.audit.dead_letters import Letters, accepted, read_letters
-from streams.audit.judging import EFFECTS
+from streams.audit.judging import EFFECTS, time_order
 from streams.audit.report import KIND_OF_METRIC, describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Coordinates, Sources, Stops, coordinates_of
@@ -154,7 +154,7 @@ async def explain_window(
                 # Without times, everything that the ledger has counts, including what came while it was read.
                 points = first, last if between is not None else {}
                 await _compare_known(explanation, finder, came, points, letters)
-    explanation.changes.sort(key=lambda change: (change.event.time_us, change.event.id, change.event.source))
+    explanation.changes.sort(key=lambda change: time_order(change.event))
     return explanation
 
 

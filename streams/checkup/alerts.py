@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_forecast, decode_milestone
 from schemas.facts import FAMILY_OF_METRIC
-from schemas.memory import HOURS, SIDE, key_of
+from schemas.memory import SIDE, SOURCE_HOURS, key_of
 from schemas.source_hours import SourceKey
 from schemas.texts import template_of
 from streams.checkup import Finding, note, ok
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME: Final = "alerts"
 #: Number of alerts listed one by one.
 _MOST_LINES: Final = 20
-_SOURCE_HOURS: Final = key_of(SIDE, HOURS)
+_SOURCE_HOURS: Final = key_of(SIDE, SOURCE_HOURS)
 #: Parts of ids that only alerts have.
 _IN_IDS: Final = (b"/forecast-behind:", b"/forecast-moved:", b"/hours/stalled:")
 #: States of forecasts whose outcome is known.

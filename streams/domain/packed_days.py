@@ -19,11 +19,11 @@ from schemas.facts import DayCount
 from schemas.vectors import packed as pack
 from schemas.vectors import unpacked as unpack
 from streams.domain.campaigns import MINUTES
+from streams.domain.zone import HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-HOURS: Final = 24
 _ENTRY: Final = 4
 _SHARED_BYTES: Final = 24
 _MOST_SHARED: Final = 65_536

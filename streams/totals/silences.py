@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_memory
 from schemas.facts import FAMILY_OF_METRIC
-from schemas.memory import HOURS, JUDGED, QUIET, SIDE, Held, key_of
+from schemas.memory import JUDGED, QUIET, SIDE, SOURCE_HOURS, Held, key_of
 from schemas.source_hours import SourceKey, decode_hours, encode_hours
 from schemas.texts import scope_of_source
 from streams.domain.daytypes import DayTypes
@@ -107,7 +107,7 @@ class Silences:
         """Records of the sources' new hours since the last call, for the current transaction."""
         changed = self._sources.drain(_MOST_HOURS) if self._sources is not None else {}
         return [
-            Outgoing(*self._memory, key_of(SIDE, HOURS + str(of)), encode_hours(days) if days else None)
+            Outgoing(*self._memory, key_of(SIDE, SOURCE_HOURS + str(of)), encode_hours(days) if days else None)
             for of, days in changed.items()
         ]
 

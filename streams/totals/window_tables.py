@@ -32,12 +32,12 @@ from schemas.memory import (
     DECIDED,
     EXPECTED,
     HELD,
-    HOURS,
     JUDGED,
     KEPT,
     QUIET,
     SIDE,
     SNAPSHOT,
+    SOURCE_HOURS,
     WAITING,
     Held,
     KeptRecord,
@@ -395,7 +395,7 @@ class WindowTables:
                     (COUNTED, campaigns),
                     (QUIET, quiet),
                     (JUDGED, quiet),
-                    (HOURS, hours),
+                    (SOURCE_HOURS, hours),
                 )
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
@@ -409,7 +409,7 @@ class WindowTables:
             self._totals.restore_kept(template, KeptState(state.since, state.days))
         self._recall_alerts(expected, quiet)
         for name, value in hours.items():
-            self._silences.restore_hours(name.removeprefix(HOURS), value)
+            self._silences.restore_hours(name.removeprefix(SOURCE_HOURS), value)
         for name, value in campaigns.items():
             self._totals.restore_campaign(name.removeprefix(COUNTED), value.decode())
         async for milestone_id, value in paced(held.items()):

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_milestone
-from schemas.memory import HOURS, JUDGED, QUIET, name_of
+from schemas.memory import JUDGED, QUIET, SOURCE_HOURS, name_of
 from schemas.outputs import ALERT_ENDED, ALERT_RAISED
 from schemas.source_hours import SourceKey
 from streams.domain.daytypes import DayTypes
@@ -51,8 +51,8 @@ class World:
             elif record.key is not None:
                 memory[name_of(record.key)[1]] = record.value
         for name, value in memory.items():
-            if value is not None and name.startswith(HOURS):
-                self.silences.restore_hours(name.removeprefix(HOURS), value)
+            if value is not None and name.startswith(SOURCE_HOURS):
+                self.silences.restore_hours(name.removeprefix(SOURCE_HOURS), value)
             elif value is not None:
                 self.silences.restore_memory(name)
 
@@ -132,7 +132,7 @@ def test_sources_are_looked_at_once_all_ledger_partitions_say_when_their_events_
     world.silent.clear()
     world.now_us = world.read_us = EIGHT_US + HOUR_US
     hours = [(record.key or b"").decode() for record in world.silences.hours()]
-    assert hours == [f"side|{HOURS}deliveries|/factories/bj1", f"side|{HOURS}orders|/shops/online"]
+    assert hours == [f"side|{SOURCE_HOURS}deliveries|/factories/bj1", f"side|{SOURCE_HOURS}orders|/shops/online"]
     assert world.steps() == judged
     world.now_us = world.read_us = EIGHT_US + 4 * HOUR_US
     assert world.steps() == [], "a partition does not say it"

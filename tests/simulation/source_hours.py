@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.memory import HOURS, SIDE, key_of
+from schemas.memory import SIDE, SOURCE_HOURS, key_of
 from schemas.source_hours import SourceKey, decode_hours, decode_hours_key
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _FAMILIES: Final[Mapping[str, Any]] = {
     "vehicle.produced.v1": "production",
     "production.reversed.v1": "production",
 }
-_REMEMBERED: Final = key_of(SIDE, HOURS)
+_REMEMBERED: Final = key_of(SIDE, SOURCE_HOURS)
 
 #: A business date and the number of an hour in it.
 Hour = tuple[date, int]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Maximum rows per page.
 MAX_ROWS: Final = 1000
-STATUSES: Final = ("open", "provisional", "closed")
 #: Sort order → the columns; a `-` in front reverses it.
 SORTS: Final[dict[str, tuple[str, ...]]] = {
     "start": ("start", "end", "period"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -101,10 +103,26 @@ def _possible_period(text: str) -> str:
     return text
 
 
+def _chosen(values: object) -> object:
+    # A form sends an empty value if nothing is chosen.
+    return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
+
+
+#: For parameters of which any number may be chosen.
+Chosen = BeforeValidator(_chosen)
+
+
 class DatedParameters(Parameters):
     """`as_of` is an RFC 3339 instant with an offset, for what had been published by then."""
 
     as_of: AsOf = ""
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV."""
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
 
 
 def _place(text: str) -> tuple[str | int, ...] | None:

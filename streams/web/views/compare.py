@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from schemas.facts import Dimension
 from schemas.outputs import CivilDate
@@ -20,16 +18,18 @@ from streams.spreadsheets import defused
 from streams.web.filters import sum_of
 from streams.web.views.common import (
     Ask,
+    Chosen,
     DatedParameters,
     EarlierMoment,
     MetricName,
     Text,
     UnknownNameError,
     View,
+    csv_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 _MOST_LINES: Final = 6
 _MOST_DAYS: Final = 800
@@ -41,12 +41,6 @@ _FORMS: Final = (
 )
 
 
-def _named(values: object) -> object:
-    # A form sends an empty value if nothing is chosen.
-    return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
-
-
-_Chosen = BeforeValidator(_named)
 RankSort = Literal["count", "-count", "difference", "-difference", "share", "-share", "name", "-name"]
 
 
@@ -59,8 +53,8 @@ class CompareParameters(DatedParameters):
     """
 
     metric: MetricName = ""
-    period: Annotated[tuple[Text, ...], _Chosen, Field(max_length=_MOST_LINES)] = ()
-    scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=_MOST_LINES)] = ()
+    period: Annotated[tuple[Text, ...], Chosen, Field(max_length=_MOST_LINES)] = ()
+    scope: Annotated[tuple[Text, ...], Chosen, Field(max_length=_MOST_LINES)] = ()
     align: Literal["day", "working-day"] = "day"
     dimension: Literal["", Dimension] = ""
     sort: RankSort = "-difference"
@@ -168,18 +162,20 @@ def compare_csv(ask: Ask, parameters: CompareParameters) -> Iterator[str]:
     if parameters.dimension:
         stretches = _stretches(ask, parameters)
         second = stretches[min(1, len(stretches) - 1)].name
-        yield "\ufeff" + _csv([("scope", stretches[0].name, second, "difference")])
+        yield "\ufeff" + csv_text([("scope", stretches[0].name, second, "difference")])
         for each in _ranked(ask, parameters, place):
-            yield _csv([(defused(each.scope), each.count, each.before, each.difference)])
+            yield csv_text([(defused(each.scope), each.count, each.before, each.difference)])
         return
     titles = [f"{line.period} {line.scope}" for line in lines]
-    yield "\ufeff" + _csv([("place", *(f"{title} {what}" for title in titles for what in ("date", "count", "total")))])
+    yield "\ufeff" + csv_text(
+        [("place", *(f"{title} {what}" for title in titles for what in ("date", "count", "total")))]
+    )
     for number in range(max((len(line.days) for line in lines), default=0)):
         cells: list[object] = [number + 1]
         for line in lines:
             day = line.days[number] if number < len(line.days) else None
             cells += ["", "", ""] if day is None else [day.first, day.count, day.total]
-        yield _csv([cells])
+        yield csv_text([cells])
 
 
 def _lines(ask: Ask, parameters: CompareParameters) -> tuple[list[ComparedLine], int]:
@@ -310,9 +306,3 @@ def _spans(ask: Ask, parameters: CompareParameters, place: int) -> list[str]:
         groups = _groups(stretch, sorts, parameters.align)
         spans.append(f"{stretch.start}..{groups[min(place, len(groups)) - 1][-1]}")
     return spans
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()

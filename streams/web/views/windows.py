@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from schemas.codec import row_document
 from schemas.facts import Dimension
@@ -23,6 +20,7 @@ from streams.web.times import text_of_us
 from streams.web.views.common import (
     LISTED_SCOPES,
     Ask,
+    Chosen,
     DatedParameters,
     GivenDate,
     MetricName,
@@ -31,6 +29,7 @@ from streams.web.views.common import (
     Text,
     View,
     checked_place,
+    csv_text,
     levels,
     micros,
     place_of,
@@ -66,14 +65,6 @@ Sort = Literal[
 ]  # fmt: skip
 
 
-def _named(values: object) -> object:
-    # A form sends an empty value if nothing is chosen.
-    return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
-
-
-_Chosen = BeforeValidator(_named)
-
-
 _Place = Annotated[str, Field(max_length=2048), checked_place(lambda given: place_size(given.get("sort", "-start")))]
 
 
@@ -86,11 +77,11 @@ class WindowsParameters(DatedParameters):
     an offset, for the version of each row in force then, by time of publication.
     """
 
-    metric: Annotated[tuple[RowMetricName, ...], _Chosen, Field(max_length=10)] = ()
-    scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=100)] = ()
-    kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=len(PERIOD_KINDS))] = ()
+    metric: Annotated[tuple[RowMetricName, ...], Chosen, Field(max_length=10)] = ()
+    scope: Annotated[tuple[Text, ...], Chosen, Field(max_length=100)] = ()
+    kind: Annotated[tuple[PeriodKind, ...], Chosen, Field(max_length=len(PERIOD_KINDS))] = ()
     period: PeriodStart = ""
-    status: Annotated[tuple[WindowStatus, ...], _Chosen, Field(max_length=3)] = ()
+    status: Annotated[tuple[WindowStatus, ...], Chosen, Field(max_length=3)] = ()
     first: GivenDate | Literal[""] = ""
     last: GivenDate | Literal[""] = ""
     has: Literal["", "targets", "controls"] = ""
@@ -314,7 +305,7 @@ def side_csv(ask: Ask, parameters: SideParameters) -> Iterator[str]:
     """The table of `side_table` as CSV; text that could be a formula is defused."""
     yield "\ufeff"
     for line in side_table(ask, parameters):
-        yield _csv([[defused(cell) if isinstance(cell, str) else cell for cell in line]])
+        yield csv_text([[defused(cell) if isinstance(cell, str) else cell for cell in line]])
 
 
 def _name(scope: str) -> str:
@@ -352,13 +343,13 @@ def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
     It begins with a byte order mark, which Excel needs to recognise UTF-8. Rows whose version at the moment is unknown come last, without a
     count.
     """
-    yield f"\ufeff{_csv([_COLUMNS])}"
+    yield f"\ufeff{csv_text([_COLUMNS])}"
     for bodies in view.windows.every(parameters.query()):
-        yield _csv([_cells(row_document(body), parameters.as_of) for body in bodies])
+        yield csv_text([_cells(row_document(body), parameters.as_of) for body in bodies])
     if unknown := view.windows.unknown(parameters.query()):
         of_row = len(UnknownRow._fields)
         empty = [""] * (len(_COLUMNS) - of_row - 1)
-        yield _csv([[*map(defused, row), *empty, parameters.as_of] for row in unknown])
+        yield csv_text([[*map(defused, row), *empty, parameters.as_of] for row in unknown])
 
 
 def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
@@ -371,9 +362,3 @@ def _cells(row: dict[str, Any], as_of: str) -> list[str | int]:
     targets = "; ".join(f"{target['target_id']}={target['value']}" for target in row["targets"])
     given: dict[str, str | int] = {**row, "targets": targets, "as_of": as_of}
     return [defused(cell) if isinstance(cell := given[name], str) else cell for name in _COLUMNS]
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()
