@@ -1,7 +1,8 @@
-"""Documents name existing files."""
+"""Documents name existing files, and the maps of packages all of their modules."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 _NAMED = re.compile(r"`((?:\.\./)?[\w./-]+(?:\.py|\.md|\.toml|/))`")
+#: Packages with a map of their modules.
+MAPPED = ("audit", "domain", "kafka", "ledger", "lookup", "operations", "totals", "web")
 _LINKED = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -35,6 +38,15 @@ def test_what_a_document_names_is_there(document: str) -> None:
     assert len(names) > 2
     missing = [name for name in names if not ((path.parent / name).exists() or (ROOT / name).exists())]
     assert [name for name in missing if name != "milestones.toml"] == []  # written by users
+
+
+@pytest.mark.parametrize("folder", ["schemas", *(f"streams/{name}" for name in MAPPED)])
+def test_the_map_of_a_package_names_all_of_its_modules(folder: str) -> None:
+    """The docstring of each larger package says where to look for what."""
+    text = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text())) or ""
+    named = re.findall(r"(?<![\w/])\w+\.py\b", text.partition("\n## ")[0])
+    there = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+    assert sorted(named) == sorted(there)
 
 
 def test_the_readme_is_at_most_150_lines() -> None:

@@ -1,1 +1,11 @@
-"""Independent recounts from the source topics, which share no counting code with the service."""
+"""Independent recounts from the source topics, which share no counting code with the service.
+
+verify      verifying.py; recount.py per ledger partition, comparing.py; production.py, moments.py, control_totals.py, alerts.py,
+            silent_sources.py, forwarded.py; suspects.py finds the units behind a difference
+the rules   judging.py (an order), sums.py (periods), scopes.py, targets.py, expected_milestones.py
+read        sources.py, dead_letters.py, published.py, kept_events.py, kept_days.py
+explain     explaining.py (a milestone), window_changes.py (a window), asof.py, first_closed.py
+reconcile   reconciling.py, foreign_list.py, differences.py
+correct     correcting.py
+results     report.py
+"""

@@ -3,14 +3,16 @@
 A separate process (`milestones web`) that reads without a consumer group, so workers do not notice it. While workers or brokers are
 down, it keeps serving pages, marked stale.
 
-    topic_follower.py   output topics → read model    readmodel/   embedded database: typed queries and results
-    status.py     health of the service               views/       what each page shows, as models
-    orders.py     single orders, from the changelog
-    sse.py        changes as server-sent events       api.py       /api/v1: the views as JSON
-    rendering.py  templates, languages, themes        pages.py     the views as pages
-    filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
-    security.py   access control                      app.py, server.py   composition and life cycle
-    rowlines.py   the lines of the windows table
+composition  app.py, server.py (life cycle), context.py
+reading      topic_follower.py (output topics → read model), topic_identity.py, bounded_waits.py, readmodel/ (an embedded database:
+             typed queries and results), orders.py (single orders, from the changelog)
+pages        pages.py, views/ (what each page shows, as models), api.py (/api/v1: the views as JSON), routes.py, subject.py,
+             conditional.py (304 for what a client already has)
+rendering    rendering.py (templates, languages, themes), filters.py, names.py, terms.py, times.py, spoken_dates.py, rowlines.py (the
+             lines of the windows table), vehicles.py, assets.py (static files under their content's hash)
+stream       sse.py (changes as server-sent events)
+access       security.py
+health       status.py (of the service), health.py, metrics.py, business_metrics.py
 
 ## What a template gets
 
