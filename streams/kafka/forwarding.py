@@ -47,8 +47,7 @@ def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
     """The coordinates in a forwarded record's headers; ours is the last such header, whatever the publisher sent."""
     for name, value in reversed(headers):
         if name == ORIGIN_HEADER and value is not None:
-            topic, partition, offset, timestamp = value.split()
-            return Origin(int(topic), int(partition), int(offset), int(timestamp))
+            return Origin(*map(int, value.split()))
     return None
 
 
@@ -58,10 +57,14 @@ def unwrap(record: LogRecord) -> tuple[int, Original]:
     Raises:
         ValueError: The record was not forwarded by this service.
     """
-    origin = origin_of(record.headers)
+    headers = record.headers
+    origin = origin_of(headers)
     if origin is None:
         raise ValueError(f"{record.topic}-{record.partition}@{record.offset} is not a forwarded record")
-    headers = [*record.headers]
-    del headers[max(index for index, (name, _) in enumerate(headers) if name == ORIGIN_HEADER)]
-    source = Original(record.key, record.value, headers, origin.timestamp, origin.partition, origin.offset)
-    return origin.topic, source
+    # Ours is the last one of all, unless something on the way has added others.
+    ours = len(headers) - 1
+    while headers[ours][0] != ORIGIN_HEADER:
+        ours -= 1
+    topic, partition, offset, timestamp = origin
+    others = (*headers[:ours], *headers[ours + 1 :])
+    return topic, Original(record.key, record.value, others, timestamp, partition, offset)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast, overload
+from itertools import compress, groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, cast, overload
 
 from schemas import hotpath
 from schemas.codec import decode_batch
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from schemas.authority import SourceRecord
     from streams.context import SourceTopics
     from streams.kafka.records import LogRecord
+
+#: Stands for the home of a record that is rejected.
+_NOWHERE: Final = -1
+_topic_of = itemgetter(0)
 
 
 class Picked(Sequence["SourceRecord"]):
@@ -113,60 +119,40 @@ class Intake:
         taken = Taken()
         if self.skipped:
             records = self._skip(records, topic, taken)
-        outcomes = self._decode(records, topic)
-        home_of = hotpath.homes(records, self._partitions)
-        if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
-            # The usual case: every record is a valid event, and at home here.
-            taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
-            return taken
-        self._sort(topic, records, outcomes, home_of, taken)
+        self._sort(topic, records, hotpath.homes(records, self._partitions), taken)
         return taken
 
     def forwarded(self, records: Sequence[LogRecord]) -> Taken:
         """Records forwarded by other partitions; consecutive ones from the same source topic are decoded together."""
         taken = Taken()
-        run: list[SourceRecord] = []
-        run_topic = 0
-        for record in records:
-            topic, original = unwrap(record)
-            taken.arrived[original.partition % self._partitions] += 1
-            if self.skipped and not self._skip([original], topic, taken):
-                continue
-            if run and topic != run_topic:
-                self._decode_run(run, run_topic, taken)
-                run = []
-            run_topic = topic
-            run.append(original)
-        self._decode_run(run, run_topic, taken)
+        originals = [unwrap(record) for record in records]
+        taken.arrived.update(original.partition % self._partitions for _, original in originals)
+        for topic, run in groupby(originals, _topic_of):
+            some: Sequence[SourceRecord] = [original for _, original in run]
+            if self.skipped:
+                some = [original for original in some if self._skip([original], topic, taken)]
+            # As the partitions that forwarded them have found out.
+            self._sort(topic, some, [self._number] * len(some), taken)
         return taken
 
-    def _decode(self, records: Sequence[SourceRecord], topic: int) -> list[Fact | Rejection]:
-        return decode_batch(records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed)
-
-    def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
-        """Decodes records that are at home here, as the partition that forwarded them has found out."""
-        outcomes = self._decode(records, topic)
-        self._sort(topic, records, outcomes, [self._number] * len(records), taken)
-
-    def _sort(
-        self,
-        topic: int,
-        records: Sequence[SourceRecord],
-        outcomes: Sequence[Fact | Rejection],
-        home_of: Sequence[int],
-        taken: Taken,
-    ) -> None:
-        facts: list[Fact] = []
-        kept: list[int] = []
-        for place, (outcome, home) in enumerate(zip(outcomes, home_of, strict=True)):
-            if isinstance(outcome, Rejection):
-                taken.rejected.append(Rejected(topic, records[place], outcome.reason, outcome.message))
-            elif home == self._number:
-                facts.append(outcome)
-                kept.append(place)
-            else:
-                taken.away.append(Away(topic, records[place], home))
-        taken.runs.append(Run(topic, facts, Picked(records, kept)))
+    def _sort(self, topic: int, records: Sequence[SourceRecord], home_of: list[int], taken: Taken) -> None:
+        """Decodes records and sorts them, given their homes."""
+        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed)
+        is_valid = Rejection not in map(type, outcomes)
+        if is_valid and home_of.count(self._number) == len(records):
+            # The usual case: every record is a valid event, and at home here.
+            taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
+            return
+        if not is_valid:
+            for place, outcome in enumerate(outcomes):
+                if isinstance(outcome, Rejection):
+                    taken.rejected.append(Rejected(topic, records[place], outcome.reason, outcome.message))
+                    home_of[place] = _NOWHERE
+        here = [home == self._number for home in home_of]
+        facts = cast("list[Fact]", list(compress(outcomes, here)))
+        taken.runs.append(Run(topic, facts, Picked(records, list(compress(range(len(here)), here)))))
+        stays = self._number, _NOWHERE
+        taken.away += [Away(topic, records[place], home) for place, home in enumerate(home_of) if home not in stays]
 
     def _skip(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
         """The records that are not in quarantine; those that are become dead letters of their home without being decoded."""
