@@ -10,6 +10,7 @@ events themselves. A rate that a worker cannot follow shows in delays that grow 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import time
@@ -23,6 +24,7 @@ from aiokafka.partitioner import murmur2
 from rich.console import Console
 from rich.table import Table
 
+from streams.kafka.clients import reader
 from tests.bench.load import Record, publish
 from tests.bench.totals import MODELS, REGIONS, TEMPLATES
 from tests.support.installation import Installation
@@ -33,12 +35,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RATES: Final = (1_000, 2_000, 3_000, 4_000)
-_CONFIG = "[limits]\nvalues = 100_000\nscopes = 1_000_000\n" + rule("first-of-its-model", "orders_placed", reaches=1)
+_CONFIG = f"""
+scopes = {json.dumps(TEMPLATES)}
+[limits]
+values = 100_000
+scopes = 1_000_000
+{rule("first-of-its-model", "orders_placed", reaches=1)}
+"""
 _PAIRS: Final = MODELS * REGIONS
 #: A new broker compiles its hot paths for half a minute, on the same cores; a new worker needs a moment.
-_WARM_UP_S, _NEXT_WARM_UP_S = 40, 10
+_WARM_UP_S, _NEXT_WARM_UP_S = 30, 10
 #: Events a second that are the first of their model.
 _PROBES: Final = 25
+_LOADED_S: Final = 600
+_QUIET_S: Final = 5
 _TICK_S: Final = 0.005
 _BATCH_BYTES: Final = 4 << 20
 _PARTITIONS: Final = 4
@@ -100,7 +110,7 @@ class _Run:
             asyncio.create_task(self._follow(orders, self._read, _model_of_order)),
         ]
         try:
-            await asyncio.sleep(10)
+            await self._until_quiet()
             await self._publish(range(self._warm))
             before = self._used_s(worker.process.pid)
             await self._publish(range(self._warm, total))
@@ -128,6 +138,16 @@ class _Run:
             "worker_cpu_percent": (after[0] - before[0]) / self._seconds * 100,
             "broker_cpu_percent": (after[1] - before[1]) / self._seconds * 100,
         }
+
+    async def _until_quiet(self) -> None:
+        """Waits until the rows of what was there at the start are published."""
+        windows = TopicPartition(self._installation.catalogue.windows.name, 0)
+        async with asyncio.timeout(_LOADED_S), reader(self._installation.settings) as consumer:
+            before, end = -1, 0
+            while not before == end > _PAIRS:
+                before = end
+                await asyncio.sleep(_QUIET_S)
+                end = (await consumer.end_offsets([windows]))[windows]
 
     def _used_s(self, worker: int) -> list[float]:
         cpus = [psutil.Process(pid).cpu_times() for pid in (worker, self._broker)]
