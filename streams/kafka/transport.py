@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
-from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.consumer.fetcher import FetchError, PartitionRecords
+from aiokafka.errors import CorruptRecordException, GroupCoordinatorNotAvailableError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
@@ -24,7 +24,7 @@ from streams.kafka.long_poll import LongPollConsumer
 from streams.kafka.reading_order import OnTheirWay, Patience, reading_order
 from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
-from streams.kafka.whole_batches import WholeBatches, take_whole
+from streams.kafka.whole_batches import WholeBatches, misplaced, take_whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -348,7 +348,7 @@ class _DatingConsumer(LongPollConsumer):
             has_records: bool = await self._process(assignment, node_id, request)
         finally:
             answer = self._answers.pop(id(request), None)
-        data = _data_of(answer) if answer is not None and hotpath.records is not None else {}
+        data = _data_of(answer) if answer is not None else {}
         for tp, offset in offsets.items():
             self._choose_form(tp, offset, data.get(tp, b""))
         if assignment.active:
@@ -369,7 +369,13 @@ class _DatingConsumer(LongPollConsumer):
             return
         fetched._consumer_record = _fetched_record  # noqa: SLF001 - a consumer cannot choose what it makes of a record
         # If the answer was no longer wanted, the waiting records are from another one.
-        if fetched.next_fetch_offset == offset and WholeBatches.can_read(data):
+        if fetched.next_fetch_offset != offset:
+            return
+        wrong = misplaced(data, offset)
+        if wrong is not None:
+            reason = f"{tp.topic}-{tp.partition}: a batch said to be at offset {wrong} is out of order in what was fetched from {offset}"
+            self._fetcher._records[tp] = FetchError(error=CorruptRecordException(reason), backoff=0)  # noqa: SLF001 - as for other answers that are refused
+        elif hotpath.records is not None and WholeBatches.can_read(data):
             aborted = fetched._aborted_transactions  # noqa: SLF001 - as the broker has listed them
             take_whole(result, WholeBatches(tp.topic, tp.partition, data, offset, aborted, hotpath.records))
 

@@ -122,7 +122,7 @@ class WholeBatches:
             room = len(self._left) if most is None else most - len(taken)
             taken.extend(self._left[:room])
             self._left = self._left[room:]
-            self.next_fetch_offset = taken[-1].offset + 1
+            self.next_fetch_offset = max(self.next_fetch_offset, taken[-1].offset + 1)
         return taken, False
 
     def _none(self) -> Any:
@@ -176,6 +176,29 @@ class WholeBatches:
     @property
     def _name(self) -> str:
         return "{}-{}".format(*self._place)
+
+
+def misplaced(data: bytes, offset: int) -> int | None:
+    """The base offset of a batch that cannot be where it is; None if each can.
+
+    No checksum covers base offsets. By a wrong one, records would be left out as already read, or the position would move back.
+    That the last batch of a fetch is said to be further on is not noticed: records may be missing before it, as after a compaction.
+
+    Args:
+        data: The bytes of the batches.
+        offset: The offset from which was fetched, which is not after the first batch.
+    """
+    at, least = 0, offset
+    while len(data) - at >= _HEAD.size:
+        base_offset, length, _, version, _, _, last_delta, *_ = _HEAD.unpack_from(data, at)
+        end = at + _BEHIND_LENGTH + length
+        if version != _VERSION or not at < end <= len(data):
+            return None  # left to the reader
+        last = base_offset + last_delta
+        if base_offset < 0 or (base_offset if at else last) < least:
+            return int(base_offset)
+        at, least = end, last + 1
+    return None
 
 
 def take_whole(result: Any, batches: WholeBatches) -> None:

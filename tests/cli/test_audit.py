@@ -64,13 +64,30 @@ def mishaps() -> list[Published]:
     ]
 
 
+RECORDS = [*lifecycle(7, 500), *mishaps()]
+
+
 @pytest.fixture(scope="module")
-async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    """A worker, and events that keep coming during the first test."""
+async def running(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    """A worker."""
     async with Installation.created(kafka.bootstrap, tmp_path_factory.mktemp("audit"), config=RULES) as made:
         made.worker()
         await made.applied()
         yield made
+
+
+@pytest.fixture(scope="module")
+async def stream(running: Installation) -> asyncio.Task[None]:
+    """Events that keep coming during the first test."""
+    return asyncio.create_task(running.publish(RECORDS, pause_every=12, pause_s=0.12))
+
+
+@pytest.fixture(scope="module")
+async def installation(running: Installation, stream: asyncio.Task[None]) -> Installation:
+    """A worker that has applied all of them."""
+    await stream
+    await running.applied()
+    return running
 
 
 async def run(installation: Installation, *arguments: str) -> tuple[int, str, str]:
@@ -89,24 +106,24 @@ def settings_of(installation: Installation) -> Any:
         return load_settings()
 
 
-async def test_a_stream_that_goes_on_is_verified_up_to_a_fixed_point(installation: Installation) -> None:
-    records = [*lifecycle(7, 500), *mishaps()]
-    publishing = asyncio.create_task(installation.publish(records, pause_every=12, pause_s=0.12))
-    settings = settings_of(installation)
+async def test_a_stream_that_goes_on_is_verified_up_to_a_fixed_point(
+    running: Installation, stream: asyncio.Task[None]
+) -> None:
+    settings = settings_of(running)
     seen: list[int] = []
-    while not publishing.done() or not seen:
+    while not stream.done() or not seen:
         report = await verify(settings)
         assert [found.line for check in report.checks for found in check.differences] == []
         seen.append(report.records)
-    await publishing
+    await stream
     assert seen == sorted(seen)
-    assert any(0 < count < len(records) for count in seen), seen
-    await installation.applied()
+    assert any(0 < count < len(RECORDS) for count in seen), seen
+    await running.applied()
     report = await verify(settings)
     assert [found.line for check in report.checks for found in check.differences] == []
     assert report.point["records"] == {
-        installation.catalogue.orders.name: sum(record.topic == "orders" for record in records),
-        installation.catalogue.deliveries.name: sum(record.topic == "deliveries" for record in records),
+        running.catalogue.orders.name: sum(record.topic == "orders" for record in RECORDS),
+        running.catalogue.deliveries.name: sum(record.topic == "deliveries" for record in RECORDS),
     }
     by_name = {check.name: check for check in report.checks}
     assert by_name["dead letters"].compared == 2 + 1 + 3

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
-from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.errors import (
+    CorruptRecordException,
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+)
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.types.tuples import TP
@@ -27,6 +31,7 @@ from streams.kafka.transport import (
     _NewCoordinator,
     _Position,
 )
+from tests.support import batches
 
 ONE, OTHER = TP("orders", 0), TP("deliveries", 0)
 
@@ -244,6 +249,34 @@ async def test_fetched_records_are_given_out_in_the_form_of_the_hot_path_with_al
     ]
     assert state.position == len(sent)
     assert not consumer._answers
+
+
+@pytest.mark.parametrize("form", [None, hotpath.compiled_records] if hotpath.compiled_records else [None])
+async def test_a_fetch_with_a_batch_out_of_order_is_refused_and_asked_for_again(
+    form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a changed base offset, which no checksum covers, the second batch's records would be taken as read and left out."""
+    monkeypatch.setattr(hotpath, "records", form)
+    two = [batches.Sent(place, b"k", b"v") for place in (0, 1)]
+    data = b"".join(batches.batch(two, base).data for base in (4, 0))
+    fetched = PartitionRecords(ONE, MemoryRecords(data), None, 4, None, None, check_crcs=True, isolation_level=1)
+    consumer = dating_consumer()
+    state = SimpleNamespace(timestamp=None, highwater=8, awaiting_reset=False, paused=False, position=4)
+    assignment = SimpleNamespace(state_value=lambda _tp: state, active=True)
+    request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 4, 0)])])
+
+    async def answered(_assignment: Any, _node_id: int, request: Any) -> bool:
+        consumer._hear(request, SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 8, 8, [], data)])]))
+        consumer._fetcher._records[ONE] = FetchResult(ONE, assignment=assignment, partition_records=fetched, backoff=0)
+        return True
+
+    consumer._process = answered
+    await consumer._process_and_note(assignment, 1, request)
+    with pytest.raises(
+        CorruptRecordException, match="orders-0: a batch said to be at offset 0 is out of order in what was"
+    ):
+        consumer._fetcher._records[ONE].check_raise()
+    assert state.position == 4
 
 
 async def test_a_position_at_which_there_is_nothing_is_told() -> None:

@@ -47,6 +47,8 @@ _VEHICLES: Final = 1000
 _AT_ONCE: Final = 60
 _PAUSE_S: Final = 0.5
 _BETWEEN_S: Final = 10.0
+#: `verify` takes some seconds; a command that takes this long hangs.
+_COMMAND_S: Final = 120.0
 
 
 class Upgrade:
@@ -118,7 +120,9 @@ class Upgrade:
     def _command(self, tree: Path, *arguments: str) -> str:
         environment = {**self._made.environment, "PYTHONPATH": str(tree)}
         command = [sys.executable, "-m", "streams", *arguments]
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=_COMMAND_S
+        )
         if done.stderr:
             self._say(done.stderr)
         return done.stdout
