@@ -31,7 +31,7 @@ from streams.kafka.clients import client_options, servers_of
 from streams.kafka.connection import tell_refusals
 from streams.kafka.log import Partition
 from streams.kafka.permissions import denial
-from streams.kafka.refusals import refusal
+from streams.kafka.refusals import group_refusal, refusal
 from streams.kafka.rights import Operation, rights_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
@@ -227,6 +227,11 @@ class MilestonesApp(faust.App):
         """Checks from time to time whether the source topics are still the same."""
         while not self.should_stop and not self.engine.settled:
             await self.sleep(_FIRST_LOOK_S)
+            # Before the first assignment nothing is fetched, and no fetch would tell why there is none.
+            consumer: BatchConsumer = self.consumer
+            error = consumer.group_error()
+            if error is not None:
+                await self._fail(denial(error) or group_refusal(self.context.settings, error))
         while not self.should_stop:
             with contextlib.suppress(KafkaError):
                 await self.engine.look_at_topics()

@@ -23,7 +23,7 @@ from streams.kafka.refusals import Reached, reach
 from streams.kafka.rights import Resource, rights_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _TRANSACTION_LOG = "__transaction_state"
+_GROUP_LOG = "__consumer_offsets"
 
 #: Requests whose presence dates a broker: API key → the Kafka release that introduced it.
 _LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
@@ -62,7 +63,9 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
         return
     try:
         async with admin(settings) as client:
-            yield await _transactions(client, settings)
+            found = [await _transactions(client, settings), *await _groups(client, settings)]
+        for finding in found:
+            yield finding
         for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
             yield finding
         async with reader(settings) as consumer:
@@ -72,12 +75,12 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
     except ExpectedError as error:
         yield failed("topics", error)
         return
-    for finding in _names(settings, counted):
-        yield finding
     now = datetime.now(ZoneInfo(settings.timezone))
-    for finding in campaign_findings(settings, announced, micros_of(now)):
-        yield finding
-    for finding in alert_findings(settings, published, now.year):
+    for finding in (
+        *_names(settings, counted),
+        *campaign_findings(settings, announced, micros_of(now)),
+        *alert_findings(settings, published, now.year),
+    ):
         yield finding
 
 
@@ -121,7 +124,7 @@ async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
     offered = connection._versions if connection else {}  # noqa: SLF001 - likewise
     release = next((release for key, release in _LANDMARKS.items() if key in offered), None)
     age = f"Kafka {release} or newer" if release else "release unknown"
-    count = f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
+    count = _count(brokers)
     return ok("cluster", f"{settings.bootstrap_servers}: {count}, {age}")
 
 
@@ -192,10 +195,39 @@ async def _first_transaction(client: AIOKafkaAdminClient) -> Finding:
     if copies > len(brokers):
         return wrong(
             "transactions",
-            f"the cluster keeps {copies} copies of its log of transactions and has {len(brokers)} broker{'s' if len(brokers) > 1 else ''}",
+            f"the cluster keeps {copies} copies of its log of transactions and has {_count(brokers)}",
             "start the other brokers, or lower transaction.state.log.replication.factor and transaction.state.log.min.isr",
         )
     return ok("transactions", "there have been none; the first worker has the cluster create its log of them")
+
+
+async def _groups(client: AIOKafkaAdminClient, settings: Settings) -> list[Finding]:
+    """What keeps the group of the workers from working, if this user may read how the brokers are set."""
+    brokers = (await client.describe_cluster())["brokers"]
+    configs = await _configs(client, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
+    found = []
+    copies = int(configs.get("offsets.topic.replication.factor") or 1)
+    if copies > len(brokers) and _GROUP_LOG not in await client.list_topics():
+        detail = (
+            f"the cluster keeps {copies} copies of its log of groups and has {_count(brokers)}: no group can be joined"
+        )
+        found.append(wrong("groups", detail, "start the other brokers, or lower offsets.topic.replication.factor"))
+    for name, least, most in (
+        ("transaction_timeout_s", "", "transaction.max.timeout.ms"),
+        ("session_timeout_s", "group.min.session.timeout.ms", "group.max.session.timeout.ms"),
+    ):
+        time_s = getattr(settings, name)
+        if most in configs and time_s * 1000 > int(configs[most]):
+            detail = f"{name} is {time_s:g}, and the brokers allow at most {int(configs[most]) / 1000:g} ({most})"
+            found.append(wrong("times", detail, f"lower {name}, or raise {most}"))
+        if least in configs and time_s * 1000 < int(configs[least]):
+            detail = f"{name} is {time_s:g}, and the brokers want at least {int(configs[least]) / 1000:g} ({least})"
+            found.append(wrong("times", detail, f"raise {name}, or lower {least}"))
+    return found
+
+
+def _count(brokers: Sequence[object]) -> str:
+    return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
 
 
 async def _configs(client: AIOKafkaAdminClient, kind: ConfigResourceType, name: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 
 from aiokafka.errors import (
     IllegalSaslStateError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
     KafkaError,
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
@@ -205,6 +207,21 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
         f"{server} closes the connection{reason}; check bootstrap_servers and security_protocol {now}",
         exit_code=_UNREACHABLE_CODE,
     )
+
+
+def group_refusal(settings: Settings, error: KafkaError) -> ExpectedError:
+    """What to do about a group that does not take a worker."""
+    match error:
+        case InvalidSessionTimeoutError():
+            return ExpectedError(
+                f"session_timeout_s is {settings.session_timeout_s:g}, which the brokers do not allow: set it within their "
+                "group.min.session.timeout.ms and group.max.session.timeout.ms, or change these"
+            )
+        case InconsistentGroupProtocolError():
+            return ExpectedError(
+                f"consumers of another kind are in the group {settings.group_id}: stop them, or set another output_prefix"
+            )
+    return ExpectedError(f"the group {settings.group_id} refuses this worker: {error}", exit_code=_UNREACHABLE_CODE)
 
 
 def explain(settings: Settings, server: str, error: BaseException) -> ExpectedError | None:

@@ -26,6 +26,7 @@ from aiokafka.errors import (
     DuplicateSequenceNumber,
     IncompatibleBrokerVersion,
     InvalidProducerEpoch,
+    InvalidTransactionTimeout,
     KafkaError,
     MessageSizeTooLargeError,
     NoError,
@@ -159,11 +160,17 @@ class TransactionalWriter:
 
         Raises:
             RefusedError: This user may not use the id.
+            ExpectedError: The brokers do not allow transactions to take as long as the settings say.
             KafkaError: The brokers do not answer, or refuse for another reason.
         """
         try:
             await self._client.bootstrap()
             await self._take_over()
+        except InvalidTransactionTimeout:
+            raise ExpectedError(
+                f"transaction_timeout_s is {self._timeout_s:g}, and the brokers allow less: set it to at most their "
+                "transaction.max.timeout.ms, or raise that"
+            ) from None
         except KafkaError as error:
             raise denial(error) or error from None
 

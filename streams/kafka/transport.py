@@ -292,6 +292,14 @@ class BatchConsumer(driver.Consumer):
         """
         return await topic_ids(self._thread._ensure_consumer()._client, topics)  # noqa: SLF001 - aiokafka has no request for it
 
+    def group_error(self) -> KafkaError | None:
+        """Why the group does not take this member, if it will not."""
+        consumer = self._thread._consumer if self._thread is not None else None  # noqa: SLF001 - it may not have started yet
+        error = getattr(
+            getattr(consumer, "_coordinator", None), "_pending_exception", None
+        )  # else the next fetch raises it
+        return error if isinstance(error, KafkaError) else None
+
     def held(self) -> set[TP]:
         """The partitions assigned now."""
         return set(self.assignment())

@@ -42,6 +42,7 @@ LONGEST: Final = (
     "tests/web/test_browser_alone.py",
     "tests/cli/test_audit.py",
     "tests/kafka/test_admin.py",
+    "tests/kafka/test_broker_limits.py",
     "tests/cli/test_publish.py",
     "tests/kafka/test_forecasts.py",
     "tests/kafka/test_silences.py",
