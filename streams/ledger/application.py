@@ -227,9 +227,8 @@ class Application:
         source.rerouted += 1
         topic, record, home = away
         self._memory.forwarded[home] += 1
+        place = Place(self._topics.name(topic), record.partition, record.offset)
         recovery = self._memory.recovery
-        if recovery is not None:
-            place = Place(self._topics.name(topic), record.partition, record.offset)
-            if place in recovery.forwarded:
-                return
+        if recovery is not None and place in recovery.forwarded:
+            return
         out.append(forward(record, topic, self._topics.rerouted, home))
