@@ -43,6 +43,8 @@ scopes = 1_000_000
 {rule("first-of-its-model", "orders_placed", reaches=1)}
 """
 _PAIRS: Final = MODELS * REGIONS
+#: Rows of a day, its month and its year, of each scope and metric.
+_ROWS: Final = 3 * 3 * (_PAIRS + MODELS + REGIONS + 1)
 #: A new broker compiles its hot paths for half a minute, on the same cores; a new worker needs a moment.
 _WARM_UP_S, _NEXT_WARM_UP_S = 30, 10
 #: Events a second that are the first of their model.
@@ -144,7 +146,7 @@ class _Run:
         windows = TopicPartition(self._installation.catalogue.windows.name, 0)
         async with asyncio.timeout(_LOADED_S), reader(self._installation.settings) as consumer:
             before, end = -1, 0
-            while not before == end > _PAIRS:
+            while end < _ROWS or end != before:
                 before = end
                 await asyncio.sleep(_QUIET_S)
                 end = (await consumer.end_offsets([windows]))[windows]
