@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -109,12 +110,17 @@ def story() -> Story:
 def heard(story: Story) -> Heard:
     heard = Heard()
     chunk: list[Publication] = []
-    for record in story.records():
-        chunk.append(record)
-        if len(chunk) == 5000:
-            heard.take(chunk)
-            chunk = []
-    heard.take(chunk)
+    # The collector would go through all that is kept again and again, which takes a third of the time.
+    gc.disable()
+    try:
+        for record in story.records():
+            chunk.append(record)
+            if len(chunk) == 5000:
+                heard.take(chunk)
+                chunk = []
+        heard.take(chunk)
+    finally:
+        gc.enable()
     return heard
 
 
