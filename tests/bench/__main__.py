@@ -10,6 +10,7 @@
     .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
+    .venv/bin/python -m tests.bench workers [--orders N]               # several workers, and one that joins, see tests/bench/workers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
 
 Everything runs on its own embedded Kafka on this machine. Absolute numbers depend on the machine; read the ratios.
@@ -34,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle, kinds, latency, peers, profile
+from tests.bench import guard, idle, kinds, latency, peers, profile, workers
 from tests.bench.live import RATES, bench_live, show_live
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
@@ -172,6 +173,7 @@ def main() -> None:
             "profile",
             "readers",
             "totals",
+            "workers",
         ),
         default="service",
     )
@@ -243,6 +245,7 @@ def main() -> None:
         "live": show_live,
         "peers": peers.show,
         "profile": profile.show,
+        "workers": workers.show,
     }
     show: Callable[[Any], None] = shows.get(options.what, _print)
     show(results)
@@ -270,6 +273,8 @@ async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder:
             return await bench_live(bootstrap, broker, folder, options.rates or RATES, options.seconds)
         case "profile":
             return await profile.bench(bootstrap, folder, options.orders, kinds.KINDS[(*options.only, kinds.CLEAN)[0]])
+        case "workers":
+            return await workers.bench(bootstrap, broker, folder, orders=options.orders)
         case "idle":
             return await idle.bench(bootstrap, broker, folder)
     return await bench(bootstrap, broker, options.orders, options.plain_events, folder)

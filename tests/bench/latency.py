@@ -85,10 +85,10 @@ async def _measure(  # noqa: PLR0917 - one measurement
             cpu = psutil.Process(pid).cpu_times()
             used[name].append(cpu.user + cpu.system)
 
-    await _publish(installation, sent, range(warm), rate, every)
+    await publish_at(installation, sent, range(warm), rate, every)
     look()
     since_ms = time.time() * 1000
-    await _publish(installation, sent, range(warm, total), rate, every)
+    await publish_at(installation, sent, range(warm, total), rate, every)
     look()
     until_ms = time.time() * 1000
     await asyncio.wait_for(reading, 60)
@@ -115,8 +115,16 @@ async def _transactions(installation: Installation, since_ms: float, until_ms: f
     return found
 
 
-async def _publish(installation: Installation, sent: dict[str, float], numbers: range, rate: int, every: int) -> None:
-    """Publishes the events at their rate; those due together are in one batch per partition."""
+async def publish_at(installation: Installation, sent: dict[str, float], numbers: range, rate: int, every: int) -> None:
+    """Publishes orders at a rate; those due together are in one batch per partition.
+
+    Args:
+        installation: Where.
+        sent: Receives the model that is new with an event, and when it was sent, by `time.perf_counter`.
+        numbers: Of the orders.
+        rate: Orders a second.
+        every: Each of so many orders is the first of a new model.
+    """
     # Whatever is due fits into a batch, even after this process was held up.
     producer = AIOKafkaProducer(
         bootstrap_servers=installation.settings.bootstrap_servers,

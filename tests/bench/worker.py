@@ -56,7 +56,8 @@ class BenchWorker:
         """Measures a worker that has started and has nothing to do; call it before anything is published."""
         self._start()
         await asyncio.sleep(_IDLE_S)
-        self.idle_rss_mb, self._idle_cpu_s = self._used()
+        self.idle_rss_mb, cpu_s = self._used()
+        self._idle_cpu_s = cpu_s / self._count
         self.stop()
 
     async def throughput(self, events: int) -> float:
@@ -65,14 +66,14 @@ class BenchWorker:
         await self.until(events)
         await asyncio.sleep(1.5)
         self.rss_mb, cpu_s = self._used()
-        self.cpu_s = cpu_s - self._idle_cpu_s
+        self.cpu_s = cpu_s - len(self._workers) * self._idle_cpu_s
         return await self.rate()
 
     def _used(self) -> tuple[float, float]:
-        """Resident megabytes and CPU seconds of the first worker."""
-        process = psutil.Process(self._workers[0].process.pid)
-        cpu = process.cpu_times()
-        return process.memory_info().rss / 1e6, cpu.user + cpu.system
+        """Resident megabytes of the first worker, and CPU seconds of all."""
+        processes = [psutil.Process(worker.process.pid) for worker in self._workers]
+        times = [process.cpu_times() for process in processes]
+        return processes[0].memory_info().rss / 1e6, sum(cpu.user + cpu.system for cpu in times)
 
     async def restart(self, orders: int) -> float:
         """Seconds from starting a worker to the commit of an event that waits for it."""
