@@ -116,7 +116,7 @@ def decode_batch(
             found[index] = read_fact(
                 records[index], topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed
             )
-    return cast("list[Fact | Rejection]", found)
+    return cast("list[Fact | Rejection]", found)  # no None is left
 
 
 def decode_target(

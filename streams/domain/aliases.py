@@ -53,7 +53,7 @@ class Aliases:
             alias = self._by_name.get((at, dims[at]))
             if alias is not None and on >= alias.since:
                 named[at] = alias.means
-        return cast("Dims", tuple(named))
+        return cast("Dims", tuple(named))  # as many as there were
 
 
 NO_ALIASES: Final = Aliases()

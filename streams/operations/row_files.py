@@ -358,7 +358,7 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
 def _unpacked(raw: IO[bytes], packing: str) -> IO[bytes]:
     """The uncompressed content of a file; zstd is decompressed in memory. A damaged file raises one of `_DAMAGED`, on reading at the latest."""
     if packing != _ZSTD:
-        return cast("IO[bytes]", gzip.open(raw)) if packing else raw
+        return cast("IO[bytes]", gzip.open(raw)) if packing else raw  # it has all that is used of a file here
     return io.BytesIO(cramjam.zstd.decompress(raw.read()))
 
 
@@ -366,6 +366,7 @@ def _csv_rows(
     path: Path, packing: str, codec: str, separator: str, reached: Callable[[int], None]
 ) -> Iterator[FileRow]:
     with path.open("rb") as raw, _unpacked(raw, packing) as file:
+        # It only reads.
         text = io.TextIOWrapper(cast("io.BufferedReader", file), encoding=codec, newline="")
         number = 0
         try:
