@@ -41,6 +41,8 @@ _ROWS = 5_000
 _SHOWN_LINES = 20
 _RARELY = (200_000, 50, 1000)
 _USUAL = "one event a line"
+#: Endings of files that are read only with a mapping.
+_TABLES = {".csv", ".tsv"}
 _TOPIC_WORDS = (*FAMILIES, "targets", "controls")
 
 
@@ -122,6 +124,8 @@ def command(
         with _on_disk(file) as path:
             click.echo(_proposal(path, name, settings.timezone), nl=False)
         return
+    if mapping is None and file.suffix.lower() in _TABLES:
+        raise ExpectedError(f"{name}: a table is published with --map; publish --propose {name} drafts a mapping")
     void_topic = family_of(min(settings.catalogue.published))
     columns = None if mapping is None else _mapping(mapping)
     checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and columns is None)

@@ -105,3 +105,10 @@ def test_a_folder_that_cannot_be_made_for_the_demo_is_told(tmp_path: Path) -> No
     assert str(done.exception) == (
         f"{tmp_path}/file/demo: cannot keep data there: Not a directory; name another --data-dir"
     )
+
+
+def test_a_table_without_a_mapping_is_not_reported_line_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "orders.CSV"
+    file.write_text("order_id,vin\n1,2\n", encoding="utf-8")
+    done = CliRunner().invoke(publish.command, ["--dry-run", str(file)])
+    assert str(done.exception) == f"{file}: a table is published with --map; publish --propose {file} drafts a mapping"
