@@ -41,8 +41,9 @@ from schemas.texts import ALL, SOURCE, is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
-from streams.domain.campaigns import CAMPAIGN, MINUTE_US, MINUTES, Campaign, Campaigns
+from streams.domain.campaigns import CAMPAIGN, MINUTES, Campaign, Campaigns
 from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING, ROLLING, TOTAL, WEEK_DAYS, Reckoning
+from streams.domain.zone import MINUTE_US
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.events import CampaignSet
 from schemas.facts import ID_CONFLICT, MOST_MINUTES
 from schemas.instants import micros_of
-from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
+from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.zone import MINUTE_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import MOST_MINUTES
 from schemas.texts import ALL, template_name, template_of
-from streams.domain.zone import QUARTER_HOUR_US
+from streams.domain.zone import MINUTE_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 #: The kind of campaigns' periods.
 CAMPAIGN: Final = "campaign"
-MINUTE_US: Final = 60_000_000
 #: Minutes in each hour of a campaign.
 MINUTES: Final = 60
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

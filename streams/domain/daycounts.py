@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.counts import CampaignHour
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
 from streams.domain import hotpath
-from streams.domain.campaigns import MINUTE_US, MINUTES, Campaigns
+from streams.domain.campaigns import MINUTES, Campaigns
 from streams.domain.pauses import whole
-from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
+from streams.domain.zone import HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence

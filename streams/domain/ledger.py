@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from schemas.changelog import decode_entries
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
 from schemas.source_hours import SourceKey
 from schemas.texts import template_of
 from streams.domain import hotpath
-from streams.domain.campaigns import MINUTE_US
 from streams.domain.counted_units import CountedUnits
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUP_SHIFT, GROUPS, PLACED_GROUP, DayCounts
 from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
@@ -46,17 +45,19 @@ from streams.domain.packing import (
     MIN_EVENT_BYTES,
     Vocabulary,
     VocabularyEntry,
+    dims_at,
     heads,
     holds,
     is_sole,
     sole_event,
     sole_id,
+    source_at,
 )
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.source_hours import FAMILY_OF_KIND
 from streams.domain.steps import KNOWN, Refused
-from streams.domain.zone import QUARTER_HOUR_US
+from streams.domain.zone import MINUTE_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -269,7 +270,7 @@ class Ledger:
             blobs = [self._orders[order_id] for order_id in some]
             plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
             for code, cell, some_units in plain.by_dims_and_cell(days):
-                scopes = days.scopes_at(cast("Dims", words[code]), cell) if first_cell <= cell <= last_cell else ()
+                scopes = days.scopes_at(dims_at(words, code), cell) if first_cell <= cell <= last_cell else ()
                 for each in {each for scope in scopes for each in asked_in.get(scope, ())}:
                     each.add_orders(some_units, some, blobs)
             yield
@@ -309,7 +310,7 @@ class Ledger:
                 blobs = [self._orders[order_id] for order_id in some]
                 plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
                 for code in plain.codes - known.keys():
-                    known[code] = not wanted.isdisjoint(days.scopes_at(cast("Dims", words[code]), cell))
+                    known[code] = not wanted.isdisjoint(days.scopes_at(dims_at(words, code), cell))
                 asked = plain.with_dims([code for code, is_asked in known.items() if is_asked])
                 units.add_orders(asked, some, blobs)
                 yield
@@ -332,7 +333,7 @@ class Ledger:
         """Whether a unit with the dimensions of a code counts in some scopes on any day; `known` caches the results."""
         found = known.get(code)
         if found is None:
-            dims = cast("Dims", self._vocabulary.words[code])
+            dims = dims_at(self._vocabulary.words, code)
             found = known[code] = any(not wanted.isdisjoint(scopes) for scopes in self._days.scopes_by_era(dims))
         return found
 
@@ -417,7 +418,7 @@ class Ledger:
         words = self._vocabulary.words
         if self._source_hours is not None:
             found = hotpath.way.hours(self._now, self._before)
-            self._note_quarters(self._source_hours, ((kind, cast("str", words[code]), at) for kind, code, at in found))
+            self._note_quarters(self._source_hours, ((kind, source_at(words, code), at) for kind, code, at in found))
         entries = iter(self._now.items())
         while some := list(islice(entries, _PAUSE_ORDERS)):
             deliveries: list[EventOf] = []
@@ -618,7 +619,7 @@ class Ledger:
             last_us = max(sole_event(own[order_id])[1] for order_id in order_ids)
             last = [order_id for order_id in order_ids if sole_event(own[order_id])[1] == last_us]
             causes = [self._unpack(order_id, own[order_id])[0] for order_id in last]
-            days.recount(group, cast("Dims", words[code]), order_ids, causes)
+            days.recount(group, dims_at(words, code), order_ids, causes)
         return days.end_recounting()
 
     # Restoring ------------------------------------------------------------------------------------------------------
@@ -654,10 +655,10 @@ class Ledger:
             yield
         yield from self._counting_restored(restoring.taken(), units)
         self.backfilled += units.backfilled
-        self.last_by_source = {cast("str", words[code]): time_us for code, time_us in units.last_by_source()}
+        self.last_by_source = {source_at(words, code): time_us for code, time_us in units.last_by_source()}
         self._deliveries.clear()
         if self._source_hours is not None:
-            found = ((kind, cast("str", words[code]), quarter) for kind, code, quarter in units.quarters())
+            found = ((kind, source_at(words, code), quarter) for kind, code, quarter in units.quarters())
             self._note_quarters(self._source_hours, found)
         self._advance_clock()
         yield from self._days.ending_restoring()

@@ -15,7 +15,7 @@ their content bytes are equal; the coordinates are not content.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from schemas.facts import FIRST_OF_PRODUCTION, Dims, Fact
 
@@ -197,6 +197,16 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
             )
         )
     return facts
+
+
+def source_at(words: Sequence[Word], code: int) -> str:
+    """The source with a code."""
+    return cast("str", words[code])  # codes of sources stand for nothing else
+
+
+def dims_at(words: Sequence[Word], code: int) -> Dims:
+    """The dimensions with a code."""
+    return cast("Dims", words[code])  # likewise
 
 
 def unpack_at(order_id: str, blob: bytes, at: int, words: Sequence[Word]) -> Fact:

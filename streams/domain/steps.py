@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.changelog import decode_entries
 from schemas.facts import Kind
 from streams.domain import packing
 from streams.domain.packed_columns import restored
-from streams.domain.packing import end_of, heads, is_sole, pack, sole_event, sole_id
+from streams.domain.packing import dims_at, end_of, heads, is_sole, pack, sole_event, sole_id, source_at
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class OwnUnits:
             cell = self._cell_of(time_us)
         code = self._codes.get(dims)
         if code is None:
-            code = self._codes[dims] = self._code_of(cast("Dims", self.words[dims]))
+            code = self._codes[dims] = self._code_of(dims_at(self.words, dims))
         key = code | shifted | backfill
         found = cell.get(key)
         if found is None:
@@ -314,7 +314,7 @@ def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
                 units.add(delivering, head, event)
                 deliveries.append(event)
                 if earlier is None and orders_known:
-                    early.append((order_id, cast("str", units.words[source]), sole_id(blob)))
+                    early.append((order_id, source_at(units.words, source), sole_id(blob)))
                 continue
         elif len(new) == 2 and earlier is None and order_id not in known_violations:
             pair = [(head, event), (new[1], EventOf(order_id, blob, end_of(blob, 0)))]

@@ -12,6 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 HOURS: Final = 24
+MINUTE_US: Final = 60_000_000
 QUARTER_HOUR_US: Final = 900_000_000
 _SECOND_US: Final = 1_000_000
 _QUARTER_HOUR_S: Final = 900

@@ -24,6 +24,7 @@ from streams.domain.campaigns import CAMPAIGN
 from streams.domain.daytypes import DayTypes
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
+from streams.domain.zone import MINUTE_US
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 #: (metric, scope)
 _Series = tuple[Metric, str]
 
-MINUTE_US: Final = 60_000_000
 #: Real time, in microseconds, after which a clock that stands still no longer delays anything.
 STILL_US: Final = 2_000_000
 #: Share of the target by which a projected total must move to be published.

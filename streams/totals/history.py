@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
+from streams.domain.zone import MINUTE_US
 from streams.kafka.pacing import ITEMS, paced, pause
 from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.kafka.log import LogReader
 
-MINUTE_US: Final = 60_000_000
 _SECOND_US: Final = 1_000_000
 #: Rows by which `_loaded` grows at a time.
 _BLOCK: Final = 4096

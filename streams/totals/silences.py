@@ -16,6 +16,7 @@ from schemas.source_hours import SourceKey, decode_hours, encode_hours
 from schemas.texts import scope_of_source
 from streams.domain.daytypes import DayTypes
 from streams.domain.silences import Days, SilenceAlerts
+from streams.domain.zone import MINUTE_US
 from streams.holidays import holiday_years
 from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from streams.domain.windows import Windows
     from streams.domain.zone import BusinessZone
 
-MINUTE_US: Final = 60_000_000
 #: Scopes to check, and names to skip, in one step.
 _MOST_AT_ONCE: Final = 20
 _MOST_NAMES: Final = 500

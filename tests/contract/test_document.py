@@ -52,10 +52,10 @@ from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
 from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.domain.calendar import WINDOWS
-from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
+from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone, hour_of_cell
+from streams.domain.zone import MINUTE_US, BusinessZone, hour_of_cell
 from streams.holidays import calendar_of, load_calendar
 from streams.operations.row_files import read_mapping
 from streams.settings import Settings, ValueSettings

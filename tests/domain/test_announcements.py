@@ -25,9 +25,10 @@ from streams.domain.announcements import (
     CampaignChange,
     campaign_change_of,
 )
-from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
+from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.domain.pauses import whole
+from streams.domain.zone import MINUTE_US
 from streams.settings import CampaignSettings, Settings
 from tests.contract.goldens import MARKER
 from tests.domain.test_campaigns import MODELS, campaigns, counted, ledger_of, recount, scopes_of, told_rows

@@ -15,12 +15,13 @@ from schemas.facts import METRICS, DayCount
 from schemas.questions import Question
 from schemas.rows import RowKey
 from streams.domain.calendar import Calendar
-from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
+from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.ledger import Ledger
 from streams.domain.nth import answer_of
 from streams.domain.pauses import whole
 from streams.domain.rules import check_rules
 from streams.domain.scopes import Scopes
+from streams.domain.zone import MINUTE_US
 from tests.domain.facts import cancelled, chunks_of, placed
 from tests.domain.test_ledger_properties import (
     KEPT_ZONE,

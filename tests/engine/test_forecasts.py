@@ -14,8 +14,8 @@ from schemas.memory import EXPECTED, name_of
 from streams.domain.daytypes import DayTypes
 from streams.domain.early_warnings import EarlyWarnings
 from streams.domain.rules import Rule, Target
-from streams.domain.zone import BusinessZone
-from streams.totals.forecasts import MINUTE_US, Forecasts, Parts, is_news
+from streams.domain.zone import MINUTE_US, BusinessZone
+from streams.totals.forecasts import Forecasts, Parts, is_news
 from tests.domain.forecast_world import CALENDAR, forecast_of, known
 
 if TYPE_CHECKING:

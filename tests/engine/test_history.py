@@ -10,8 +10,8 @@ import pytest
 from schemas.codec import decode_row
 from schemas.outputs import WindowRow
 from streams.context import Context
+from streams.domain.zone import MINUTE_US
 from streams.settings import Settings
-from streams.totals.history import MINUTE_US
 from streams.totals.history import History as TotalsHistory
 
 if TYPE_CHECKING:
