@@ -8,9 +8,12 @@ import re
 import zipfile
 from collections import Counter
 from datetime import date, datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.texts import tidy_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 ORDER_ID: Final = "order_id"
 VIN: Final = "vin"
@@ -169,20 +172,55 @@ def rows_of_text(text: str, encoding: str) -> tuple[list[TableRow], str]:
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
         separator, text, skipped = first.strip()[4], rest, 1
     separator = separator or separator_of(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    rows: list[TableRow] = []
-    try:
-        rows.extend(
-            TableRow(reader.line_num + skipped, [clean_cell(cell) for cell in cells])
-            for cells in reader
-            if cells and not cells[0].startswith("#")
-        )
-    except csv.Error as error:
-        raise ValueError(f"row {reader.line_num + skipped} cannot be read as CSV: {error}") from None
+    rows = [
+        TableRow(number + skipped, [clean_cell(cell) for cell in cells])
+        for number, cells in csv_rows(io.StringIO(text, newline=""), separator, skipped)
+        if cells and not cells[0].startswith("#")
+    ]
     parted = (
         f", {_SEPARATORS.get(separator, 'parted by ' + separator)}" if any(len(row.cells) > 1 for row in rows) else ""
     )
     return rows, f"{encoding}{parted}"
+
+
+def csv_rows(lines: Iterable[str], separator: str, skipped: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV lines, each with the number of its last line, from 1 on.
+
+    Args:
+        lines: Where a row begins, with their ends.
+        separator: Between cells.
+        skipped: Lines before them, for messages.
+
+    Raises:
+        ValueError: A quotation mark is never closed; the message names the line.
+    """
+    read: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for line in lines:
+            read.append(line)
+            yield line
+
+    reader = csv.reader(remembered(), delimiter=separator)
+    own: list[str] = []
+    try:
+        for cells in reader:
+            own = read.copy()
+            read.clear()
+            yield reader.line_num, cells
+    except csv.Error:
+        # It refuses nothing but a cell that does not end for very long.
+        raise ValueError(_never_closed(skipped + reader.line_num - len(read) + 1)) from None
+    try:
+        # It takes the end of the file for that of a quoted cell; a strict reader also refuses what is only unusual.
+        list(csv.reader(own, delimiter=separator, strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise ValueError(_never_closed(skipped + reader.line_num - len(own) + 1)) from None
+
+
+def _never_closed(row: int) -> str:
+    return f"row {row} has a quotation mark that is never closed: it is missing, or the file is cut off"
 
 
 def separator_of(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,12 @@ from streams.domain import hotpath
 from streams.embedded import jars, java, machine
 from streams.embedded.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
 from streams.errors import ExpectedError
+from streams.settings import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from streams.settings import Settings
 
 _PYTHON = (3, 11)
 _MIB = 1024 * 1024
@@ -30,6 +34,24 @@ def machine_findings() -> Iterator[Finding]:
             yield check(name)
         except ExpectedError as error:
             yield failed(name, error)
+
+
+def state_finding(settings: Settings) -> Finding:
+    """Whether workers and the web view can keep their files here."""
+    return _writable("state", state_dir(settings), "make it writable, or set state_dir to a folder that is")
+
+
+def _writable(name: str, folder: Path, cure: str) -> Finding:
+    """Whether files can be created in a folder, which need not exist yet; nothing is written."""
+    try:
+        known = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    except OSError as error:
+        return wrong(name, f"{folder}: {error.strerror or error}", cure)
+    if not known.is_dir():
+        return wrong(name, f"{known} is not a folder", cure)
+    if not os.access(known, os.W_OK | os.X_OK):
+        return wrong(name, f"{known} is not writable", cure)
+    return ok(name, str(folder))
 
 
 def _python(name: str) -> Finding:
@@ -62,14 +84,7 @@ def _jars(name: str) -> Finding:
 
 
 def _cache(name: str) -> Finding:
-    folder = machine.cache_root()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return ok(name, str(folder))
-    except OSError as error:
-        detail = f"{folder}: {error.strerror or error}"
-        return wrong(name, detail, "make it writable, or set XDG_CACHE_HOME to a folder that is")
+    return _writable(name, machine.cache_root(), "make it writable, or set XDG_CACHE_HOME to a folder that is")
 
 
 def _memory(name: str) -> Finding:

@@ -6,7 +6,6 @@ however often the file is published.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import io
@@ -27,7 +26,16 @@ from schemas.facts import DELIVERIES, ORDERS
 from streams.events.event_files import NumberedLine
 from streams.events.ndjson import key_of, topic_of
 from streams.settings import in_words, toml_of
-from streams.tables import KNOWN_COLUMNS, cell_text, clean_cell, decoded_text, plain_name, separator_of, workbook_rows
+from streams.tables import (
+    KNOWN_COLUMNS,
+    cell_text,
+    clean_cell,
+    csv_rows,
+    decoded_text,
+    plain_name,
+    separator_of,
+    workbook_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -375,11 +383,11 @@ def _csv_rows(
                 reached(raw.tell())
                 if '"' in piece:
                     # From here on, a row may span several lines.
-                    reader = csv.reader(itertools.chain(lines, text), delimiter=separator)
-                    for place, cells in enumerate(reader):
+                    rows = csv_rows(itertools.chain(lines, text), separator, number)
+                    for place, (line_number, cells) in enumerate(rows):
                         if not place % _ROWS_A_REPORT:
                             reached(raw.tell())
-                        yield FileRow(number + reader.line_num, [clean_cell(cell) for cell in cells])
+                        yield FileRow(number + line_number, [clean_cell(cell) for cell in cells])
                     return
                 is_clean = _is_clean(piece, separator)
                 is_plain = is_clean and "\\" not in piece
@@ -391,8 +399,6 @@ def _csv_rows(
             raise ValueError(f"a row after row {number} is not in the encoding of the rows before it") from None
         except _DAMAGED:
             raise ValueError(_COPY_AGAIN) from None
-        except csv.Error as error:
-            raise ValueError(f"a row after row {number} cannot be read as CSV: {error}") from None
 
 
 def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[FileRow], str]:

@@ -153,6 +153,22 @@ def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: py
     told_both_ways(found)
 
 
+@pytest.mark.parametrize("place", ["file", "file/within"])
+def test_a_folder_for_state_that_cannot_be_is_found(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("a file where a folder is to be")
+    (state,) = findings("state", MILESTONES_STATE_DIR=str(tmp_path / place))
+    assert (state["state"], state["detail"]) == ("wrong", f"{tmp_path / 'file'} is not a folder")
+    assert "state_dir" in state["cure"]
+
+
+def test_looking_creates_no_folder(tmp_path: Path) -> None:
+    places = {"MILESTONES_STATE_DIR": str(tmp_path / "state"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for name in ("state", "cache"):
+        (found,) = findings(name, **places)
+        assert found["state"] == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_topics_that_are_missing_altered_or_of_another_size_each_have_their_line_and_cure() -> None:
     orders, deliveries, *_ = catalogue_of(Settings()).all()
     plan = TopicPlan(

@@ -19,6 +19,7 @@ from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
 from streams.cli.reconcile import command
 from streams.settings import Settings
+from streams.tables import rows_of_text
 from tests.domain.facts import delivered
 
 if TYPE_CHECKING:
@@ -195,11 +196,19 @@ def test_what_a_list_has_twice_is_said() -> None:
         (gzip.compress(b"order_id\nSO-1\n"), "is compressed; unpack it first"),
         (b"\xff\xff\xff\x80\x81", "none of UTF-8, UTF-16 and GBK"),
         (b"order_id,vin,day\nSO-1,,7\n,,8\n", "row 3 has neither"),
+        (b'order_id,vin,day\nSO-1,,"7', "row 2 has a quotation mark that is never closed"),
+        (b'order_id\nSO-1\n"SO-2\nSO-3\n', "row 3 has a quotation mark that is never closed"),
+        (b'order_id\n"' + 200_000 * b"SO-1\n", "row 2 has a quotation mark that is never closed"),
     ],
 )
 def test_what_cannot_be_read_is_said(content: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_list(content)
+
+
+def test_unusual_quotation_marks_are_read_as_they_always_were() -> None:
+    rows, _ = rows_of_text('order_id,vin\n"SO-1"x,5"\n"SO-2\n",""\n', "UTF-8")
+    assert [row.cells for row in rows] == [["order_id", "vin"], ["SO-1x", '5"'], ["SO-2", ""]]
 
 
 def test_an_empty_list_is_one() -> None:

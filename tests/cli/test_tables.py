@@ -184,6 +184,13 @@ def test_a_rehearsal_of_events_asks_no_cluster(tmp_path: Path) -> None:
     assert "would be published, 0 rejected" in ended
 
 
+def test_a_table_that_is_cut_off_within_quotation_marks_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(as_csv().rstrip() + '\r\n"8,D-8', encoding="utf-8")
+    with pytest.raises(ValueError, match=f"row {len(ROWS) + 2} has a quotation mark that is never closed"):
+        events(path)
+
+
 def test_a_table_without_the_columns_is_told(tmp_path: Path) -> None:
     table, mapping = tmp_path / "t.csv", tmp_path / "m.toml"
     table.write_text("a,b\n1,2\n")

@@ -57,7 +57,8 @@ PAGES = {
     "targets": "/targets",
     "compare": "/compare?period=month:2024-09&period=2024-10-01..2024-10-07&dimension=model&scope=model%3DSU7",
     "order": f"/orders/{quote(hostile.ODD_ORDER, safe='')}",
-    "units": f"/units?scope=model%3DSU7&period=day:{hostile.TODAY}",
+    # With a unit that has passed a milestone.
+    "units": "/units?scope=model%3DSU7&period=month:2024-09&position=250",
     "search": "/search?q=su7",
     "dead-letters": "/dead-letters",
     "violations": "/violations",
