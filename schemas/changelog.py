@@ -19,8 +19,8 @@ Entries = list[tuple[str, bytes]]
 Words = list[tuple[int, str | list[str]]]
 
 #: Prefixes of chunk keys: chunks of orders, and of vehicles' deliveries.
-ORDERS: Final = b"c|"
-VEHICLES: Final = b"d|"
+ORDER_CHUNKS: Final = b"c|"
+VEHICLE_CHUNKS: Final = b"d|"
 _WORDS_PREFIX: Final = b"v|"
 
 #: The first bytes of a compressed chunk, and of no plain one.
@@ -34,19 +34,19 @@ _decode_entries = msgspec.msgpack.Decoder(Entries).decode
 _decode_words = msgspec.msgpack.Decoder(Words).decode
 
 
-def chunk_key(number: int, of: bytes = ORDERS) -> bytes:
+def chunk_key(number: int, of: bytes = ORDER_CHUNKS) -> bytes:
     """The key of a chunk."""
     return of + b"%012x" % number
 
 
-def is_chunk(key: bytes, of: bytes = ORDERS) -> bool:
+def is_chunk(key: bytes, of: bytes = ORDER_CHUNKS) -> bool:
     """Whether a record is a chunk, or the tombstone of one."""
     return key.startswith(of)
 
 
 def chunk_number(key: bytes) -> int:
     """The number of a chunk, from its key."""
-    return int(key[len(ORDERS) :], 16)
+    return int(key[len(ORDER_CHUNKS) :], 16)
 
 
 def encode_entries(entries: Sequence[tuple[str, bytes]]) -> bytes:

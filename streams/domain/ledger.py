@@ -23,12 +23,12 @@ from streams.domain.daycounts import GROUP_OF_METRIC, GROUP_SHIFT, GROUPS, PLACE
 from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
 from streams.domain.nth import answer_of, answering
 from streams.domain.orders import (
-    CANCELLATIONS,
+    CANCELLATIONS_METRIC,
     CANCELLED,
     DELIVERED,
-    DELIVERIES,
-    ORDERS,
-    ORDERS_PLACED,
+    DELIVERIES_METRIC,
+    ORDERS_METRIC,
+    ORDERS_PLACED_METRIC,
     PLACED,
     PRODUCED,
     PRODUCED_METRIC,
@@ -87,10 +87,10 @@ _RESTORED_AT_ONCE: Final = 10_000
 #: (index in the given facts, reason, one line for people)
 Refusal = tuple[int, str, str]
 
-_ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
-_ORDERS: Final = GROUP_OF_METRIC[ORDERS]
-_CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
-_DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
+_ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED_METRIC]
+_ORDERS: Final = GROUP_OF_METRIC[ORDERS_METRIC]
+_CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS_METRIC]
+_DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES_METRIC]
 #: Kind of the only event of an order, or of a vehicle → the group of metrics that it adds to.
 _GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
 
@@ -400,7 +400,7 @@ class Ledger:
                 yield
             if any(kind == DELIVERED for kind, *_ in heads(blob)):
                 units = self._judge(self._unpack(order_id, blob)).units
-                found |= {(unit.cause.vin, order_id): unit.cause for unit in units if unit.metric == DELIVERIES}
+                found |= {(unit.cause.vin, order_id): unit.cause for unit in units if unit.metric == DELIVERIES_METRIC}
         return found
 
     def _advance_clock(self) -> None:
@@ -526,7 +526,7 @@ class Ledger:
                 self._add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
         for unit in gone.values():
             self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
-            if unit.metric == DELIVERIES and self._produced_since_us is not None:
+            if unit.metric == DELIVERIES_METRIC and self._produced_since_us is not None:
                 # Another delivery of the vehicle may have replaced it.
                 self._deliveries.setdefault((unit.cause.vin, unit.cause.order_id), None)
 

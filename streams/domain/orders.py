@@ -14,7 +14,15 @@ from schemas.facts import METRICS, Dims, Fact, Kind, Metric
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ORDERS_PLACED, ORDERS, CANCELLATIONS, DELIVERIES, REVERSALS, PRODUCED_METRIC, SCRAPPED_METRIC = METRICS
+(
+    ORDERS_PLACED_METRIC,
+    ORDERS_METRIC,
+    CANCELLATIONS_METRIC,
+    DELIVERIES_METRIC,
+    REVERSALS_METRIC,
+    PRODUCED_METRIC,
+    SCRAPPED_METRIC,
+) = METRICS
 
 # Plain ints: comparing with an enum member costs an attribute lookup each time.
 PLACED = int(Kind.PLACED)
@@ -186,7 +194,7 @@ class _Life:
             return "reversed_without_delivery"
         if self._standing.vin != fact.vin:
             return "reversed_other_vin"
-        self._returned.append(Unit(REVERSALS, self._standing.dims, fact))
+        self._returned.append(Unit(REVERSALS_METRIC, self._standing.dims, fact))
         self._standing = None
         return None
 
@@ -210,15 +218,15 @@ class _Life:
     def _order_units(self) -> Iterable[Unit]:
         placed, cancelled = self._placed, self._cancelled
         if placed is not None:
-            yield Unit(ORDERS_PLACED, placed.dims, placed)
+            yield Unit(ORDERS_PLACED_METRIC, placed.dims, placed)
             if cancelled is None:
-                yield Unit(ORDERS, placed.dims, placed)
+                yield Unit(ORDERS_METRIC, placed.dims, placed)
             else:
-                yield Unit(CANCELLATIONS, placed.dims, cancelled)
+                yield Unit(CANCELLATIONS_METRIC, placed.dims, cancelled)
 
     def _standing_units(self) -> Iterable[Unit]:
         if self._standing is not None:
-            yield Unit(DELIVERIES, self._standing.dims, self._standing)
+            yield Unit(DELIVERIES_METRIC, self._standing.dims, self._standing)
         if self._produced is not None:
             yield Unit(PRODUCED_METRIC, self._produced.dims, self._produced)
 

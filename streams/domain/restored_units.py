@@ -15,11 +15,11 @@ import numpy as np
 from streams.domain import hotpath
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, GROUPS_BITS, PLACED_GROUP
 from streams.domain.orders import (
-    CANCELLATIONS,
+    CANCELLATIONS_METRIC,
     CANCELLED,
     DELIVERED,
-    DELIVERIES,
-    ORDERS_PLACED,
+    DELIVERIES_METRIC,
+    ORDERS_PLACED_METRIC,
     PLACED,
     PRODUCED,
     PRODUCED_METRIC,
@@ -47,7 +47,7 @@ _PAUSE_DAYS: Final = 2000
 #: By the kind of an order's only event: the group of metrics that it adds to, -1 for none.
 _GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
 _GROUP_OF_SOLE[PLACED] = PLACED_GROUP
-_GROUP_OF_SOLE[DELIVERED] = GROUP_OF_METRIC[DELIVERIES]
+_GROUP_OF_SOLE[DELIVERED] = GROUP_OF_METRIC[DELIVERIES_METRIC]
 _GROUP_OF_SOLE[PRODUCED] = GROUP_OF_METRIC[PRODUCED_METRIC]
 #: Bits of the kind of an event.
 _KIND_BITS: Final = KIND.bit_length()
@@ -173,8 +173,8 @@ class RestoredUnits:
         is_order = (kind[placed] == PLACED) & (time_us[placed] < time_us[later])
         ends = kind[later]
         for end, groups in (
-            (DELIVERED, (PLACED_GROUP, GROUP_OF_METRIC[DELIVERIES])),
-            (CANCELLED, (GROUP_OF_METRIC[ORDERS_PLACED], GROUP_OF_METRIC[CANCELLATIONS])),
+            (DELIVERED, (PLACED_GROUP, GROUP_OF_METRIC[DELIVERIES_METRIC])),
+            (CANCELLED, (GROUP_OF_METRIC[ORDERS_PLACED_METRIC], GROUP_OF_METRIC[CANCELLATIONS_METRIC])),
         ):
             some = np.flatnonzero(is_order & (ends == end))
             is_plain[pairs[some]] = True

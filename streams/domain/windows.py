@@ -22,7 +22,7 @@ from streams.domain import packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
 from streams.domain.kept_days import KeptDays
-from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
+from streams.domain.orders import DELIVERIES_METRIC, PRODUCED_METRIC
 from streams.domain.pauses import telling_pauses
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
@@ -988,7 +988,10 @@ class Windows:
             period, series = self.columns.period, self.columns.series
             scopes = {self._series[series[place]].scope for place in places if period[place] == total}
         for number, scope in enumerate(scopes, 1):
-            produced, delivered = self._count(PRODUCED_METRIC, scope, total), self._count(DELIVERIES, scope, total)
+            produced, delivered = (
+                self._count(PRODUCED_METRIC, scope, total),
+                self._count(DELIVERIES_METRIC, scope, total),
+            )
             if produced is not None:
                 # No rule is about inventory, and no unit counts in it.
                 place = self._place(INVENTORY, scope, total)

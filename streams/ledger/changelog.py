@@ -45,7 +45,7 @@ class Changelog:
     """
 
     def __init__(
-        self, blob: Callable[[str], bytes], order_ids: Callable[[], Iterable[str]], of: bytes = records.ORDERS
+        self, blob: Callable[[str], bytes], order_ids: Callable[[], Iterable[str]], of: bytes = records.ORDER_CHUNKS
     ) -> None:
         self._of = of
         self._blob = blob

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from schemas.changelog import VEHICLES
+from schemas.changelog import VEHICLE_CHUNKS
 from schemas.codec import encode_violations
 from schemas.outputs import ToldState
 from schemas.partitioner import homes
@@ -208,7 +208,7 @@ class Vehicles:
         self._withheld: Withheld | None = None
         #: The end of that partition at opening: until it has read so far, what it has been told may be long out of date.
         self._end = 0
-        self.changelog = Changelog(ledger.vehicles.blob, ledger.vehicles.vins, VEHICLES)
+        self.changelog = Changelog(ledger.vehicles.blob, ledger.vehicles.vins, VEHICLE_CHUNKS)
 
     # Opening --------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from schemas.texts import template_of
 from streams.domain.orders import (
     CANCELLED,
     DELIVERED,
-    DELIVERIES,
+    DELIVERIES_METRIC,
     PLACED,
     PRODUCED,
     REVERSED,
@@ -422,7 +422,7 @@ def _state(
 
 def _standing(judgement: Judgement) -> Fact | None:
     """The delivery of an order that stands."""
-    return next((unit.cause for unit in judgement.units if unit.metric == DELIVERIES), None)
+    return next((unit.cause for unit in judgement.units if unit.metric == DELIVERIES_METRIC), None)
 
 
 def _stood(vehicle: Sequence[Fact], time_us: int) -> bool:

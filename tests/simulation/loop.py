@@ -146,8 +146,8 @@ class _Pause:
 class SimulatedLoop(asyncio.BaseEventLoop):
     """Runs what is ready; when nothing is, the clock jumps to the next timer."""
 
-    #: The clock stands still while anything runs, so every pause of long work lets others run.
-    turn_s = 0.0
+    #: The clock stands still while anything runs: at 0, every pause of long work lets others run.
+    turn_s: float = 0.0
 
     def __init__(self, dice: Random) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from aiokafka.errors import KafkaError
 from msgspec import structs
 
-from schemas.changelog import STATE_KEY, VEHICLES, is_chunk
+from schemas.changelog import STATE_KEY, VEHICLE_CHUNKS, is_chunk
 from schemas.codec import decode_marker, encode_marker
 from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, topic_number
 from schemas.notes import Place, Quarantine
@@ -558,6 +558,8 @@ class World:
         )
         #: Whether events announce campaigns: in one schedule of six.
         self.announces = Random(plan.seed + 7).random() < 1 / 6
+        # In half of the schedules long work pauses wherever it may, in the others nowhere, as where there is little of it.
+        loop.turn_s = 0.0 if Random(f"{plan.seed} turns").random() < 0.5 else float("inf")
         self.settings = _settings(
             plan.partitions,
             plan.totals,
@@ -1169,7 +1171,7 @@ class World:
         self.cluster.delete(catalogue.told.name)
         for number in range(self.plan.partitions):
             at = Partition(catalogue.ledger.name, number)
-            self.cluster.drop(at, lambda key: is_chunk(key, VEHICLES))
+            self.cluster.drop(at, lambda key: is_chunk(key, VEHICLE_CHUNKS))
             markers = [entry for entry in self.cluster.entries(at) if entry.is_visible and entry.key == STATE_KEY]
             for last in markers[-1:]:
                 marker = structs.replace(decode_marker(last.value or b""), told=None, aliases="others")
