@@ -10,7 +10,7 @@ import hashlib
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
 from schemas import fast, partitioner
 
@@ -75,6 +75,13 @@ def homes(fetched: Sequence[SourceRecord], partitions: int) -> list[int]:
     return partitioner.homes([record.key or b"" for record in fetched], partitions)
 
 
-def is_whole(fetched: Any) -> bool:
+class WholeRecords(Protocol):
+    """Records that are still in their original bytes."""
+
+    @property
+    def are_dated(self) -> bool: ...  # noqa: D102 - as the compiled class says
+
+
+def is_whole(fetched: object) -> TypeGuard[WholeRecords]:
     """Whether these records are still in their original bytes."""
     return compiled_records is not None and type(fetched) is compiled_records

@@ -106,7 +106,7 @@ def _connected(settings: Settings) -> Iterator[tuple[Callable[..., http.client.H
         connection.close()
 
 
-def _rows(ask: Any, wanted: Mapping[str, str], limit: int | None) -> WebRows:
+def _rows(ask: Callable[..., http.client.HTTPResponse], wanted: Mapping[str, str], limit: int | None) -> WebRows:
     first = json.loads(ask("windows", sort="key", limit=min(limit or 1, _PAGE), **wanted).read())
     total = first["total"]
     if limit is not None and limit <= _PAGE:

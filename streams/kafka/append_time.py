@@ -7,7 +7,7 @@ preserves the answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from schemas import hotpath
 from streams.kafka.forwarding import Original
@@ -50,7 +50,7 @@ def with_append_times(
     ]
 
 
-def _are_dated(records: Any) -> bool:
+def _are_dated(records: Sequence[LogRecord]) -> bool:
     if hotpath.is_whole(records):
-        return bool(records.are_dated)
+        return records.are_dated
     return all(record.timestamp_type == LOG_APPEND_TIME for record in records)
