@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.load import lives, publish
+from tests.bench.worker import cpu_s
 from tests.support.installation import Installation
 from tests.support.webview import WebView
 
@@ -45,17 +46,12 @@ async def bench(bootstrap: str, broker: int, folder: Path) -> dict[str, float]:
     with WebView(installation.environment, folder / "web.txt") as web:
         processes = {"worker": worker.process.pid, "web view": web.process.pid, "broker": broker}
         await asyncio.sleep(_SETTLE_S)
-        before = {name: _cpu_s(pid) for name, pid in processes.items()}
+        before = {name: cpu_s(psutil.Process(pid)) for name, pid in processes.items()}
         await asyncio.sleep(IDLE_S)
-        used = {name: (_cpu_s(pid) - before[name]) / IDLE_S * 100 for name, pid in processes.items()}
+        used = {name: (cpu_s(psutil.Process(pid)) - before[name]) / IDLE_S * 100 for name, pid in processes.items()}
     worker.kill(signal.SIGTERM)
     worker.wait()
     return used
-
-
-def _cpu_s(pid: int) -> float:
-    cpu = psutil.Process(pid).cpu_times()
-    return cpu.user + cpu.system
 
 
 def show(results: Mapping[str, Any]) -> None:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
 from rich.console import Console
 from rich.table import Table
 
 from streams.kafka.clients import read_to_end
 from streams.kafka.records import record_key
+from tests.bench.worker import committed_reader, cpu_s
 from tests.support.installation import Installation
 from tests.support.rules import rule
 
@@ -82,8 +83,7 @@ async def _measure(  # noqa: PLR0917 - one measurement
 
     def look() -> None:
         for name, pid in (("worker", worker.process.pid), ("broker", broker)):
-            cpu = psutil.Process(pid).cpu_times()
-            used[name].append(cpu.user + cpu.system)
+            used[name].append(cpu_s(psutil.Process(pid)))
 
     await publish_at(installation, sent, range(warm), rate, every)
     look()
@@ -171,11 +171,7 @@ def _event(order_id: str, model: str) -> bytes:
 
 
 async def _read(installation: Installation, seen: dict[str, float], wanted: int) -> None:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=installation.settings.bootstrap_servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-    )
+    consumer = committed_reader(installation)
     await consumer.start()
     try:
         consumer.assign([TopicPartition(installation.catalogue.milestones.name, 0)])

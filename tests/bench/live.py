@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +27,7 @@ from rich.table import Table
 from streams.kafka.clients import reader
 from tests.bench.load import Record, publish
 from tests.bench.totals import MODELS, REGIONS, TEMPLATES
+from tests.bench.worker import committed_reader, cpu_s
 from tests.support.installation import Installation
 from tests.support.rules import rule
 
@@ -152,8 +153,7 @@ class _Run:
                 end = (await consumer.end_offsets([windows]))[windows]
 
     def _used_s(self, worker: int) -> list[float]:
-        cpus = [psutil.Process(pid).cpu_times() for pid in (worker, self._broker)]
-        return [cpu.user + cpu.system for cpu in cpus]
+        return [cpu_s(psutil.Process(pid)) for pid in (worker, self._broker)]
 
     def _first_of_all(self) -> Iterator[Record]:
         """An order and its delivery of every model in every region."""
@@ -214,11 +214,7 @@ class _Run:
     async def _follow(
         self, partitions: list[TopicPartition], seen: dict[str, float], model_of: Callable[[bytes], str]
     ) -> None:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._installation.settings.bootstrap_servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-        )
+        consumer = committed_reader(self._installation)
         await consumer.start()
         try:
             consumer.assign(partitions)

@@ -34,7 +34,7 @@ from streams.embedded import java
 from streams.embedded.jars import ensure_jars, read_lock
 from streams.embedded.machine import cache_root
 from tests.bench.load import lives, publish
-from tests.bench.worker import BenchWorker
+from tests.bench.worker import BenchWorker, cpu_s
 from tests.support.installation import Installation
 
 if TYPE_CHECKING:
@@ -175,11 +175,6 @@ def java_command(folder: Path) -> list[str]:
 # Measuring --------------------------------------------------------------------------------------------------------------
 
 
-def _cpu_s(process: psutil.Process) -> float:
-    cpu = process.cpu_times()
-    return float(cpu.user + cpu.system)
-
-
 def _said(process: subprocess.Popen[str]) -> Iterator[str]:
     assert process.stdout is not None
     for line in process.stdout:
@@ -203,15 +198,15 @@ def measure(command: Sequence[str], load: Load, broker: psutil.Process, log: Pat
     try:
         for line in _said(process):
             if line == "BEGIN":
-                began = time.perf_counter(), _cpu_s(watched), _cpu_s(broker)
+                began = time.perf_counter(), cpu_s(watched), cpu_s(broker)
             elif line == "END" and began is not None:
-                seconds, cpu_s, broker_s = (
+                seconds, used_s, broker_s = (
                     now - before
-                    for now, before in zip((time.perf_counter(), _cpu_s(watched), _cpu_s(broker)), began, strict=True)
+                    for now, before in zip((time.perf_counter(), cpu_s(watched), cpu_s(broker)), began, strict=True)
                 )
                 millions = load.events / 1e6
                 memory = watched.memory_info().rss / 1e6
-                found = Measured(load.events / seconds, cpu_s / millions, broker_s / millions, memory)
+                found = Measured(load.events / seconds, used_s / millions, broker_s / millions, memory)
             elif line.startswith("COUNTS "):
                 check(json.loads(line.removeprefix("COUNTS ")), load.truth)
                 break
@@ -236,10 +231,10 @@ def check(counted: Mapping[str, int], truth: Mapping[str, int]) -> None:
 
 
 async def _ours(worker: BenchWorker, installation: Installation, load: Load, broker: psutil.Process) -> Measured:
-    before = _cpu_s(broker)
+    before = cpu_s(broker)
     try:
         rate = await worker.throughput(load.events)
-        broker_s = _cpu_s(broker) - before
+        broker_s = cpu_s(broker) - before
         await installation.applied(timeout_s=120)
         counted = {
             f"{_TYPES[metric]}|{period.removeprefix('day:')}": count
@@ -344,10 +339,10 @@ def show(results: Mapping[str, Any]) -> None:
         rates = row["events_per_s"]
         median = statistics.median(rates)
         part = f"{median / raw:.2f}" if raw else "-"
-        cpu_s, broker_s, memory = (statistics.median(row[key]) for key in ("cpu_s", "broker_cpu_s", "rss_mb"))
+        used_s, broker_s, memory = (statistics.median(row[key]) for key in ("cpu_s", "broker_cpu_s", "rss_mb"))
         print(
             f"| {peer.title} | {peer.guarantee} | {median:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) | {part} "
-            f"| {_range(row['cpu_s'], cpu_s)} | {broker_s:.1f} | {memory:,.0f} |"
+            f"| {_range(row['cpu_s'], used_s)} | {broker_s:.1f} | {memory:,.0f} |"
         )
 
 

@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 _IDLE_S: Final = 5.0
 
 
+def cpu_s(process: psutil.Process) -> float:
+    """CPU seconds that a process has used so far."""
+    cpu = process.cpu_times()
+    return float(cpu.user + cpu.system)
+
+
+def committed_reader(installation: Installation) -> AIOKafkaConsumer:
+    """A consumer of what is committed, to be started and given its partitions."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=installation.settings.bootstrap_servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+    )
+
+
 class BenchWorker:
     """Starts a worker and watches it from outside.
 
@@ -72,8 +87,7 @@ class BenchWorker:
     def _used(self) -> tuple[float, float]:
         """Resident megabytes of the first worker, and CPU seconds of all."""
         processes = [psutil.Process(worker.process.pid) for worker in self._workers]
-        times = [process.cpu_times() for process in processes]
-        return processes[0].memory_info().rss / 1e6, sum(cpu.user + cpu.system for cpu in times)
+        return processes[0].memory_info().rss / 1e6, sum(map(cpu_s, processes))
 
     async def restart(self, orders: int) -> float:
         """Seconds from starting a worker to the commit of an event that waits for it."""
@@ -102,11 +116,7 @@ class BenchWorker:
     async def until(self, events: int, every_s: float = 0.5) -> None:
         """Follows the markers with a light consumer until a number of events have been read."""
         topic = TopicPartition(self._installation.catalogue.counts.name, 0)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._installation.settings.bootstrap_servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-        )
+        consumer = committed_reader(self._installation)
         await consumer.start()
         try:
             consumer.assign([topic])

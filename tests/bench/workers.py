@@ -22,7 +22,7 @@ from streams.kafka.clients import read_to_end
 from streams.kafka.records import record_key
 from tests.bench.latency import publish_at
 from tests.bench.load import lives, publish
-from tests.bench.worker import BenchWorker
+from tests.bench.worker import BenchWorker, cpu_s
 from tests.support.installation import Installation
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def bench(bootstrap: str, broker_pid: int, folder: Path, *, orders: int) -
             await idle.idle()
             made = await _made(bootstrap, folder, partitions, f"{workers}", source_prefix=f"of-{partitions}.")
             several = BenchWorker(made, workers, idle=idle)
-            before_s = _cpu_s(broker)
+            before_s = cpu_s(broker)
             try:
                 rate = await several.throughput(2 * orders)
             finally:
@@ -69,7 +69,7 @@ async def bench(bootstrap: str, broker_pid: int, folder: Path, *, orders: int) -
                     "workers": workers,
                     "per_s": rate,
                     "cpu_s_per_million": several.cpu_s / (2 * orders / 1e6),
-                    "broker_cpu_s_per_million": (_cpu_s(broker) - before_s) / (2 * orders / 1e6),
+                    "broker_cpu_s_per_million": (cpu_s(broker) - before_s) / (2 * orders / 1e6),
                 }
             )
     return {"runs": runs, "pauses_ms": await _pauses_ms(bootstrap, folder)}
@@ -103,11 +103,6 @@ async def _pauses_ms(bootstrap: str, folder: Path) -> list[float]:
             if record_key(record).endswith(b"|applied"):
                 commits[record_key(record)].append(record.timestamp)
     return sorted(max(later - earlier for earlier, later in pairwise(times[2:])) for times in commits.values())
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    cpu = process.cpu_times()
-    return float(cpu.user + cpu.system)
 
 
 def show(results: Mapping[str, Any]) -> None:
