@@ -1236,7 +1236,8 @@ def count_plain(
                     or is_sole(earlier, PLACED, &known) and <long long> known.time_us < <long long> head.time_us
                 ):
                     units.add(delivering, &head, order_id, blob, start)
-                    deliveries.append((order_id, blob, start))
+                    if deliveries is not None:
+                        deliveries.append((order_id, blob, start))
                     if earlier is None and orders_known:
                         early.append((order_id, units.words[head.source], id_of(blob, 0, &head)))
                     continue
@@ -1247,12 +1248,14 @@ def count_plain(
                 if kind == PLACED and second.content & KIND == DELIVERED:
                     units.add(placing, &head, order_id, blob, 0)
                     units.add(delivering, &second, order_id, blob, end)
-                    deliveries.append((order_id, blob, end))
+                    if deliveries is not None:
+                        deliveries.append((order_id, blob, end))
                     continue
             elif kind == DELIVERED and second.content & KIND == PLACED:
                 units.add(placing, &second, order_id, blob, end)
                 units.add(delivering, &head, order_id, blob, 0)
-                deliveries.append((order_id, blob, 0))
+                if deliveries is not None:
+                    deliveries.append((order_id, blob, 0))
                 continue
         others.append(entry)
     return others

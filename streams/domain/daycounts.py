@@ -255,11 +255,7 @@ class DayCounts:
     def _total(self, change: Sum) -> tuple[int, Fact | None]:
         """The number of units, and the latest one added."""
         count, causes = change.total(self._words)
-        latest: Fact | None = None
-        for cause in causes:
-            if _is_later(cause, latest):
-                latest = cause
-        return count, latest
+        return count, max(causes, key=_rank, default=None)
 
     def _note_cell(self, cell: _Cell, number: int, minute: int | None) -> None:
         """Notes the orders that got units in a cell."""

@@ -421,7 +421,7 @@ class Ledger:
             self._note_quarters(self._source_hours, ((kind, source_at(words, code), at) for kind, code, at in found))
         entries = iter(self._now.items())
         while some := list(islice(entries, _PAUSE_ORDERS)):
-            deliveries: list[EventOf] = []
+            deliveries: list[EventOf] | None = [] if self._produced_since_us is not None else None
             early: list[tuple[str, str, str]] = []
             late: list[str] = []
             others = hotpath.way.count_plain(
@@ -442,7 +442,7 @@ class Ledger:
                 self._note_violations(order_id, (), violations)
             for order_id, blob in others:
                 self._note_violations(order_id, self._count_order(order_id, blob), violations)
-            if self._produced_since_us is not None:
+            if deliveries:
                 facts = [self._unpack_at(*event) for event in deliveries]
                 self._deliveries |= {(fact.vin, fact.order_id): fact for fact in facts}
             yield

@@ -261,7 +261,7 @@ class OwnUnits:
         found.add_packed(time_us, event)
 
 
-def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
+def count_plain(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
     entries: list[tuple[str, bytes]],
     before: dict[str, bytes],
     known_violations: dict[str, Any],
@@ -269,7 +269,7 @@ def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
     units: OwnUnits,
     placing: int,
     delivering: int,
-    deliveries: list[EventOf],
+    deliveries: list[EventOf] | None,
     early: list[tuple[str, str, str]],
     late: list[str],
 ) -> list[tuple[str, bytes]]:
@@ -286,7 +286,7 @@ def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
         units: Receives the units.
         placing: The group of metrics that placing an order adds to, shifted to its place in a key.
         delivering: The same of a delivery.
-        deliveries: Receives the deliveries counted.
+        deliveries: Receives the deliveries counted, if given.
         early: Receives order, source and id of those of them that are violations.
         late: Receives the orders whose placing came after their delivery.
 
@@ -312,7 +312,8 @@ def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
                 continue
             if kind == _DELIVERED and (earlier is None or is_sole(earlier, _PLACED, time_us)):
                 units.add(delivering, head, event)
-                deliveries.append(event)
+                if deliveries is not None:
+                    deliveries.append(event)
                 if earlier is None and orders_known:
                     early.append((order_id, source_at(units.words, source), sole_id(blob)))
                 continue
@@ -322,7 +323,8 @@ def count_plain(  # noqa: PLR0913, PLR0917 - likewise, in one pass
             if first[0] == _PLACED and second[0] == _DELIVERED and first[1] < second[1]:
                 units.add(placing, first, placed)
                 units.add(delivering, second, delivered)
-                deliveries.append(delivered)
+                if deliveries is not None:
+                    deliveries.append(delivered)
                 continue
         others.append((order_id, blob))
     return others
