@@ -11,7 +11,6 @@ python -m tests.simulation --seeds 1000000 --keep tests/simulation/results.json 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.chunks import COMPUTED, chunks, run_chunk
 from tests.simulation.coverage import BOUNDARIES, impossible, never_between, runners, table
 from tests.simulation.crashes import killed_at_each_boundary
 from tests.simulation.found import FOUND
@@ -33,8 +33,6 @@ from tests.support.version import version_of_the_tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_CHUNK = 25
-_COMPUTED = "milliseconds of computing"
 _SHRINK_SEEDS = 12
 #: The history for which every write boundary is tried: short, with everything in it, and without random losses.
 HISTORY = Plan(
@@ -66,37 +64,6 @@ _ALL = (
 )  # fmt: skip
 #: What a run of many schedules should have covered.
 TO_BE_SEEN = tuple(name for name in _ALL if name not in RARE)
-
-
-def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
-    """The number of schedules run, what they covered, and which failed."""
-    started_s = time.process_time()
-    seen: Counter[str] = Counter()
-    failed = []
-    gc.disable()
-    gc.freeze()  # existing objects are not garbage; do not scan them again
-    for plan in plans:
-        result = run(plan)
-        seen.update(result.seen)
-        seen["steps"] += result.steps
-        if result.broken:
-            failed.append(result)
-    gc.enable()
-    gc.collect()
-    seen[_COMPUTED] = round((time.process_time() - started_s) * 1000)
-    return len(plans), seen, failed
-
-
-def chunks(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
-    """Plans in chunks."""
-    chunk: list[Plan] = []
-    for plan in plans:
-        chunk.append(plan)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def simpler(plan: Plan) -> Iterator[Plan]:
@@ -171,7 +138,7 @@ def report(result: Result) -> None:
 
 def summary(count: int, seconds: float, seen: Counter[str]) -> list[str]:
     """What was covered, and what never happened."""
-    computed_ms = seen[_COMPUTED] / max(count, 1)
+    computed_ms = seen[COMPUTED] / max(count, 1)
     lines = [f"{count:,} schedules in {seconds:.0f} s, {seen['steps']:,} steps, {computed_ms:.0f} ms of computing each"]
     lines += [f"  {seen[name]:>9,}  {name}" for name in TO_BE_SEEN if seen[name]]
     faults = (*FAULTS, *MISHAPS)
@@ -304,7 +271,7 @@ class Kept:
 def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> int:
     """Runs the plans in several processes; ends with the first failure."""
     started = time.monotonic()
-    before_s, before_ms = kept.seconds, kept.seen[_COMPUTED]
+    before_s, before_ms = kept.seconds, kept.seen[COMPUTED]
     failed: list[Result] = []
     with ProcessPoolExecutor(jobs) as pool:
         waiting = chunks(plans)
@@ -318,7 +285,7 @@ def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> i
                 kept.save()
             if sys.stderr.isatty():
                 print(f"\r{kept.following - kept.first:,} schedules", end="", file=sys.stderr, flush=True)
-            computed_s = (kept.seen[_COMPUTED] - before_ms) / 1000 / jobs
+            computed_s = (kept.seen[COMPUTED] - before_ms) / 1000 / jobs
             chunk = next(waiting, None) if computed_s < stop_s else None
             if chunk is not None:
                 running.append(pool.submit(run_chunk, chunk))
