@@ -129,10 +129,7 @@ def build_all(places: dict[Path, Path], machine: str = "", options: tuple[str, .
 def _build(source: Path, made: Path, machine: str, options: tuple[str, ...], scratch: str) -> Path:
     headers = {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}
     if not any(Path(folder, "Python.h").exists() for folder in headers):
-        raise ExtensionsError(
-            f"Python's headers are missing, there is no {sysconfig.get_path('include')}/Python.h; "
-            "install them (on Debian and Ubuntu python3-dev) and run this again"
-        )
+        raise ExtensionsError(f"Python's headers are missing, there is no {sysconfig.get_path('include')}/Python.h")
     command = compiler(machine)
     if sys.platform == "darwin":
         options = (*options, "-undefined", "dynamic_lookup")

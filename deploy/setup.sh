@@ -9,7 +9,7 @@ fail() {
 }
 
 find_python() {
-    for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
         if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
             "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
@@ -25,7 +25,7 @@ prepare() {
     venv=$root/.venv
     stamp=$venv/.prepared-$1
     want=$(cksum <"$lock")$(cksum <"$root/pyproject.toml")$(cat "$root"/schemas/*.pyx "$root"/streams/domain/*.pyx "$root/deploy/extensions.py" | cksum)
-    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && ! headers_came; then
+    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
         return
     fi
     if [ ! -x "$venv/bin/python" ]; then
@@ -47,20 +47,10 @@ prepare() {
     echo "$want" >"$stamp"
 }
 
-# has_headers PYTHON: whether modules in C can be compiled for it.
-has_headers() {
-    "$1" -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null
-}
-
-# headers_came: whether the hot path could not be compiled without Python's headers, which have been installed since.
-headers_came() {
-    grep -q "headers are missing" "$root/build/extensions.log" 2>/dev/null && has_headers "$venv/bin/python"
-}
-
 # fetch_compiler FOLDER: afterwards there is a C compiler in it, where the machine has none and the hot path can be compiled.
 fetch_compiler() {
     if [ -n "${CC:-}" ] || command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null ||
-        ! has_headers "$venv/bin/python"; then
+        ! "$venv/bin/python" -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then
         return 0
     fi
     [ -t 2 ] && echo "Fetching a C compiler ..." >&2
@@ -74,31 +64,15 @@ prepare_browser() {
     for name in chromium chromium-browser google-chrome google-chrome-stable; do
         command -v "$name" >/dev/null 2>&1 && return
     done
-    install_debian "Chromium could not be installed (see above); the tests of the pages are skipped" chromium fonts-noto-cjk
-}
-
-# prepare_headers: afterwards Debian's Python has its headers, where root may install Debian packages, so that the hot path
-# is compiled and tested. Elsewhere its tests are skipped and say why.
-prepare_headers() {
-    python=$(find_python) || exit 2
-    case $("$python" -c 'import sys; print(sys.base_prefix)') in
-    /usr) has_headers "$python" || install_debian "Python's headers could not be installed (see above)" python3-dev ;;
-    esac
-}
-
-# install_debian FAILURE PACKAGE...: installs Debian packages where root can, and says so if that fails.
-install_debian() {
-    failure=$1
-    shift
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
         return
     fi
-    [ -t 2 ] && echo "Installing $* ..." >&2
+    [ -t 2 ] && echo "Installing Chromium for the tests of the pages ..." >&2
     log=$(mktemp)
     if ! { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-        "$@"; } >"$log" 2>&1 </dev/null; then
+        chromium fonts-noto-cjk; } >"$log" 2>&1 </dev/null; then
         tail -n 3 "$log" >&2
-        echo "$(basename "$0"): $failure" >&2
+        echo "$(basename "$0"): Chromium could not be installed (see above); the tests of the pages are skipped" >&2
     fi
     rm -f "$log"
 }

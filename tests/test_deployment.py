@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 import zipfile
 from pathlib import Path
@@ -138,9 +137,7 @@ def test_a_package_that_cannot_be_compiled_is_built_without_and_says_why(tmp_pat
 
     done = build()
     assert done.returncode == 0, done.stderr
-    has_headers = Path(sysconfig.get_path("include"), "Python.h").exists()
-    reason = "/nowhere/cc cannot be run: No such file or directory\n" if has_headers else "Python's headers are missing"
-    assert (tree / "build" / "extensions.log").read_text().startswith(reason)
+    assert (tree / "build" / "extensions.log").read_text() == "/nowhere/cc cannot be run: No such file or directory\n"
     with zipfile.ZipFile(tmp_path / "milestones-0.1.0-py3-none-any.whl") as wheel:
         assert not [name for name in wheel.namelist() if name.endswith(".so")]
     assert build(MILESTONES_EXTENSIONS="required").returncode != 0

@@ -61,7 +61,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
     type=click.Choice((YEAR, *NIGHTS)),
     default=YEAR,
     show_default=True,
-    help="The SU7's year, or the night of a start of sale, by the second.",
+    help="The SU7's year from its launch on, or the night of the YU7's start of sale, by the second.",
 )
 @cluster_options
 def command(
@@ -74,7 +74,7 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Play the SU7's year 2024, or a night of a start of sale, SIMULATED from published totals, and watch the milestones.
+    """Play the SU7's year 2024, or the night of the YU7's start of sale, SIMULATED from published totals, and watch the milestones.
 
     Starts its own Kafka, worker and web view, with the rules and targets of the story or those of --config. With
     --bootstrap-servers it uses that cluster, with your settings and under names that begin with `demo.`.

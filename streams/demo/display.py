@@ -98,7 +98,7 @@ class Display:
         return f"{minutes // 60}:{minutes % 60:02d} h"
 
     def _placed(self, night: Night) -> int:
-        return self._seen.count("orders_placed", night.period)
+        return self._seen.count("orders_placed", night.facts.launch.period)
 
     def _read(self) -> str:
         return f"events published {self._playing.published:,}, read {self._seen.books()['read']:,}"
@@ -110,7 +110,8 @@ class Display:
     def _month_line(self, month: str) -> str:
         seen = self._seen
         return (
-            f"{month}: {seen.count('deliveries', f'month:{month}'):,} delivered in the month, "
+            f"{month}: {seen.count('orders_placed', f'month:{month}'):,} ordered and "
+            f"{seen.count('deliveries', f'month:{month}'):,} delivered in the month, "
             f"{seen.count('deliveries', f'year:{month[:4]}'):,} in the year; {self._read()}"
         )
 

@@ -61,7 +61,7 @@ class Schedule:
     """When each record is due, as a fraction of the whole from 0 to 1.
 
     A night is paced by its own time. The year is paced half by that and half by the number of events: by time alone, the night of the
-    launch, with a tenth of all orders, would be over before anyone saw it.
+    launch, with a third of all orders, would be over before anyone saw it.
     """
 
     span_s: tuple[int, int]

@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from streams.story import Story
 
 _TICK_S = 0.1
-#: Once all events are applied, rows and milestones are final if none has come for this long.
-_QUIET_S = 5.0
-#: The same for a night, in which milestones' units are searched among a hundred thousand per minute.
-_QUIET_OF_NIGHT_S = 30.0
+#: Once all events are applied, rows and milestones are final if none has come for this long; the units of a launch's milestones are
+#: searched among a hundred thousand in a minute.
+_QUIET_S = 30.0
 #: Longest wait at a stop; then the story continues, and the summary says what is missing.
 _MOST_FOR_A_STOP_S = 60.0
 
@@ -256,15 +255,14 @@ class _Session:
         if not isinstance(self._story, Night):
             return ""
         facts = self._story.facts
-        return f"campaigns/{facts.campaign}?scope=model%3D{facts.model}"
+        return f"campaigns/{facts.launch.campaign}?scope=model%3D{facts.model}"
 
     async def _settle(self, ends: Mapping[TopicPartition, int]) -> None:
         """Waits until everything is applied and summed: as simulated or, if that does not come, until nothing changes any more."""
-        quiet_s = _QUIET_OF_NIGHT_S if isinstance(self._story, Night) else _QUIET_S
         await self._seen.until(lambda: self._seen.has_applied(ends))
         with contextlib.suppress(TimeoutError):
             while result_differences(self._story, self._seen, self._settings):
-                async with asyncio.timeout(quiet_s):
+                async with asyncio.timeout(_QUIET_S):
                     await self._seen.more_results()
 
     def _sum_up(self, seconds: float | None, *, alone: bool) -> int:

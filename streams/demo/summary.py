@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from schemas.facts import METRICS
@@ -9,16 +10,16 @@ from streams.demo.warnings import stops_of, told_warnings
 from streams.headline import headline
 from streams.story import Story
 from streams.story.expected import standing_milestones
-from streams.story.nights import Night
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from streams.demo.following import Seen
     from streams.settings import Settings
     from streams.story.expected import Expected
     from streams.story.figures import Figure
-    from streams.story.nights import NightFigure
+    from streams.story.launches import Launch, LaunchFigure
+    from streams.story.nights import Night
 
 _RELATIONS = {
     "exactly": "exactly",
@@ -43,15 +44,20 @@ def summary_lines(story: Story | Night, seen: Seen) -> Iterator[str]:
         yield from (f"  {headline(event)}" for event in warnings)
     yield ""
     yield "Published figures and what the service counts"
-    yield from _figures_of_night(story, seen) if isinstance(story, Night) else _figures_of_year(story, seen)
+    yield from _figures_of_launch(story.facts.launch, seen)
+    if isinstance(story, Story):
+        yield from _figures_of_year(story, seen)
     yield ""
     yield "Books"
     yield f"  {books_line(seen)}"
 
 
-def _figures_of_night(night: Night, seen: Seen) -> Iterator[str]:
-    minutes = seen.minutes("orders_placed", night.period)
-    for figure in night.facts.figures:
+def _figures_of_launch(launch: Launch, seen: Seen) -> Iterator[str]:
+    minutes = seen.minutes("orders_placed", launch.period)
+    if not minutes:
+        yield f"  {launch.period} is not counted: these settings have no such campaign, or no rows of it for the model"
+        return
+    for figure in launch.figures:
         yield _line(figure, figure.counted(minutes), holds=figure.holds(minutes))
 
 
@@ -65,7 +71,7 @@ def _figures_of_year(story: Story, seen: Seen) -> Iterator[str]:
     yield f"  {counted} deliveries of the total by 30 September are in no published part: dated {unexplained.day}, unexplained"
 
 
-def _line(figure: Figure | NightFigure, counted: int, *, holds: bool) -> str:
+def _line(figure: Figure | LaunchFigure, counted: int, *, holds: bool) -> str:
     said = f"{_RELATIONS[figure.relation]} {figure.value:,}"
     verdict = "holds" if holds else "DOES NOT HOLD"
     return f"  {figure.what:<42} {counted:>7,}   {said:<19} {figure.grade:<8}  {verdict}"
@@ -96,8 +102,8 @@ def result_differences(story: Story | Night, seen: Seen, settings: Settings) -> 
         lines += [f"{metric} on {day}: {found[day]:,} counted, {days[day]:,} simulated" for day in off[:_LISTED]]
         lines += [f"{metric}: {len(off) - _LISTED} more days differ"] if len(off) > _LISTED else []
     lines += _inventory_difference(expected, seen) if settings.keeps_inventory else []
-    if isinstance(story, Night) and story.period in {campaign.period_id for campaign in settings.campaigns}:
-        lines += _minute_differences(story, seen)
+    for period in expected.minutes.keys() & {campaign.period_id for campaign in settings.campaigns}:
+        lines += _minute_differences(period, expected.minutes[period], seen)
     simulated = standing_milestones(
         settings, story.facts.model, expected.counts, expected.last_day, expected.openings, expected.campaigns
     )
@@ -122,15 +128,16 @@ def _warning_differences(story: Story, seen: Seen, settings: Settings) -> list[s
     ]
 
 
-def _minute_differences(night: Night, seen: Seen) -> list[str]:
-    """The minutes of a night's campaign whose orders differ from the simulation."""
-    counted = seen.minutes("orders_placed", night.period)
-    counted += [0] * (len(night.by_minute) - len(counted))
-    off = [minute for minute, orders in enumerate(night.by_minute) if counted[minute] != orders]
-    return [
-        f"minute {minute + 1}: {counted[minute]:,} counted, {night.by_minute[minute]:,} simulated"
-        for minute in off[:_LISTED]
+def _minute_differences(period: str, simulated: Sequence[int], seen: Seen) -> list[str]:
+    """The first minutes of a campaign whose orders differ from the simulation."""
+    off = [
+        f"{period}, minute {minute}: {counted:,} counted, {orders:,} simulated"
+        for minute, (counted, orders) in enumerate(
+            zip_longest(seen.minutes("orders_placed", period), simulated, fillvalue=0), start=1
+        )
+        if counted != orders
     ]
+    return off[:_LISTED]
 
 
 def _inventory_difference(expected: Expected, seen: Seen) -> list[str]:

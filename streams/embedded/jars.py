@@ -32,9 +32,6 @@ JARS_VARIABLE = "MILESTONES_JARS"
 #: A Maven repository (URL or folder) to fetch from instead of Maven Central.
 REPOSITORY_VARIABLE = "MILESTONES_MAVEN_REPOSITORY"
 
-#: A file or folder of further certificates that requests trusts.
-CERTIFICATES_VARIABLE = "REQUESTS_CA_BUNDLE"
-
 KAFKA_VERSION = "4.4.0"
 
 _FETCHERS = 4
@@ -161,8 +158,7 @@ def _fetch_missing(say: Callable[[str], None], wanted: Sequence[Jar]) -> None:
                 size_mib = sum(jar.size for jar in missing) // _MIB + 1
                 refuse_full_disk(folder, 2 * size_mib, "fetching Apache Kafka")
                 say(f"fetching Apache Kafka {KAFKA_VERSION} ({len(missing)} jars, {size_mib} MiB) from {repository()}")
-                with _trusting_the_system():
-                    _fetch(missing, folder)
+                _fetch(missing, folder)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         cure = "free some space" if full else "make it writable"
@@ -280,24 +276,11 @@ def refuse_unreachable(jar: Jar, timeout_s: float = 10.0) -> None:
             raise _cannot_fetch(jar, "it has no such file")
         return
     try:
-        with _trusting_the_system():
-            response = requests.head(f"{source}/{path}", timeout=timeout_s, allow_redirects=True)
+        response = requests.head(f"{source}/{path}", timeout=timeout_s, allow_redirects=True)
     except requests.RequestException as error:
         raise _cannot_fetch(jar, _reason(error)) from None
     if not response.ok:
         raise _cannot_fetch(jar, f"it answers with HTTP {response.status_code}")
-
-
-@contextmanager
-def _trusting_the_system() -> Iterator[None]:
-    """Lets requests trust the system's certificates besides its own, as pip does: a company adds those of its proxy there."""
-    import truststore  # noqa: PLC0415 - as rarely needed as requests
-
-    truststore.inject_into_ssl()
-    try:
-        yield
-    finally:
-        truststore.extract_from_ssl()
 
 
 def _cannot_fetch(jar: Jar, reason: str) -> ExpectedError:
@@ -310,8 +293,6 @@ def _cannot_fetch(jar: Jar, reason: str) -> ExpectedError:
 def _reason(error: Exception) -> str:
     from requests import exceptions  # noqa: PLC0415 - loaded already where this is called
 
-    if isinstance(error, exceptions.SSLError):  # also a ConnectionError
-        return f"its certificate is not trusted here (the system's certificates and {CERTIFICATES_VARIABLE} are)"
     if isinstance(error, exceptions.ConnectionError | exceptions.Timeout):
         return "it cannot be reached"
     if isinstance(error, ValueError):  # requests' family of errors for invalid URLs

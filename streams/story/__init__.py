@@ -56,7 +56,7 @@ class Story:
         facts = self.facts
         if facts.plant is None:
             return []
-        time = f"{facts.plant.first - timedelta(days=1)}T23:59:59{facts.start.isoformat()[-6:]}"
+        time = f"{facts.plant.first - timedelta(days=1)}T23:59:59{facts.launch.start.isoformat()[-6:]}"
         return [
             Publication(TARGETS, f"{metric}/{scope}/total".encode(), _balance(metric, scope, units, time))
             for metric, units in self.expected.openings.items()
@@ -87,11 +87,11 @@ def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | N
     Raises:
         ValueError: The data file cannot be simulated.
     """
-    rng, plant_rng = random.Random(facts.seed), random.Random(facts.seed + 1)  # noqa: S311 - must be reproducible, not secret
+    rng, plant_rng, launch_rng = (random.Random(facts.seed + number) for number in range(3))  # noqa: S311 - must be reproducible, not secret
     with _no_cyclic_garbage():
-        lives = Lives(facts, rates or Rates(), rng, plant_rng)
+        lives = Lives(facts, rates or Rates(), rng, plant_rng, launch_rng)
         writer = EventWriter(facts.model, FACTORY, facts.utc_offset_s())
-        mess = Mess(lives.events, lives.expected, writer, transport or Transport(), rng)
+        mess = Mess(lives.events, lives.expected, writer, transport or Transport(), rng, facts.launch.end_s)
     return Story(facts, lives.expected, mess)
 
 

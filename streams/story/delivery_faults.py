@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.facts import ORDERS
 from streams.story.draws import DAY_S
-from streams.story.events import DELIVERED, EventWriter, StoryEvent
+from streams.story.events import DELIVERED, PLACED, EventWriter, StoryEvent
 from streams.story.lives import DISPATCH, PARTNER, STORES
 
 if TYPE_CHECKING:
@@ -115,22 +115,37 @@ _BROKEN: tuple[tuple[str, int, _Breaking], ...] = (
 
 
 class Mess:
-    """The story's records in order of publication."""
+    """The story's records in order of publication.
 
-    def __init__(
+    Args:
+        events: Each event once.
+        expected: What is expected of them; copies and broken records are added.
+        writer: Writes them.
+        transport: How unreliable the transport is.
+        rng: Random numbers.
+        prompt_until_s: Orders placed before this time, seconds since 1970, are published at once: those of the launch, which one app takes.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what is sent, and how
         self,
         events: list[StoryEvent],
         expected: Expected,
         writer: EventWriter,
         transport: Transport,
         rng: random.Random,
+        prompt_until_s: int,
     ) -> None:
         self._writer = writer
         self._rng = rng
         self._transport = transport
         self._expected = expected
         self._sendings = [
-            Sending(event.time_s + self._delay_s(), number, event, other_mode=False)
+            Sending(
+                event.time_s + (0 if event.kind == PLACED and event.time_s < prompt_until_s else self._delay_s()),
+                number,
+                event,
+                other_mode=False,
+            )
             for number, event in enumerate(events)
         ]
         self._broken = self._broken_records()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from streams.story.figures import StoryFacts
+    from streams.story.launches import Launch
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -78,11 +79,19 @@ def random_variant(rng: random.Random) -> str:
     return _VARIANTS[_VARIANT.index(rng)]
 
 
+def draw_launch(launch: Launch, rng: random.Random) -> list[Order]:
+    """The orders of a launch, by time; their numbers run through all of it."""
+    return [
+        Order(f"SO-{launch.start:%Y%m%d}-{number:06d}", time_s, random_region(rng), random_variant(rng))
+        for number, time_s in enumerate(launch.times(rng), start=1)
+    ]
+
+
 def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
-    """All orders of the story, by time; none before its start."""
+    """The orders after the launch, by time."""
     region, regions = Draw(_REGION_WEIGHTS.values()), list(_REGION_WEIGHTS)
     variant, variants = Draw(_VARIANT_WEIGHTS.values()), list(_VARIANT_WEIGHTS)
-    start_s = int(facts.start.timestamp())
+    start_s = facts.launch.end_s
     orders: list[Order] = []
     for day, count in per_day(facts.orders, rng).items():
         midnight = midnight_s(day, facts.utc_offset_s())

@@ -31,6 +31,7 @@ class Expected:
         counts: Metric → business date → units at the end, for the story's only model.
         openings: Metric → units from before its records begin.
         campaigns: Period of a campaign → metric → units at the end, for that model.
+        minutes: Period of a campaign → orders placed in each of its minutes, for that model.
         elsewhere: Keys of all valid records from the publisher with the other partitioner.
     """
 
@@ -40,7 +41,8 @@ class Expected:
     violating_orders: int = 0
     counts: dict[str, Counter[date]] = field(default_factory=lambda: {metric: Counter() for metric in METRICS})
     openings: dict[str, int] = field(default_factory=dict)
-    campaigns: dict[str, dict[str, int]] = field(default_factory=dict)
+    campaigns: dict[str, Counter[str]] = field(default_factory=dict)
+    minutes: dict[str, list[int]] = field(default_factory=dict)
     elsewhere: list[bytes] = field(default_factory=list)
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from streams.errors import ExpectedError
+from streams.story.launches import Launch, launch_of
 
 Facts = TypeVar("Facts")
 
@@ -73,7 +74,7 @@ class Figure:
 class Volume:
     """How many units to simulate: by month, with some days fixed.
 
-    `cap` is the daily maximum before `cap_before`; `first` is the first date with units.
+    `cap` is the daily maximum before `cap_before`; `first` is the first date with units. Orders of the launch come on top.
     """
 
     months: Mapping[str, int]
@@ -90,6 +91,14 @@ class Unexplained:
     count: int
     day: date
     source: str
+
+
+@dataclass(frozen=True)
+class Refunds:
+    """The share of the launch's orders that is cancelled while the deposit can be returned, and for how many days it can be."""
+
+    share: float
+    days: int
 
 
 @dataclass(frozen=True)
@@ -119,15 +128,15 @@ class StoryFacts:
     figures: tuple[Figure, ...]
     unexplained: Unexplained
     seed: int
-    start: datetime
+    launch: Launch
+    refunds: Refunds
     deliveries: Volume
     orders: Volume
     plant: Plant | None = None
 
     def utc_offset_s(self) -> int:
         """Offset of local time in seconds, the same for the whole story."""
-        offset = self.start.utcoffset()
-        return int((offset or timedelta()).total_seconds())
+        return self.launch.utc_offset_s()
 
 
 def data_file(name: str = FILE_NAME) -> Path:
@@ -175,9 +184,7 @@ def read_facts(path: Path, made_of: Callable[[dict[str, Any]], Facts]) -> Facts:
 
 def _facts(data: dict[str, Any]) -> StoryFacts:
     simulation = data["simulation"]
-    start: datetime = simulation["start"]
-    if start.tzinfo is None:
-        raise ValueError("simulation.start needs an offset, such as +08:00")
+    launch = launch_of(data["launch"])
     cap = simulation["delivery_cap"]
     unexplained = data["unexplained"]
     return StoryFacts(
@@ -187,7 +194,8 @@ def _facts(data: dict[str, Any]) -> StoryFacts:
         figures=tuple(Figure(**figure) for figure in data["figure"]),
         unexplained=Unexplained(unexplained["count"], unexplained["date"], unexplained["source"]),
         seed=simulation["seed"],
-        start=start,
+        launch=launch,
+        refunds=Refunds(simulation["refunds"]["share"], simulation["refunds"]["days"]),
         deliveries=Volume(
             simulation["deliveries"],
             _by_date(simulation["delivery_days"]),
@@ -195,7 +203,7 @@ def _facts(data: dict[str, Any]) -> StoryFacts:
             cap["per_day"],
             cap["before"],
         ),
-        orders=Volume(simulation["orders"], _by_date(simulation["order_days"]), start.date()),
+        orders=Volume(simulation["orders"], _by_date(simulation["order_days"]), launch.end.date()),
         plant=Plant(
             simulation["production"]["first"],
             (simulation["production"]["least_days"], simulation["production"]["most_days"]),

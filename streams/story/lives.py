@@ -6,11 +6,21 @@ else that happens to an order adds to them.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.facts import DELIVERIES, ORDERS
-from streams.story.draws import DAY_S, HOUR_S, PARTNER_REGION, Order, delivery_queue, draw_deliveries, draw_orders
+from streams.story.draws import (
+    DAY_S,
+    HOUR_S,
+    PARTNER_REGION,
+    Order,
+    delivery_queue,
+    draw_deliveries,
+    draw_launch,
+    draw_orders,
+)
 from streams.story.events import (
     CANCELLED,
     DELIVERED,
@@ -38,6 +48,7 @@ STORES = "/simulated/sales/stores"
 SERVICE = "/simulated/service/returns"
 
 _STORE_SHARE = 0.2
+_MINUTE_S = 60
 _MIN_LEAD_S = 2 * DAY_S
 _VIN_LETTERS = {"Standard": "A", "Pro": "B", "Max": "C"}
 #: Unusual steps need time between an order and its delivery, and before the end of the story.
@@ -47,7 +58,7 @@ _TAIL_S = 8 * DAY_S
 
 @dataclass(frozen=True)
 class Rates:
-    """How many orders are affected by each unusual case; `cancelled_share` is a share of all orders."""
+    """How many orders are affected by each unusual case; `cancelled_share` is a share of all orders that are not refunded."""
 
     cancelled_share: float = 0.035
     placed_twice: int = 40
@@ -78,7 +89,14 @@ class Lives:
         ValueError: The data file has deliveries without an order placed early enough.
     """
 
-    def __init__(self, facts: StoryFacts, rates: Rates, rng: random.Random, plant_rng: random.Random) -> None:
+    def __init__(
+        self,
+        facts: StoryFacts,
+        rates: Rates,
+        rng: random.Random,
+        plant_rng: random.Random,
+        launch_rng: random.Random,
+    ) -> None:
         self.events: list[StoryEvent] = []
         self.expected = Expected()
         self._facts = facts
@@ -87,17 +105,38 @@ class Lives:
         self._offset_s = facts.utc_offset_s()
         self._serial = 0
         self._lost = 0
+        self._launch_end_s = facts.launch.end_s
+        self._in_launch = self.expected.campaigns[facts.launch.period] = Counter()
+        launched = draw_launch(facts.launch, launch_rng)
         orders = draw_orders(facts, rng)
         times = draw_deliveries(facts, rng)
         self._first_s = times[0]
         self._last_s = times[-1]
-        self._simulate(orders, times)
+        self._simulate(self._locked(launched, launch_rng), orders, times)
         if facts.plant is not None:
             self._report_production(ProductionLine(facts.plant, self.events, self._offset_s, plant_rng))
 
-    def _simulate(self, orders: list[Order], times: list[int]) -> None:
-        for order in orders:
+    def _locked(self, launched: list[Order], rng: random.Random) -> list[Order]:
+        """Places the orders of the launch; those that stand once no deposit can be returned any more."""
+        launch, refunds = self._facts.launch, self._facts.refunds
+        self.expected.minutes[launch.period] = launch.by_minute(order.time_s for order in launched)
+        refunded = set(rng.sample(range(len(launched)), round(refunds.share * len(launched))))
+        locked = []
+        for at, order in enumerate(launched):
+            self._place(order, source=SHOP)
+            if at in refunded:
+                # Most of those who change their mind do so early.
+                self._cancel(
+                    order, order.time_s + _MINUTE_S + int(rng.random() ** 2 * (refunds.days * DAY_S - _MINUTE_S))
+                )
+            else:
+                locked.append(order)
+        return locked
+
+    def _simulate(self, locked: list[Order], later: list[Order], times: list[int]) -> None:
+        for order in later:
             self._place(order)
+        orders = locked + later
         cancelled, apart, others = self._part(orders)
         for order in cancelled:
             self._cancel(order, self._between(order.time_s + HOUR_S, order.time_s + 25 * DAY_S))
@@ -258,8 +297,8 @@ class Lives:
 
     # Steps that count.
 
-    def _place(self, order: Order) -> None:
-        self._placed_event(order, order.time_s)
+    def _place(self, order: Order, source: str | None = None) -> None:
+        self._placed_event(order, order.time_s, source)
         self._count("orders_placed", order.time_s)
         self._count("orders", order.time_s)
 
@@ -309,14 +348,17 @@ class Lives:
 
     def _count(self, metric: str, time_s: int, units: int = 1) -> None:
         self.expected.count(metric, local_date(time_s, self._offset_s), units)
+        if time_s < self._launch_end_s:  # nothing is counted before it begins
+            self._in_launch[metric] += units
 
     def _violate(self) -> None:
         self.expected.violating_orders += 1
 
     # Events.
 
-    def _placed_event(self, order: Order, time_s: int) -> StoryEvent:
-        source, channel = (STORES, "store") if self._rng.random() < _STORE_SHARE else (SHOP, "app")
+    def _placed_event(self, order: Order, time_s: int, source: str | None = None) -> StoryEvent:
+        source = source or (STORES if self._rng.random() < _STORE_SHARE else SHOP)
+        channel = "store" if source == STORES else "app"
         return self._add(
             StoryEvent(
                 PLACED, ORDERS, time_s, order.id, source, self._new_id(), "", order.variant, order.region, channel

@@ -4,57 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import ORDERS
 from streams.story.draws import random_region, random_variant
 from streams.story.events import PLACED, VOIDED, EventWriter, StoryEvent, local_date
 from streams.story.expected import Expected
 from streams.story.figures import data_file, read_facts
+from streams.story.launches import Launch, launch_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from streams.kafka.publication import Publication
 
 #: The available nights; each has a file of facts and one of rules.
-NIGHTS: Final = ("su7-launch", "yu7-launch")
+NIGHTS: Final = ("yu7-launch",)
 FACTORY: Final = "BJ1"
 SHOP: Final = "/simulated/sales/app"
 _METRICS: Final = ("orders_placed", "orders")
-_MINUTE_S: Final = 60
 #: Range of seconds by which a late event is published after its time, a copy after the original, and a void after its event.
 _LATE_S: Final = (60, 900)
 _AGAIN_S: Final = (1, 30)
 _VOIDED_S: Final = (5, 120)
-
-
-@dataclass(frozen=True)
-class NightFigure:
-    """A published figure: the number of orders placed within some minutes of the start stands in `relation` to `value`."""
-
-    id: str
-    what: str
-    minutes: int
-    relation: Literal["exactly", "more_than", "at_least"]
-    value: int
-    grade: Literal["official", "reported"]
-    source: str
-
-    def counted(self, by_minute: Sequence[int]) -> int:
-        """The number of orders in these minutes."""
-        return sum(by_minute[: self.minutes])
-
-    def holds(self, by_minute: Sequence[int]) -> bool:
-        """Whether the minutes agree with what was published."""
-        counted = self.counted(by_minute)
-        if self.relation == "exactly":
-            return counted == self.value
-        return counted > self.value if self.relation == "more_than" else counted >= self.value
 
 
 @dataclass(frozen=True)
@@ -69,49 +45,33 @@ class Faults:
 
 @dataclass(frozen=True)
 class NightFacts:
-    """The validated data file of a night; `curve` has pairs of seconds since the start and orders placed by then."""
+    """The validated data file of a night."""
 
     title: str
     label: str
     model: str
-    campaign: str
-    start: datetime
     seed: int
-    figures: tuple[NightFigure, ...]
-    curve: tuple[tuple[int, int], ...]
+    launch: Launch
     faults: Faults
 
     def utc_offset_s(self) -> int:
         """Offset of local time in seconds, the same for the whole night."""
-        offset = self.start.utcoffset()
-        return int((offset or timedelta()).total_seconds())
+        return self.launch.utc_offset_s()
 
 
 @dataclass(frozen=True)
 class Night:
-    """A simulated night: its facts, the expected results, and its records in order of publication.
-
-    Attributes:
-        facts: The facts, as published.
-        expected: The expected results.
-        by_minute: Number of orders placed in each minute.
-    """
+    """A simulated night: its facts, the expected results, and its records in order of publication."""
 
     facts: NightFacts
     expected: Expected
-    by_minute: tuple[int, ...]
     _events: tuple[tuple[int, StoryEvent, bool], ...]
     _writer: EventWriter
 
     @property
-    def period(self) -> str:
-        """The period id of its campaign."""
-        return f"campaign:{self.facts.campaign}"
-
-    @property
     def span_s(self) -> tuple[int, int]:
         """When the night begins, and when the last event is published, in its own time, seconds since 1970."""
-        return int(self.facts.start.timestamp()), self._events[-1][0]
+        return self.facts.launch.start_s, self._events[-1][0]
 
     @property
     def length_s(self) -> float:
@@ -153,21 +113,12 @@ def load_night(name: str, path: Path | None = None) -> NightFacts:
 
 
 def _facts(data: dict[str, Any]) -> NightFacts:
-    start: datetime = data["start"]
-    if start.tzinfo is None:
-        raise ValueError("start needs an offset, such as +08:00")
-    curve = tuple((point["seconds"], point["orders"]) for point in data["simulation"]["curve"])
-    if list(curve) != sorted(set(curve)) or any(seconds % _MINUTE_S for seconds, _ in curve[-1:]):
-        raise ValueError("simulation.curve: seconds and orders must rise, and the last seconds must be full minutes")
     return NightFacts(
         title=data["title"],
         label=data["label"],
         model=data["model"],
-        campaign=data["campaign"],
-        start=start,
         seed=data["seed"],
-        figures=tuple(NightFigure(**figure) for figure in data["figure"]),
-        curve=curve,
+        launch=launch_of(data["launch"]),
         faults=Faults(**data["simulation"]["faults"]),
     )
 
@@ -175,37 +126,26 @@ def _facts(data: dict[str, Any]) -> NightFacts:
 def tell_night(facts: NightFacts) -> Night:
     """Simulates a night; the same facts give the same records."""
     rng = random.Random(facts.seed)  # noqa: S311 - must be reproducible, not secret
-    start_s, offset_s = int(facts.start.timestamp()), facts.utc_offset_s()
+    launch, offset_s = facts.launch, facts.utc_offset_s()
     writer = EventWriter(facts.model, FACTORY, offset_s)
     expected = Expected()
-    by_minute = [0] * (facts.curve[-1][0] // _MINUTE_S)
     events: list[tuple[int, StoryEvent, bool]] = []
-    times = _times(facts, rng)
-    for number, after_s in enumerate(times, 1):
-        event = _placed(facts, number, start_s + after_s, rng)
+    times = launch.times(rng)
+    for number, time_s in enumerate(times, 1):
+        event = _placed(facts, number, time_s, rng)
         late_s = rng.randint(*_LATE_S) if rng.random() < facts.faults.late else 0
         events.append((event.time_s + late_s, event, True))
         expected.events += 1
-        by_minute[after_s // _MINUTE_S] += 1
         for metric in _METRICS:
             expected.count(metric, local_date(event.time_s, offset_s))
         if rng.random() < facts.faults.twice:
             events.append((event.time_s + late_s + rng.randint(*_AGAIN_S), event, True))
             expected.duplicates += 1
     _add_mistakes(facts, len(times), events, expected, rng)
-    expected.campaigns[f"campaign:{facts.campaign}"] = dict.fromkeys(_METRICS, len(times))
+    expected.campaigns[launch.period] = Counter(dict.fromkeys(_METRICS, len(times)))
+    expected.minutes[launch.period] = launch.by_minute(times)
     events.sort(key=lambda one: (one[0], one[1].order_id, one[1].kind))
-    return Night(facts, expected, tuple(by_minute), tuple(events), writer)
-
-
-def _times(facts: NightFacts, rng: random.Random) -> list[int]:
-    """When each order was placed, seconds after the start, sorted."""
-    times: list[int] = []
-    before_s, before = 0, 0
-    for seconds, orders in facts.curve:
-        times += sorted(rng.randrange(before_s, seconds) for _ in range(orders - before))
-        before_s, before = seconds, orders
-    return times
+    return Night(facts, expected, tuple(events), writer)
 
 
 def _add_mistakes(
@@ -216,22 +156,22 @@ def _add_mistakes(
     rng: random.Random,
 ) -> None:
     """Adds orders placed by mistake, which are voided, and invalid records; none of them counts."""
-    start_s, length_s = int(facts.start.timestamp()), facts.curve[-1][0]
+    launch = facts.launch
     for number in range(orders + 1, orders + 1 + round(facts.faults.voided * orders)):
-        placed = _placed(facts, number, start_s + rng.randrange(length_s), rng)
+        placed = _placed(facts, number, rng.randrange(launch.start_s, launch.end_s), rng)
         voided_s = placed.time_s + rng.randint(*_VOIDED_S)
         voids = (placed.source, placed.id)
         void = StoryEvent(VOIDED, ORDERS, voided_s, placed.order_id, SHOP, _new_id(rng), extra="mistake", voids=voids)
         events += [(placed.time_s, placed, True), (voided_s, void, True)]
         expected.events += 2
     for number in range(round(facts.faults.rejected * orders)):
-        wrong = _placed(facts, 9_000_000 + number, start_s + rng.randrange(length_s), rng)
+        wrong = _placed(facts, 9_000_000 + number, rng.randrange(launch.start_s, launch.end_s), rng)
         events.append((wrong.time_s, wrong, False))
         expected.dead_letters["missing_offset"] += 1
 
 
 def _placed(facts: NightFacts, number: int, time_s: int, rng: random.Random) -> StoryEvent:
-    order_id = f"{facts.model}-{facts.start:%Y%m%d}-{number:07d}"
+    order_id = f"{facts.model}-{facts.launch.start:%Y%m%d}-{number:07d}"
     return StoryEvent(
         PLACED, ORDERS, time_s, order_id, SHOP, _new_id(rng), "", random_variant(rng), random_region(rng), "app"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pty
-import ssl
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from streams.embedded import jars, machine
 from streams.embedded.jars import Jar
@@ -194,38 +192,6 @@ def test_a_repository_out_of_reach_is_one_line_with_the_cure_and_no_password(
             attempt()
         assert "secret" not in str(told.value)
         assert "\n" not in str(told.value)
-
-
-def test_certificates_of_the_system_are_trusted_and_others_are_told(
-    repository: Path, lock: tuple[Jar, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where a company's proxy presents certificates of its own."""
-    authority, system = trustme.CA(), tmp_path / "system.pem"
-    handler = type("Handler", (_Handler,), {"requested": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(repository))) as server:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        monkeypatch.setenv(jars.REPOSITORY_VARIABLE, f"https://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("SSL_CERT_FILE", str(system))  # where OpenSSL looks for those of the system
-        for variable in (jars.CERTIFICATES_VARIABLE, "CURL_CA_BUNDLE", "SSL_CERT_DIR"):
-            monkeypatch.delenv(variable, raising=False)
-        try:
-            trustme.CA().cert_pem.write_to_path(system)
-            for attempt in (ensure, partial(jars.refuse_unreachable, lock[0])):
-                with pytest.raises(
-                    ExpectedError, match=rf"its certificate is not trusted .*{jars.CERTIFICATES_VARIABLE}"
-                ):
-                    attempt()
-            authority.cert_pem.write_to_path(system)
-            jars.refuse_unreachable(lock[0])
-            assert len(ensure()) == len(lock)
-        finally:
-            server.shutdown()
-            thread.join()
-    assert ssl.SSLContext.__module__ == "ssl"  # as it was, for the connections to Kafka
 
 
 def test_a_repository_without_the_file_is_told_apart(

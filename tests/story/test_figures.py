@@ -54,14 +54,19 @@ def test_the_first_day_above_a_number_is_above_it_and_no_earlier_day_is(days: Co
 
 
 def test_every_figure_names_its_source_and_its_grade() -> None:
-    for each in load_facts().figures:
-        assert each.grade in ("official", "reported")
-        assert len(each.source) > 20
+    facts = load_facts()
+    said = [(each.grade, each.source) for each in facts.figures]
+    said += [(each.grade, each.source) for each in facts.launch.figures]
+    for grade, source in said:
+        assert grade in ("official", "reported")
+        assert len(source) > 20
 
 
 def test_the_figures_are_those_of_the_brief() -> None:
     said = {each.id: (each.relation, each.value, each.last.isoformat()) for each in load_facts().figures}
     assert said == {
+        "by-3-april": ("more_than", 100000, "2024-04-03"),
+        "locked-by-24-april": ("at_least", 75723, "2024-04-24"),
         "april": ("exactly", 7058, "2024-04-30"),
         "may": ("exactly", 8646, "2024-05-31"),
         "second-quarter": ("exactly", 27307, "2024-06-30"),
@@ -75,6 +80,12 @@ def test_the_figures_are_those_of_the_brief() -> None:
         "100000th-built": ("reached_on", 100000, "2024-11-13"),
         "november": ("more_than", 20000, "2024-11-30"),
         "december": ("more_than", 25000, "2024-12-31"),
+    }
+    assert {each.id: (each.relation, each.value, each.minutes) for each in load_facts().launch.figures} == {
+        "four-minutes": ("more_than", 10000, 4),
+        "seven-minutes": ("more_than", 20000, 7),
+        "27-minutes": ("more_than", 50000, 27),
+        "24-hours": ("exactly", 88898, 1440),
     }
     assert {each.id for each in load_facts().figures if each.grade == "reported"} == {
         "first-day-above-1000",
@@ -93,6 +104,9 @@ def test_the_first_day_above_1000_is_reported_and_not_official() -> None:
         ('relation = "exactly"', "relation =", "Invalid value"),
         ('what = "deliveries in April"', "", "what"),
         ("start = 2024-03-28T22:00:00+08:00", "start = 2024-03-28T22:00:00", "needs an offset"),
+        ("seconds = 86400", "seconds = 86401", "full minutes"),
+        ("seconds = 420", "seconds = 240", "seconds must rise"),
+        ("orders = 20060", "orders = 60", "must not fall"),
     ],
 )
 def test_a_data_file_that_cannot_be_used_is_named_with_what_is_wrong(

@@ -23,6 +23,7 @@ from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.delivery_faults import Transport
 from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
+from tests.support.small_demo import smaller
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -34,10 +35,6 @@ NOW_MS = 1_750_000_000_000
 DAY_US = 86_400_000_000
 
 
-#: Units by metric and business date, and the number of orders with violations.
-Judged = tuple[dict[str, Counter[date]], int]
-
-
 class AsRead(NamedTuple):
     """A record as a consumer has it."""
 
@@ -47,6 +44,14 @@ class AsRead(NamedTuple):
     timestamp: int
     partition: int
     offset: int
+
+
+class Judged(NamedTuple):
+    """Units by metric and business date, the number of orders with violations, and units by metric and minute of the launch."""
+
+    counts: dict[str, Counter[date]]
+    violating: int
+    in_launch: dict[str, Counter[int]]
 
 
 @dataclass
@@ -125,13 +130,15 @@ def heard(story: Story) -> Heard:
 
 
 @pytest.fixture(scope="module")
-def judged(heard: Heard) -> Judged:
-    """Units by metric and business date, and the number of orders with violations, by the domain's own rules."""
+def judged(story: Story, heard: Heard) -> Judged:
+    """What the domain's own rules make of the records."""
     orders: dict[str, list[Fact]] = defaultdict(list)
     for fact in heard.accepted.values():
         orders[fact.order_id].append(fact)
     zone = BusinessZone("Asia/Shanghai")
     counts: dict[str, Counter[date]] = defaultdict(Counter)
+    in_launch: dict[str, Counter[int]] = defaultdict(Counter)
+    start_us, end_us = (second * 1_000_000 for second in (story.facts.launch.start_s, story.facts.launch.end_s))
     violating = 0
     for facts in orders.values():
         judgement = judge(facts)
@@ -139,7 +146,9 @@ def judged(heard: Heard) -> Judged:
         for unit in judgement.units:
             assert unit.dims[0] == "SU7"
             counts[unit.metric][zone.date_of(unit.cause.time_us)] += 1
-    return counts, violating
+            if start_us <= unit.cause.time_us < end_us:
+                in_launch[unit.metric][(unit.cause.time_us - start_us) // 60_000_000] += 1
+    return Judged(counts, violating, in_launch)
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +166,9 @@ def small(facts: StoryFacts, **changes: Any) -> StoryFacts:
         facts,
         deliveries=dataclasses.replace(facts.deliveries, months=deliveries, fixed_days={}),
         orders=dataclasses.replace(
-            facts.orders, months=orders | {"2024-03": 1200}, fixed_days={date(2024, 3, 28): 1000}
+            facts.orders, months=orders | {"2024-03": 1200}, fixed_days={date(2024, 3, 29): 1000}
         ),
+        launch=smaller(facts.launch, 100),
         plant=dataclasses.replace(facts.plant, stock=20, scrapped=2) if facts.plant is not None else None,
         **changes,
     )
@@ -173,22 +183,64 @@ def digest(facts: StoryFacts) -> str:
 
 
 def test_every_published_figure_holds_in_counts_made_by_the_domains_own_rules(story: Story, judged: Judged) -> None:
-    counts, _ = judged
-    openings = story.expected.openings
+    counts, openings = judged.counts, story.expected.openings
     assert {f.id: f.holds(counts[f.metric], openings.get(f.metric, 0)) for f in story.facts.figures} == {
         f.id: True for f in story.facts.figures
     }
 
 
-def test_the_story_knows_every_count_of_every_day(story: Story, judged: Judged) -> None:
-    counts, _ = judged
+def test_the_launch_is_as_published_by_the_minute_in_counts_made_by_the_domains_own_rules(
+    story: Story, judged: Judged, settings: Settings
+) -> None:
+    launch, expected = story.facts.launch, story.expected
+    (campaign,) = settings.campaigns
+    assert (campaign.period_id, campaign.start_us, campaign.end_us) == (
+        launch.period,
+        launch.start_s * 1_000_000,
+        launch.end_s * 1_000_000,
+    )
+    minutes = judged.in_launch["orders_placed"]
+    assert [minutes[minute] for minute in range(1440)] == expected.minutes[launch.period]
+    assert {f.id: f.holds(expected.minutes[launch.period]) for f in launch.figures} == {
+        "four-minutes": True,
+        "seven-minutes": True,
+        "27-minutes": True,
+        "24-hours": True,
+    }
     for metric in METRICS:
-        assert +counts[metric] == +story.expected.counts[metric]
+        assert judged.in_launch[metric].total() == expected.campaigns[launch.period][metric]
+
+
+def test_orders_of_the_launch_are_cancelled_for_a_week_and_the_others_delivered_later(heard: Heard) -> None:
+    became: dict[str, dict[int, int]] = defaultdict(dict)
+    for fact in heard.accepted.values():
+        if fact.order_id.startswith("SO-20240328-0"):
+            became[fact.order_id][fact.kind] = fact.time_us
+    assert len(became) == 88_898
+    days = Counter(
+        (kind, (at - facts[Kind.PLACED]) // DAY_US)
+        for facts in became.values()
+        for kind, at in facts.items()
+        if kind != Kind.PLACED
+    )
+    week = sum(days[Kind.CANCELLED, day] for day in range(7))
+    assert week / len(became) == pytest.approx(0.45, abs=0.001)
+    assert sum(orders for (kind, _), orders in days.items() if kind == Kind.CANCELLED) - week < 50
+    delivered = sum(orders for (kind, _), orders in days.items() if kind == Kind.DELIVERED)
+    assert len(became) - week - 50 < delivered < len(became) - week + 300
+
+
+def test_more_is_ordered_than_is_delivered_within_the_year(story: Story) -> None:
+    assert story.expected.counts["orders"].total() > 1.3 * story.expected.counts["deliveries"].total()
+
+
+def test_the_story_knows_every_count_of_every_day(story: Story, judged: Judged) -> None:
+    for metric in METRICS:
+        assert +judged.counts[metric] == +story.expected.counts[metric]
 
 
 def test_the_story_knows_how_many_orders_are_contradictory(story: Story, judged: Judged) -> None:
-    _, violating = judged
-    assert violating == story.expected.violating_orders > 200
+    assert judged.violating == story.expected.violating_orders > 200
 
 
 def test_the_story_knows_what_is_read_applied_twice_rejected_and_rerouted(story: Story, heard: Heard) -> None:
@@ -268,10 +320,9 @@ def test_the_sixty_unexplained_deliveries_stay_visible_by_their_source_their_mon
     heard: Heard, judged: Judged
 ) -> None:
     unexplained = [fact for fact in heard.accepted.values() if fact.source.startswith("/simulated/unexplained/")]
-    counts, _ = judged
     assert len(unexplained) == 60
     assert all(fact.order_id.startswith("UNEXPLAINED-") for fact in unexplained)
-    assert sum(units for day, units in counts["deliveries"].items() if day < date(2024, 4, 1)) == 60
+    assert sum(units for day, units in judged.counts["deliveries"].items() if day < date(2024, 4, 1)) == 60
     ids = {fact.order_id for fact in unexplained}
     assert not [fact for fact in heard.accepted.values() if fact.order_id in ids and fact.kind == Kind.PLACED]
 
@@ -282,8 +333,13 @@ def test_every_event_says_that_it_is_simulated(heard: Heard) -> None:
 
 def test_the_milestones_of_the_year_stand_at_the_end(story: Story, settings: Settings) -> None:
     expected = story.expected
-    standing = standing_milestones(settings, "SU7", expected.counts, date(2024, 12, 31), expected.openings)
+    standing = standing_milestones(
+        settings, "SU7", expected.counts, date(2024, 12, 31), expected.openings, expected.campaigns
+    )
     assert standing >= {
+        "orders_placed/model=SU7/campaign:su7-launch/every:10000:50000",
+        "orders_placed/model=SU7/campaign:su7-launch/every:10000:80000",
+        "orders_placed/model=SU7/campaign:su7-launch/reaches:88898",
         "deliveries/model=SU7/month:2024-11/streak:exceeds:20000:2",
         "deliveries/model=SU7/month:2024-12/streak:exceeds:20000:3",
         "deliveries/model=SU7/total/every:50000:100000",
