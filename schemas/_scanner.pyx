@@ -1,26 +1,36 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
 """The fast way from a record to a fact, compiled: it does what `schemas.fast` does, in one pass over the bytes.
 
+Nearly all facts are stored and counted and never looked at, so none is made here: plain events are packed as the ledger stores them,
+and `Events` makes the fact of one when it is accessed.
+
 It accepts only plain events and returns `None` for everything else, which the authority then decides. An event is plain if
 
 - its JSON is ASCII without backslashes and control characters, and all its keys are known and occur at most once;
 - its values are non-empty strings, except `data`, `backfill`, and `voids`, an object of two such strings;
 - its names, ids and order number neither begin nor end with a space.
 
-Reads are bounds-checked: a wrong index raises an exception instead of reading other memory.
+Reads and writes are bounds-checked: a wrong index raises an exception instead of touching other memory.
 """
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.string cimport memcmp, memcpy
 
 from array import array
+from sys import byteorder
 
 from schemas import cloudevents
 from schemas.authority import digest_of
 from schemas.events import VIN_CHARACTERS
-from schemas.facts import DELIVERIES as _DELIVERIES, NO_DIMS as _NO_DIMS, ORDERS as _ORDERS, PRODUCTION as _PRODUCTION
+from schemas.facts import DELIVERIES as _DELIVERIES, ORDERS as _ORDERS, PRODUCTION as _PRODUCTION
 from schemas.facts import Fact, family_of
 from schemas.partitioner import homes as homes_of_keys
 from schemas.pools import POOL_SIZE, intern_dims, intern_text
+
+if byteorder != "little":
+    raise ImportError("packed events are little endian")
 
 cdef extern from *:
     """
@@ -77,8 +87,43 @@ cdef enum:
     VIN_LENGTH = 17
     #: Four names with their separators.
     DIMS_BYTES = 4 * (LONGEST_NAME + 1)
+    #: How many words are found without a dictionary.
+    RECENT = 1024
+    #: Room for events is made for this many bytes each, and for more where they are longer.
+    USUAL_EVENT_BYTES = 160
     FIRST_YEAR = 2000
     LAST_YEAR = 2100
+
+#: The packed form of an event, as in the ledger's changelog: its head, and its text.
+cdef enum:
+    HEAD_BYTES = 34
+    HAS_VIN = 0b1000
+    HAS_VOIDS = 0b1_0000
+    KIND = 0b111
+    TOPIC = 0b111_1111
+    TOPIC_BITS = 7
+    OF_PRODUCTION_SHIFT = 5
+    LENGTH_DIGITS = 3
+    #: More than the order's id, with its size, and the packed event can take together.
+    MOST_EVENT_BYTES = 2048
+
+#: Little endian, as are all machines that this is built for.
+cdef packed struct Head:
+    unsigned char origin
+    unsigned short partition
+    unsigned long long offset
+    unsigned char content
+    unsigned long long time_us
+    unsigned int source
+    unsigned int dims
+    unsigned short text_bytes
+    unsigned short id_end
+    unsigned short extra
+
+#: Memory to write, from `at` on and never past `end`.
+cdef struct Cursor:
+    unsigned char* at
+    unsigned char* end
 
 #: If the value is this many bytes below the limit, key, headers and value together are certainly within it.
 cdef Py_ssize_t ROOM_BYTES = 4096
@@ -87,7 +132,6 @@ cdef Py_ssize_t MAX_HEADER_BYTES = 2048
 cdef long long MOST_MS = 4_000_000_000_000_000
 
 cdef int ORDERS = _ORDERS, DELIVERIES = _DELIVERIES, PRODUCTION = _PRODUCTION
-cdef object NO_DIMS = _NO_DIMS
 
 #: Characters allowed in plain texts, and in VINs.
 cdef unsigned char[256] IN_TEXT
@@ -96,10 +140,6 @@ cdef int _code
 for _code in range(256):
     IN_TEXT[_code] = 0x20 <= _code < 0x7f and _code != c'"' and _code != c'\\'
     IN_VIN[_code] = _code < 0x80 and chr(_code) in VIN_CHARACTERS
-
-#: Sources and dimensions as written in events → the pooled objects.
-cdef dict known_sources = {}
-cdef dict known_dims = {}
 
 #: The usual spellings of the content type of structured mode.
 cdef frozenset STRUCTURED = frozenset((
@@ -110,26 +150,27 @@ cdef frozenset STRUCTURED = frozenset((
 
 
 def plain_facts(records, *, int topic, long long future_limit_us, Py_ssize_t max_bytes):
-    """The facts of the plain records among `records`, and `None` for each of the others."""
-    cdef _Event event = _Event(topic, future_limit_us, max_bytes - ROOM_BYTES)
-    cdef list facts
+    """The facts of the plain records among `records`, and `None` for each of the others, as `Events`."""
+    cdef _Event event = _Event(topic, future_limit_us, max_bytes - ROOM_BYTES, Events(len(records)))
     cdef _Piece piece
     cdef Py_ssize_t index
     if type(records) is not Records:
-        return [event.fact_of(record) for record in records]
-    facts = []
+        for record in records:
+            event.take_record(record)
+        return event.into
     for each in (<Records> records).pieces:
         piece = each
         for index in range(piece.first, piece.end):
-            facts.append(event.fact_in(piece.batch, index, (<Records> records).partition))
-    return facts
+            event.take_from(piece.batch, index, (<Records> records).partition)
+    return event.into
 
 
-def homes(Records records, unsigned int partitions):
-    """`schemas.partitioner.homes` of the records' keys; a missing key counts as an empty one."""
+def strays(Records records, unsigned int partitions, unsigned int number):
+    """As `schemas.hotpath.strays`."""
     cdef list found = []
     cdef _Piece piece
-    cdef Py_ssize_t index, start, end
+    cdef Py_ssize_t index, start, end, place = 0
+    cdef unsigned int home
     if partitions == 0:
         raise ZeroDivisionError("there are no partitions")
     for each in records.pieces:
@@ -137,9 +178,12 @@ def homes(Records records, unsigned int partitions):
         for index in range(piece.first, piece.end):
             start, end = piece.batch.place(index, KEY_AT), piece.batch.place(index, KEY_END)
             if is_spaced(piece.batch.body, start, end):
-                found.append(homes_of_keys([piece.batch.body[start:end]], partitions)[0])
+                home = homes_of_keys([piece.batch.body[start:end]], partitions)[0]
             else:
-                found.append((murmur2(piece.batch.body, start, end) & 0x7FFF_FFFF) % partitions)
+                home = (murmur2(piece.batch.body, start, end) & 0x7FFF_FFFF) % partitions
+            if home != number:
+                found.append((place, home))
+            place += 1
     return found
 
 
@@ -179,8 +223,9 @@ cdef unsigned int murmur2(bytes text, Py_ssize_t start, Py_ssize_t end) except? 
 cdef class _Event:
     """The event being read: which fields were found, and where."""
 
-    cdef int family
-    cdef object topic
+    #: Takes the plain events.
+    cdef Events into
+    cdef int family, topic
     cdef long long future_limit_us
     cdef Py_ssize_t longest
     #: The fields found, as a set of bits, and where each text starts and ends.
@@ -200,34 +245,35 @@ cdef class _Event:
     cdef bytes of_type
     cdef bytes of_time
 
-    def __cinit__(self, int topic, long long future_limit_us, Py_ssize_t longest):
+    def __cinit__(self, int topic, long long future_limit_us, Py_ssize_t longest, Events into):
+        self.into = into
         self.family = family_of(topic)
         self.topic = topic
         self.future_limit_us = future_limit_us
         self.longest = longest
 
-    cdef object fact_of(self, object record):
-        """The fact of a record, or `None` if it is not plain."""
+    cdef int take_record(self, object record) except -1:
+        """Adds a record."""
         value = record.value
         key = record.key
         if type(value) is not bytes or type(key) is not bytes:
-            return None
+            return self.into.add_none()
         headers = record.headers
         self.key, self.key_at, self.key_end = <bytes> key, 0, len(<bytes> key)
         self.timestamp, self.partition, self.offset = record.timestamp, record.partition, record.offset
         self.begin(len(<bytes> value))
-        if not is_structured(headers):
-            return self.binary(<bytes> value, 0) if self.read_headers(headers) else None
-        return self.structured(<bytes> value, 0)
+        if is_structured(headers):
+            return self.structured(<bytes> value, 0)
+        return self.binary(<bytes> value, 0) if self.read_headers(headers) else self.into.add_none()
 
-    cdef object fact_in(self, _RecordBatch batch, Py_ssize_t index, long long partition):
-        """The same for a record in the bytes of its batch."""
+    cdef int take_from(self, _RecordBatch batch, Py_ssize_t index, long long partition) except -1:
+        """Adds a record in the bytes of its batch."""
         cdef Py_ssize_t value_at = batch.place(index, VALUE_AT)
         cdef Py_ssize_t headers_at = batch.place(index, HEADERS_AT), headers_end = batch.place(index, RECORD_END)
         cdef bytes body = batch.body
         self.key, self.key_at, self.key_end = body, batch.place(index, KEY_AT), batch.place(index, KEY_END)
         if value_at < 0 or self.key_at < 0:
-            return None
+            return self.into.add_none()
         self.timestamp, self.partition, self.offset = batch.place(index, TIMESTAMP), partition, batch.place(index, OFFSET)
         self.begin(batch.place(index, VALUE_END))
         if headers_end - headers_at > NO_HEADERS_BYTES:
@@ -235,7 +281,7 @@ cdef class _Event:
                 return self.binary(body, value_at)
             self.begin(self.end)
             if not batch.has_structured_headers(index):
-                return None
+                return self.into.add_none()
         return self.structured(body, value_at)
 
     cdef void begin(self, Py_ssize_t end) noexcept:
@@ -244,13 +290,17 @@ cdef class _Event:
         self.backfill = False
         self.end = end
 
-    cdef object structured(self, bytes text, Py_ssize_t at):
-        """The fact of an event that is the value, from a position in a text to `self.end`."""
-        return self.checked(text) if self.end - at <= self.longest and self.read_structured(text, at) else None
+    cdef int structured(self, bytes text, Py_ssize_t at) except -1:
+        """Adds an event that is the value, from a position in a text to `self.end`."""
+        if self.end - at <= self.longest and self.read_structured(text, at) and self.pack(text):
+            return 0
+        return self.into.add_none()
 
-    cdef object binary(self, bytes text, Py_ssize_t at):
+    cdef int binary(self, bytes text, Py_ssize_t at) except -1:
         """The same where the value is only the event's data and its attributes have been read."""
-        return self.checked(text) if self.end - at <= self.longest and self.read_data(text, at) else None
+        if self.end - at <= self.longest and self.read_data(text, at) and self.pack(text):
+            return 0
+        return self.into.add_none()
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -387,59 +437,79 @@ cdef class _Event:
 
     # Checking -------------------------------------------------------------------------------------------------------
 
-    cdef object checked(self, bytes value):
-        """The fact of what was read, or `None` if it is not plain."""
+    cdef bint pack(self, bytes value) except -1:
+        """Adds what was read, packed, if it is plain."""
         cdef Py_ssize_t named_by
         cdef int kind = self.kind()
-        cdef long long time_us
+        cdef long long time_us, source, dims = 0
+        cdef bytes digest
+        cdef unsigned short order_bytes
+        cdef Head head
+        cdef Cursor room, text
         if kind == NO_KIND:
-            return None
+            return False
         named_by = VIN if self.family == PRODUCTION else ORDER_ID
         if not is_tidy(value, self.starts[named_by], self.ends[named_by], LONGEST_ID):
-            return None
+            return False
         if not is_same(value, self.starts[named_by], self.ends[named_by], self.key, self.key_at, self.key_end):
-            return None
+            return False
         if not is_tidy(self.of_id, self.starts[ID], self.ends[ID], LONGEST_ID):
-            return None
+            return False
         if self.has(VIN) and not is_vin(value, self.starts[VIN], self.ends[VIN]):
-            return None
+            return False
         time_us = micros_of(self.of_time, self.starts[TIME], self.ends[TIME])
         if time_us < 0:
-            return None
+            return False
         if not -MOST_MS < self.timestamp < MOST_MS or time_us > self.timestamp * 1000 + self.future_limit_us:
-            return None
+            return False
+        if not 0 <= self.partition <= MOST_PARTITION or self.offset < 0:
+            return False
         source = self.source()
-        dims = self.dims(value) if self.has(MODEL) else NO_DIMS
-        extra = self.extra(value)
-        if source is None or dims is None or extra is None:
-            return None
+        dims = self.dims(value)
+        if source < 0 or dims < 0:
+            return False
+        if self.has(CHANNEL) and not is_tidy(value, self.starts[CHANNEL], self.ends[CHANNEL], LONGEST_NAME):
+            return False
         if kind == VOIDED and not (
             is_tidy(value, self.starts[VOIDED_SOURCE], self.ends[VOIDED_SOURCE], LONGEST_ID)
             and is_tidy(value, self.starts[VOIDED_ID], self.ends[VOIDED_ID], LONGEST_ID)
         ):
-            return None
-        return Fact(
-            kind,
-            value[self.starts[named_by] : self.ends[named_by]].decode("ascii"),
-            source,
-            self.of_id[self.starts[ID] : self.ends[ID]].decode("ascii"),
-            time_us,
-            value[self.starts[VIN] : self.ends[VIN]].decode("ascii") if self.has(VIN) else "",
-            dims,
-            extra,
-            self.voided(value) if kind == VOIDED else None,
-            self.backfill,
-            self.topic,
-            self.partition,
-            self.offset,
-        )
-
-    cdef tuple voided(self, bytes value):
-        """Source and id of the voided event."""
-        return (
-            value[self.starts[VOIDED_SOURCE] : self.ends[VOIDED_SOURCE]].decode("ascii"),
-            value[self.starts[VOIDED_ID] : self.ends[VOIDED_ID]].decode("ascii"),
-        )
+            return False
+        self.into.room_for(MOST_EVENT_BYTES, &room)
+        order_bytes = self.ends[named_by] - self.starts[named_by]
+        write(&room, &order_bytes, sizeof(order_bytes))
+        write_part(&room, value, self.starts[named_by], self.ends[named_by])
+        text = room
+        take(&text, HEAD_BYTES)
+        head.id_end = self.ends[ID] - self.starts[ID]
+        write_part(&text, self.of_id, self.starts[ID], self.ends[ID])
+        head.extra = 0
+        if self.has(CHANNEL):
+            head.extra = self.ends[CHANNEL] - self.starts[CHANNEL]
+            write_part(&text, value, self.starts[CHANNEL], self.ends[CHANNEL])
+        elif self.has(REASON):
+            digest = digest_of(value[self.starts[REASON] : self.ends[REASON]].decode("ascii")).encode("ascii")
+            head.extra = len(digest)
+            write_part(&text, digest, 0, len(digest))
+        head.content = kind | self.topic >> TOPIC_BITS << OF_PRODUCTION_SHIFT
+        if self.has(VIN):
+            head.content |= HAS_VIN
+            write_part(&text, value, self.starts[VIN], self.ends[VIN])
+        if kind == VOIDED:
+            head.content |= HAS_VOIDS
+            write_part(&text, b"%03d" % (self.ends[VOIDED_SOURCE] - self.starts[VOIDED_SOURCE]), 0, LENGTH_DIGITS)
+            write_part(&text, value, self.starts[VOIDED_SOURCE], self.ends[VOIDED_SOURCE])
+            write_part(&text, value, self.starts[VOIDED_ID], self.ends[VOIDED_ID])
+        head.text_bytes = text.at - room.at - HEAD_BYTES
+        head.origin = (self.topic & TOPIC) << 1 | (1 if self.backfill else 0)
+        head.partition = self.partition
+        head.offset = self.offset
+        head.time_us = time_us
+        head.source = source
+        head.dims = dims
+        write(&room, &head, HEAD_BYTES)
+        self.into.add_packed(&text)
+        return True
 
     cdef int kind(self) except -1:
         """The kind that the type names, if its topic can carry it and the data has all required and only allowed fields."""
@@ -472,52 +542,268 @@ cdef class _Event:
         cdef unsigned int found = self.seen & OF_DATA
         return found & must == must and found & ~may == 0
 
-    cdef object source(self):
-        """The source, or `None` if it is not plain."""
+    cdef long long source(self) except -2:
+        """The number of the source, or -1 if it is not plain."""
         cdef Py_ssize_t start = self.starts[SOURCE_], end = self.ends[SOURCE_]
-        text = self.of_source[start:end].decode("ascii")
-        found = known_sources.get(text)
-        if found is None and is_tidy(self.of_source, start, end, LONGEST_ID):
-            if len(known_sources) >= POOL_SIZE:
-                known_sources.clear()
-            found = known_sources[text] = intern_text(text)
-        return found
+        cdef unsigned char[LONGEST_ID] text
+        cdef Cursor room
+        if not is_tidy(self.of_source, start, end, LONGEST_ID):
+            return -1
+        room.at, room.end = text, text + LONGEST_ID
+        write_part(&room, self.of_source, start, end)
+        return self.into.number(text, room.at - text)
 
-    cdef object dims(self, bytes value):
-        """The dimensions, or `None` if they are not plain."""
+    cdef long long dims(self, bytes value) except -2:
+        """The number of the dimensions, or -1 if they are not plain."""
         cdef unsigned char[DIMS_BYTES] joined
-        cdef Py_ssize_t size = 0, field, at
+        cdef Py_ssize_t field
+        cdef Cursor room
+        room.at, room.end = joined, joined + DIMS_BYTES
         for field in range(MODEL, REGION + 1):
             if self.has(field):
                 if not is_tidy(value, self.starts[field], self.ends[field], LONGEST_NAME):
-                    return None
-                for at in range(self.starts[field], self.ends[field]):
-                    if size >= DIMS_BYTES:
-                        return None
-                    joined[size] = value[at]
-                    size += 1
+                    return -1
+                write_part(&room, value, self.starts[field], self.ends[field])
             # Plain texts have no line breaks.
-            if size >= DIMS_BYTES:
-                return None
-            joined[size] = c"\n"
-            size += 1
-        names = <bytes> joined[:size]
-        found = known_dims.get(names)
+            take(&room, 1)[0] = c"\n"
+        return self.into.number(joined, room.at - joined)
+
+
+# Events that were read ------------------------------------------------------------------------------------------------
+
+cdef long long MOST_PARTITION = 0xFFFF
+
+
+@cython.final
+cdef class _Words:
+    """Sources, and dimensions joined by line breaks, as written in events: each has a number, and a pooled object."""
+
+    cdef list words
+    cdef dict numbers
+    #: The numbers of some, by a few of their bytes; and their texts, by number.
+    cdef long long[RECENT] recent
+    cdef list texts
+
+    def __cinit__(self):
+        self.words, self.texts, self.numbers = [], [], {}
+        for place in range(RECENT):
+            self.recent[place] = -1
+
+    cdef long long number(self, const unsigned char* text, Py_ssize_t size) except -1:
+        """The number of a text of at least one byte."""
+        cdef Py_ssize_t place = (text[0] + 5 * text[size // 2] + 11 * text[size - 1] + 3 * size) % RECENT
+        cdef long long number = self.recent[place]
+        cdef bytes known
+        if number >= 0:
+            known = self.texts[number]
+            if len(known) == size and memcmp(PyBytes_AS_STRING(known), text, size) == 0:
+                return number
+        known = (<const char*> text)[:size]
+        found = self.numbers.get(known)
         if found is None:
-            if len(known_dims) >= POOL_SIZE:
-                known_dims.clear()
-            found = known_dims[names] = intern_dims(tuple(names.decode("ascii").split("\n")[:4]))
+            word = known.decode("ascii")
+            found = self.numbers[known] = len(self.words)
+            self.texts.append(known)
+            self.words.append(intern_dims(tuple(word.split("\n")[:4])) if "\n" in word else intern_text(word))
+        self.recent[place] = found
         return found
 
-    cdef object extra(self, bytes value):
-        """The channel or the digest of the reason, or `None` if the channel is not plain."""
-        if self.has(CHANNEL):
-            if not is_tidy(value, self.starts[CHANNEL], self.ends[CHANNEL], LONGEST_NAME):
-                return None
-            return intern_text(value[self.starts[CHANNEL] : self.ends[CHANNEL]].decode("ascii"))
-        if self.has(REASON):
-            return digest_of(value[self.starts[REASON] : self.ends[REASON]].decode("ascii"))
-        return ""
+
+cdef _Words known_words = _Words()
+
+
+@cython.final
+cdef class Events:
+    """What records hold, in order: a sequence of facts, which are made when they are accessed, or of what was put instead.
+
+    Attributes:
+        packed: The plain events: of each the size of its order's id (2 bytes), the id, and the event as in the changelog, with
+            the numbers of source and dimensions where that has codes.
+        starts: Where the one of each record begins, or -1.
+        words: Sources and dimensions by number; it grows.
+        others: What was put in the place of records that are not plain.
+    """
+
+    cdef readonly bytearray packed
+    cdef readonly object starts
+    cdef readonly dict others
+    cdef _Words known
+    cdef long long[::1] places
+    cdef Py_ssize_t size, filled, length
+
+    def __init__(self, Py_ssize_t most):
+        """No records yet, and room for `most`."""
+        global known_words
+        if len(known_words.words) >= POOL_SIZE:
+            known_words = _Words()
+        self.known = known_words
+        self.starts = self.places = array("q", bytes(8 * most))
+        self.size = USUAL_EVENT_BYTES * most
+        self.packed = bytearray(self.size)
+        self.others = {}
+
+    @property
+    def words(self):
+        return self.known.words
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, place):
+        cdef Py_ssize_t index
+        if isinstance(place, slice):
+            return self.picked(range(*place.indices(self.length)))
+        index = place + self.length if place < 0 else place
+        if not 0 <= index < self.length:
+            raise IndexError("there is no such event")
+        return self.others.get(index) if self.places[index] < 0 else self.fact(self.places[index])
+
+    def __eq__(self, others):
+        return list(self) == list(others)
+
+    def put(self, place, outcome):
+        """Puts a fact or a rejection in the place of a record that is not plain."""
+        self.others[place] = outcome
+
+    def not_plain(self):
+        """The places of the records that are not plain."""
+        return [index for index in range(self.length) if self.places[index] < 0]
+
+    def picked(self, places):
+        """Some of them, by their places."""
+        cdef Events some = Events.__new__(Events)
+        cdef Py_ssize_t index = 0, place
+        some.known, some.packed, some.size, some.filled = self.known, self.packed, self.size, self.filled
+        some.length = len(places)
+        some.starts = some.places = array("q", bytes(8 * some.length))
+        some.others = {}
+        for place in places:
+            some.places[index] = self.places[place]
+            if self.places[place] < 0:
+                some.others[index] = self.others.get(place)
+            index += 1
+        return some
+
+    cdef int add_none(self) except -1:
+        """Adds a record that is not plain."""
+        self.places[self.length] = -1
+        self.length += 1
+        return 0
+
+    cdef int room_for(self, Py_ssize_t size, Cursor* room) except -1:
+        """Sets a cursor to free memory."""
+        if self.size - self.filled < size:
+            self.size = 2 * (self.filled + size)
+            larger = bytearray(self.size)
+            larger[: self.filled] = self.packed[: self.filled]
+            self.packed = larger
+        room.at = <unsigned char*> PyByteArray_AS_STRING(self.packed) + self.filled
+        room.end = room.at + size
+        return 0
+
+    cdef int add_packed(self, const Cursor* room) except -1:
+        """Adds the event that ends where a cursor stopped writing."""
+        self.places[self.length] = self.filled
+        self.filled = room.at - <unsigned char*> PyByteArray_AS_STRING(self.packed)
+        self.length += 1
+        return 0
+
+    cdef inline long long number(self, const unsigned char* text, Py_ssize_t size) except -1:
+        return self.known.number(text, size)
+
+    cdef object fact(self, Py_ssize_t start):
+        """The event that starts at a position."""
+        cdef Cursor cursor
+        cdef unsigned short size
+        cdef Head head
+        cdef unsigned char* order_id
+        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.packed) + start
+        cursor.end = cursor.at + self.filled - start
+        memcpy(&size, take(&cursor, sizeof(size)), sizeof(size))
+        order_id = take(&cursor, size)
+        memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+        return fact_of(
+            (<const char*> order_id)[:size].decode("ascii"),
+            &head,
+            (<const char*> take(&cursor, head.text_bytes))[: head.text_bytes].decode("ascii"),
+            self.known.words,
+        )
+
+
+def unpack(str order_id not None, bytes blob not None, words):
+    """As `streams.domain.packing.unpack`."""
+    cdef list facts = []
+    cdef Py_ssize_t at = 0
+    while at < len(blob):
+        facts.append(unpack_next(order_id, blob, &at, words))
+    return facts
+
+
+def unpack_at(str order_id not None, bytes blob not None, Py_ssize_t at, words):
+    """As `streams.domain.packing.unpack_at`."""
+    return unpack_next(order_id, blob, &at, words)
+
+
+cdef object unpack_next(order_id, bytes blob, Py_ssize_t* at, words):
+    """The event that begins at a position, which moves behind it."""
+    cdef Cursor cursor
+    cdef Head head
+    if not 0 <= at[0] <= len(blob):
+        raise IndexError("beyond the end")
+    cursor.at = <unsigned char*> PyBytes_AS_STRING(blob) + at[0]
+    cursor.end = cursor.at + len(blob) - at[0]
+    memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+    text = (<const char*> take(&cursor, head.text_bytes))[: head.text_bytes].decode("utf-8")
+    at[0] += HEAD_BYTES + head.text_bytes
+    return fact_of(order_id, &head, text, words)
+
+
+cdef object fact_of(order_id, const Head* head, str text, words):
+    """The fact of a packed event."""
+    cdef Py_ssize_t extra_end = head.id_end + head.extra, vin_end = extra_end, source_end
+    voids = None
+    if head.content & HAS_VIN:
+        vin_end += VIN_LENGTH
+    if head.content & HAS_VOIDS:
+        rest = text[vin_end:]
+        source_end = LENGTH_DIGITS + int(rest[:LENGTH_DIGITS])
+        voids = rest[LENGTH_DIGITS:source_end], rest[source_end:]
+    return Fact(
+        head.content & KIND,
+        order_id,
+        words[head.source],
+        text[: head.id_end],
+        <long long> head.time_us,
+        text[extra_end:vin_end],
+        words[head.dims],
+        text[head.id_end : extra_end],
+        voids,
+        head.origin & 1 == 1,
+        head.origin >> 1 | (head.content >> OF_PRODUCTION_SHIFT & 1) << TOPIC_BITS,
+        head.partition,
+        head.offset,
+    )
+
+
+cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL:
+    """The next bytes; moves the cursor past them."""
+    cdef unsigned char* at = cursor.at
+    if not 0 <= size <= cursor.end - at:
+        raise IndexError("beyond the end")
+    cursor.at = at + size
+    return at
+
+
+cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
+    memcpy(take(cursor, size), these, size)
+    return 0
+
+
+cdef inline int write_part(Cursor* cursor, bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
+    """Writes a part of a text."""
+    if not 0 <= start <= end <= len(text):
+        raise IndexError("no part of the text")
+    return write(cursor, PyBytes_AS_STRING(text) + start, end - start)
 
 
 # Records as they were fetched -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import cramjam
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 #: Key of the marker: the last record of each transaction.
 STATE_KEY: Final = b"state"
@@ -22,6 +22,9 @@ Words = list[tuple[int, str | list[str]]]
 ORDER_CHUNKS: Final = b"c|"
 VEHICLE_CHUNKS: Final = b"d|"
 _WORDS_PREFIX: Final = b"v|"
+
+#: Size at which a chunk is closed, far below the topic's limit for a record.
+FULL_BYTES: Final = 512 * 1024
 
 #: The first bytes of a compressed chunk, and of no plain one.
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -52,6 +55,20 @@ def chunk_number(key: bytes) -> int:
 def encode_entries(entries: Sequence[tuple[str, bytes]]) -> bytes:
     """Encodes a chunk, uncompressed."""
     return _encode(entries)
+
+
+def encode_chunks(entries: Iterable[tuple[str, bytes]], full_bytes: int) -> Iterator[bytes]:
+    """Encodes entries as chunks, uncompressed; each is closed once it has about so many bytes."""
+    piece: Entries = []
+    size = 0
+    for entry in entries:
+        piece.append(entry)
+        size += len(entry[0]) + len(entry[1]) + 4
+        if size >= full_bytes:
+            yield encode_entries(piece)
+            piece, size = [], 0
+    if piece:
+        yield encode_entries(piece)
 
 
 def compressed(chunk: bytes) -> bytes:

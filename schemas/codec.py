@@ -15,7 +15,7 @@ import orjson
 
 from schemas import hotpath
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
-from schemas.facts import DayCount
+from schemas.facts import DayCount, Rejection
 from schemas.memory import (
     FoundAt,
     Held,
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schemas.events import ControlTotal, Event, PlanEvent
-    from schemas.facts import Fact, Rejection
+    from schemas.facts import Fact
+    from schemas.fast import Events
 
 _encode_struct = msgspec.json.Encoder().encode
 _decode_day_count = msgspec.json.Decoder(DayCount).decode
@@ -108,15 +109,29 @@ def decode_batch(
         max_bytes: Maximum total size of key, value and headers.
         framed: Whether JSON in the wire format of a schema registry is accepted.
     """
-    facts = hotpath.plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
-    found: list[Fact | Rejection | None] = [*facts]
-    # Indexed access, because records that are still bytes are created only when accessed.
-    for index, fact in enumerate(facts):
-        if fact is None:
-            found[index] = read_fact(
-                records[index], topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed
-            )
-    return cast("list[Fact | Rejection]", found)  # no None is left
+    options: Any = {"topic": topic, "future_limit_us": future_limit_us, "max_bytes": max_bytes, "framed": framed}
+    return cast("list[Fact | Rejection]", [*decode_events(records, **options)[0]])  # no None is left
+
+
+def decode_events(
+    records: Sequence[SourceRecord],
+    *,
+    topic: int,
+    future_limit_us: int,
+    max_bytes: int = MAX_RECORD_BYTES,
+    framed: bool = False,
+) -> tuple[Events, list[int]]:
+    """The same, with the places of the rejections; if decoding is compiled, facts are made only when they are accessed."""
+    events = hotpath.plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
+    rejected = []
+    for place in events.not_plain():
+        outcome = read_fact(
+            records[place], topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed
+        )
+        events.put(place, outcome)
+        if isinstance(outcome, Rejection):
+            rejected.append(place)
+    return events, rejected
 
 
 def decode_target(

@@ -35,6 +35,8 @@ from schemas.pools import POOL_SIZE, intern_dims, intern_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from schemas.facts import Rejection
+
 _Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Vin = Annotated[str, msgspec.Meta(min_length=17, max_length=17)]
@@ -251,12 +253,28 @@ _known_dims: dict[Dims, tuple[Dims, int]] = {}
 _known_sources: dict[str, str] = {}
 
 
+class Events(list["Fact | Rejection | None"]):
+    """What records hold, in order: facts, or what was put in the place of those that are not plain."""
+
+    def put(self, place: int, outcome: Fact | Rejection) -> None:
+        """Puts a fact or a rejection in the place of a record that is not plain."""
+        self[place] = outcome
+
+    def not_plain(self) -> list[int]:
+        """The places of the records that are not plain."""
+        return [place for place, fact in enumerate(self) if fact is None] if None in self else []
+
+    def picked(self, places: Sequence[int]) -> Events:
+        """Some of them, by their places."""
+        return Events([self[place] for place in places])
+
+
 def plain_facts(
     records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int
-) -> list[Fact | None]:
+) -> Events:
     """The facts of the plain records among `records`, and `None` for each of the others."""
     longest = max_bytes - _ROOM_BYTES
-    facts: list[Fact | None] = []
+    facts = Events()
     for first in range(0, len(records), _CHUNK):
         chunk = records[first : first + _CHUNK]
         facts += _facts_together(chunk, topic, future_limit_us, longest) or _facts_one_by_one(

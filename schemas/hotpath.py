@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.authority import SourceRecord
-    from schemas.facts import Fact
 
 VARIABLE: Final = "MILESTONES_HOT_PATH"
 
 
 class PlainFacts(Protocol):
-    """`schemas.fast.plain_facts`, or its compiled version."""
+    """`schemas.fast.plain_facts`, or its compiled version, which makes the facts when they are accessed."""
 
     def __call__(  # noqa: D102 - see above
         self, records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int
-    ) -> Sequence[Fact | None]: ...
+    ) -> fast.Events: ...
 
 
 def is_current(module: Any) -> bool:
@@ -67,12 +66,16 @@ plain_facts: PlainFacts = compiled_facts
 records: Any = compiled_records
 
 
-def homes(fetched: Sequence[SourceRecord], partitions: int) -> list[int]:
-    """The home partition of each record's order, by its key; a missing key counts as an empty one."""
+def strays(fetched: Sequence[SourceRecord], partitions: int, number: int) -> list[tuple[int, int]]:
+    """The records whose orders have another home than partition `number`, by their keys: places and homes.
+
+    A missing key counts as an empty one.
+    """
     if is_whole(fetched):
-        found: list[int] = _scanner.homes(fetched, partitions)
+        found: list[tuple[int, int]] = _scanner.strays(fetched, partitions, number)
         return found
-    return partitioner.homes([record.key or b"" for record in fetched], partitions)
+    homes = partitioner.homes([record.key or b"" for record in fetched], partitions)
+    return [(place, home) for place, home in enumerate(homes) if home != number]
 
 
 class WholeRecords(Protocol):

@@ -3,6 +3,7 @@ from streams.domain.steps import OwnUnits as OwnUnits
 from streams.domain.steps import PackedOrders as PackedOrders
 from streams.domain.steps import Restoring as Restoring
 from streams.domain.steps import Sum as Sum
+from streams.domain.steps import Touched as Touched
 from streams.domain.steps import count_plain as count_plain
 from streams.domain.steps import hours as hours
 from streams.domain.steps import order_at as order_at

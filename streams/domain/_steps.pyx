@@ -7,17 +7,17 @@ Lists are read with bounds checks. Bytes are read and written through cursors, w
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.string cimport memcmp, memcpy, memset
 
 from array import array
-from sys import byteorder
+from os import urandom
 
 import numpy as np
 
-from schemas.facts import Fact as _Fact
+from schemas._scanner import Events, unpack, unpack_at
 from streams.domain.packed_columns import EVENT, Restored
-from streams.domain.packing import pack, voids_in
+from streams.domain.packing import pack
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
 cdef extern from *:
@@ -26,16 +26,8 @@ cdef extern from *:
     #define MILESTONES_SOURCE ""
     #endif
 
-    typedef struct {
-        PyObject_HEAD
-        PyObject *backfill, *dims, *extra, *id, *kind, *offset, *order_id, *partition, *source, *time_us, *topic, *vin, *voids;
-    } FactFields;
     """
     const char* MILESTONES_SOURCE
-
-    #: The memory layout of facts: looking fields up by name costs a twentieth of a worker's CPU.
-    ctypedef class schemas.facts.Fact [object FactFields, check_size ignore]:
-        cdef object backfill, dims, extra, id, kind, offset, order_id, partition, source, time_us, topic, vin, voids
 
 #: Digest of the source that this was built from; see `schemas.hotpath`.
 SOURCE = (<bytes> MILESTONES_SOURCE).decode()
@@ -43,17 +35,11 @@ SOURCE = (<bytes> MILESTONES_SOURCE).decode()
 #: The packed form; see `streams.domain.packing`.
 cdef enum:
     HEAD_BYTES = 34
-    #: Events with longer texts are packed in Python.
-    MOST_TEXT_BYTES = 1024
+    #: What precedes the content.
+    COORDINATES_BYTES = 11
     KIND = 0b111
-    HAS_VIN = 0b1000
-    HAS_VOIDS = 0b1_0000
-    VIN_CHARACTERS = 17
-    TOPIC = 0b111_1111
-    TOPIC_BITS = 7
-    OF_PRODUCTION_SHIFT = 5
 
-#: The fixed part of a packed event; see `packing.LAYOUT`. It is little endian, as are all machines that this is built for.
+#: The fixed part of a packed event; see `packing.LAYOUT`.
 cdef packed struct Head:
     unsigned char origin
     unsigned short partition
@@ -76,27 +62,6 @@ cdef enum:
     PLACED = 1
     DELIVERED = 3
 
-cdef bint _has_known_layout() except -1:
-    """Whether facts and numbers have the memory layout that this code assumes."""
-    cdef Fact fact
-    names = (
-        "backfill", "dims", "extra", "id", "kind", "offset", "order_id", "partition", "source", "time_us", "topic", "vin", "voids"
-    )
-    if byteorder != "little" or _Fact.__basicsize__ != object.__basicsize__ + len(names) * sizeof(void*):
-        return False
-    if set(_Fact.__struct_fields__) != set(names):
-        return False
-    fact = _Fact(*_Fact.__struct_fields__)
-    return names == (
-        fact.backfill, fact.dims, fact.extra, fact.id, fact.kind, fact.offset, fact.order_id, fact.partition, fact.source,
-        fact.time_us, fact.topic, fact.vin, fact.voids,
-    )
-
-
-if not _has_known_layout():
-    raise ImportError("memory has another layout than this was built for")
-
-cdef long long MOST_OFFSET = 0x7FFF_FFFF_FFFF_FFFF
 cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US
 
 
@@ -145,6 +110,10 @@ cdef enum:
     TAG_BITS = 24
     ADDRESS_BITS = 40
     ADDRESS_BYTES = 8
+
+#: Publishers choose ids, but must not be able to choose ids with the same hash.
+cdef unsigned long long[2] HASH_KEY
+HASH_KEY[0], HASH_KEY[1] = (int.from_bytes(urandom(8), "little") for _ in range(2))
 
 cdef unsigned long long MOST_TIME_US = 1ULL << 8 * TIME_BYTES
 cdef unsigned long long POSITION = (1ULL << POSITION_BITS) - 1
@@ -279,18 +248,21 @@ cdef class PackedOrders:
 
     def __setitem__(self, order_id, bytes events not None):
         cdef unsigned long long address = self.find(order_id)
-        cdef bytes known
-        cdef Cursor cursor
+        cdef Cursor order, now, known
         if address == 0:
-            self.add(order_id, events)
+            text_of(order_id, &order)
+            whole_of(events, &now)
+            self.add_new(hash_of(&order), &order, &now)
             return
-        known = self.events(address)
-        if events.startswith(known):
-            if len(events) > len(known):
-                self.extend(address, events[len(known) :])
+        self.find_events(address, &known)
+        whole_of(events, &now)
+        if starts_with(&now, &known):
+            if known.at < known.end:
+                take(&now, known.end - known.at)
+            if now.at < now.end:
+                self.extend(address, &now)
         else:
-            whole_of(events, &cursor)
-            self.set_latest(address, self.put_entry(None, INSTEAD, &cursor))
+            self.set_latest(address, self.put_entry(NULL, INSTEAD, &now))
 
     def update(self, entries):
         """Puts the events of several orders."""
@@ -318,47 +290,46 @@ cdef class PackedOrders:
 
     cdef unsigned long long find(self, object order_id) except? 0xFFFF_FFFF_FFFF_FFFF:
         """The address of an order, 0 if there is no such order."""
-        cdef unsigned long long number = <unsigned long long> hash(order_id)
+        cdef Cursor order
+        text_of(order_id, &order)
+        return self.find_text(hash_of(&order), &order)
+
+    cdef unsigned long long find_text(
+        self, unsigned long long number, const Cursor* order
+    ) except? 0xFFFF_FFFF_FFFF_FFFF:
+        """The same, given the hash and the text of its id."""
         cdef unsigned long long tag = number >> SEGMENT_BITS & TAG, slot
         cdef _Segment segment = self.segments[number & SEGMENTS - 1]
-        cdef Py_ssize_t size = 0, at
-        cdef const char* text
-        text = PyUnicode_AsUTF8AndSize(order_id, &size)
+        cdef Py_ssize_t at
         if segment is None:
             return 0
         at = segment.first(tag)
         slot = segment.slots[at]
         while slot:
-            if slot >> ADDRESS_BITS == tag and self.is_of(slot & ADDRESS, text, size):
+            if slot >> ADDRESS_BITS == tag and self.is_of(slot & ADDRESS, order):
                 return slot & ADDRESS
             at = segment.after(at)
             slot = segment.slots[at]
         return 0
 
-    cdef bint is_of(self, unsigned long long address, const char* order_id, Py_ssize_t size) except -1:
+    cdef bint is_of(self, unsigned long long address, const Cursor* order) except -1:
         """Whether the order at an address has an id."""
         cdef Cursor cursor
+        cdef Py_ssize_t size = order.end - order.at
         self.seek(address, &cursor)
         if read_varint(&cursor) != <unsigned long long> size + 1:
             return False
         take(&cursor, LATEST_BYTES)
         read_varint(&cursor)
-        return memcmp(take(&cursor, size), order_id, size) == 0
+        return memcmp(take(&cursor, size), order.at, size) == 0
 
-    cdef inline int add(self, object order_id, bytes events) except -1:
-        """Puts a new order."""
-        cdef Cursor cursor
-        whole_of(events, &cursor)
-        self.add_new(order_id, &cursor)
-        return 0
-
-    cdef unsigned long long add_new(self, object order_id, const Cursor* events) except 0:
-        """The same; returns its address."""
-        cdef unsigned long long number = <unsigned long long> hash(order_id), address
+    cdef unsigned long long add_new(self, unsigned long long number, const Cursor* order, const Cursor* events) except 0:
+        """Puts a new order, given the hash and the text of its id; returns its address."""
+        cdef unsigned long long address
         cdef _Segment segment = self.segments[number & SEGMENTS - 1]
         if segment is None:
             segment = self.segments[number & SEGMENTS - 1] = _Segment()
-        address = self.put_entry(order_id, 0, events)
+        address = self.put_entry(order, 0, events)
         segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
         self.length += 1
         return address
@@ -369,29 +340,30 @@ cdef class PackedOrders:
         """Sets a cursor to the memory from an address to the end of its block."""
         return (<_Buffer> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
 
-    cdef unsigned long long put_entry(self, object order_id, unsigned long long before, const Cursor* events) except 0:
-        """Appends an entry with events, and with the id of a new order or what a later entry follows. Returns its address."""
-        cdef Py_ssize_t id_bytes = 0
-        cdef const char* text = NULL
+    cdef unsigned long long put_entry(
+        self, const Cursor* order, unsigned long long before, const Cursor* events
+    ) except 0:
+        """Appends an entry with events: of a new order, given its id, or one that follows another. Returns its address."""
+        cdef Py_ssize_t id_bytes = 0 if order == NULL else order.end - order.at, size
         cdef unsigned long long address
         cdef Cursor cursor, compact
         cdef _Buffer block
-        if order_id is not None:
-            text = PyUnicode_AsUTF8AndSize(order_id, &id_bytes)
         self.compact.filled = 0
         encode(self.compact, events)
         self.compact.filled_from(0, &compact)
-        block = self.block_for(ENTRY_BYTES + id_bytes + self.compact.filled)
+        size = ENTRY_BYTES + id_bytes + self.compact.filled
+        block = self.block_for(size)
         address = <unsigned long long> (len(self.blocks) - 1) << POSITION_BITS | <unsigned long long> block.filled
-        block.room_for(ENTRY_BYTES + id_bytes + self.compact.filled, &cursor)
-        if order_id is None:
+        block.room_for(size, &cursor)
+        if order == NULL:
             take(&cursor, 1)[0] = 0
             write_varint(&cursor, before)
         else:
             write_varint(&cursor, id_bytes + 1)
             memset(take(&cursor, LATEST_BYTES), 0, LATEST_BYTES)
         write_varint(&cursor, self.compact.filled)
-        write(&cursor, text, id_bytes)
+        if order != NULL:
+            write(&cursor, order.at, id_bytes)
         write(&cursor, compact.at, self.compact.filled)
         block.fill(&cursor)
         return address
@@ -413,15 +385,14 @@ cdef class PackedOrders:
         self.blocks.append(last)
         return last
 
-    cdef int extend(self, unsigned long long address, bytes events) except -1:
+    cdef int extend(self, unsigned long long address, const Cursor* events) except -1:
         """Appends events to an order."""
         cdef Cursor cursor
         cdef unsigned long long latest
         self.seek(address, &cursor)
         read_varint(&cursor)
         latest = read_fixed(&cursor, LATEST_BYTES)
-        whole_of(events, &cursor)
-        return self.set_latest(address, self.put_entry(None, latest, &cursor))
+        return self.set_latest(address, self.put_entry(NULL, latest, events))
 
     cdef int set_latest(self, unsigned long long address, unsigned long long latest) except -1:
         cdef Cursor cursor
@@ -431,6 +402,12 @@ cdef class PackedOrders:
 
     cdef bytes events(self, unsigned long long address):
         """The events of an order, as they were packed."""
+        cdef Cursor found
+        self.find_events(address, &found)
+        return bytes_of(&found)
+
+    cdef int find_events(self, unsigned long long address, Cursor* found) except -1:
+        """The same where no bytes object is needed; the cursor is valid until the next call."""
         cdef Cursor first, cursor
         cdef unsigned long long id_bytes, entry
         self.found.filled = self.later.filled = 0
@@ -451,8 +428,7 @@ cdef class PackedOrders:
             read_varint(&cursor)
             read_varint(&cursor)
             decode(self.found, &cursor, 0)
-        self.found.filled_from(0, &cursor)
-        return (<const char*> cursor.at)[: self.found.filled]
+        return self.found.filled_from(0, found)
 
     cdef object id_at(self, unsigned long long address):
         """The id of the order at an address."""
@@ -544,6 +520,16 @@ cdef class OrderLists:
         self.addresses.fill(&room)
         self.addresses.filled_from(0, &room)
         self.append(number, &room)
+
+    def note_units(self, number, list sums not None):
+        """As in `steps`."""
+        cdef Cursor places
+        for each in sums:
+            if (<Sum> each).ids is not None:
+                self.note(number, (<Sum> each).ids)
+            (<Sum> each).places.filled_from(0, &places)
+            if places.at < places.end:
+                self.append(number, &places)
 
     def note_places(self, number, const long long[::1] places not None):
         """As in `steps`."""
@@ -749,6 +735,82 @@ cdef inline int whole_of(bytes these, Cursor* cursor) except -1:
     return 0
 
 
+cdef inline int text_of(order_id, Cursor* cursor) except -1:
+    """Sets a cursor to the text of a string, for as long as that lives."""
+    cdef Py_ssize_t size = 0
+    cursor.at = <unsigned char*> PyUnicode_AsUTF8AndSize(order_id, &size)
+    cursor.end = cursor.at + size
+    return 0
+
+
+cdef inline bytes bytes_of(const Cursor* cursor):
+    return (<const char*> cursor.at)[: cursor.end - cursor.at]
+
+
+cdef inline str string_of(const Cursor* cursor):
+    return (<const char*> cursor.at)[: cursor.end - cursor.at].decode("utf-8")
+
+
+cdef inline bint starts_with(const Cursor* these, const Cursor* start) noexcept:
+    cdef Py_ssize_t size = start.end - start.at
+    return these.end - these.at >= size and memcmp(these.at, start.at, size) == 0
+
+
+cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept:
+    """The number of characters of a text in UTF-8."""
+    cdef Py_ssize_t count = 0, at
+    for at in range(text.end - text.at):
+        count += text.at[at] & 0xC0 != 0x80
+    return count
+
+
+cdef inline bint is_ascii(const Cursor* text) noexcept:
+    cdef unsigned char found = 0
+    cdef Py_ssize_t at
+    for at in range(text.end - text.at):
+        found |= text.at[at]
+    return found < 0x80
+
+
+cdef unsigned long long hash_of(const Cursor* text) noexcept:
+    """SipHash-1-3 of a text."""
+    cdef Py_ssize_t size = text.end - text.at, at = 0
+    cdef unsigned long long[4] v
+    cdef unsigned long long word
+    v[0], v[1] = HASH_KEY[0] ^ 0x736F6D6570736575ULL, HASH_KEY[1] ^ 0x646F72616E646F6DULL
+    v[2], v[3] = HASH_KEY[0] ^ 0x6C7967656E657261ULL, HASH_KEY[1] ^ 0x7465646279746573ULL
+    while size - at >= 8:
+        memcpy(&word, text.at + at, 8)
+        v[3] ^= word
+        mix(v)
+        v[0] ^= word
+        at += 8
+    word = <unsigned long long> size << 56
+    memcpy(&word, text.at + at, size - at)
+    v[3] ^= word
+    mix(v)
+    v[0] ^= word
+    v[2] ^= 0xFF
+    mix(v)
+    mix(v)
+    mix(v)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+cdef inline void mix(unsigned long long* v) noexcept:
+    """A round of SipHash."""
+    v[0] += v[1]
+    v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0]
+    v[0] = v[0] << 32 | v[0] >> 32
+    v[2] += v[3]
+    v[3] = (v[3] << 16 | v[3] >> 48) ^ v[2]
+    v[0] += v[3]
+    v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0]
+    v[2] += v[1]
+    v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2]
+    v[2] = v[2] << 32 | v[2] >> 32
+
+
 cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
     """Writes bytes; if there are none, the pointer may be NULL."""
     if size != 0:
@@ -800,6 +862,8 @@ cdef enum:
     BYTES_1 = 0xC4
     BYTES_2 = 0xC5
     BYTES_4 = 0xC6
+    #: The longest such beginning.
+    SIZE_BYTES = 5
 
 
 @cython.final
@@ -824,9 +888,9 @@ cdef class Restoring:
 
     def put(self, bytes chunk not None):
         """As in `steps`."""
-        cdef Cursor cursor, events
+        cdef Cursor cursor, events, order
         cdef Py_ssize_t left, size
-        cdef unsigned char* text
+        cdef unsigned long long number
         whole_of(chunk, &cursor)
         try:
             left = read_size(&cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
@@ -835,13 +899,16 @@ cdef class Restoring:
                 if take(&cursor, 1)[0] != PAIR:
                     raise IndexError("no pair")
                 size = read_size(&cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
-                text = take(&cursor, size)
-                order_id = PyUnicode_DecodeUTF8(<const char*> text, size, NULL)
+                order.at = take(&cursor, size)
+                order.end = cursor.at
+                if not is_ascii(&order):
+                    string_of(&order)  # raises where it is not UTF-8
                 size = read_size(&cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
                 events.at = take(&cursor, size)
                 events.end = cursor.at
-                if self.orders.find(order_id) == 0:
-                    self.put_order(order_id, &events)
+                number = hash_of(&order)
+                if self.orders.find_text(number, &order) == 0:
+                    self.put_order(number, &order, &events)
             if cursor.at != cursor.end:
                 raise IndexError("more than one value")
         except IndexError as error:
@@ -866,10 +933,10 @@ cdef class Restoring:
         self.length = self.size = 0
         return 0
 
-    cdef int put_order(self, object order_id, const Cursor* events) except -1:
+    cdef int put_order(self, unsigned long long number, const Cursor* order, const Cursor* events) except -1:
         """Puts a new order, and notes its first events."""
         cdef Cursor rest = events[0]
-        cdef unsigned long long address = self.orders.add_new(order_id, events)
+        cdef unsigned long long address = self.orders.add_new(number, order, events)
         append(self.places, &address, ADDRESS_BYTES)
         append_event(self.first, &rest)
         if rest.at < rest.end:
@@ -878,7 +945,7 @@ cdef class Restoring:
             if rest.at < rest.end:
                 self.longer.append(self.length)
         self.length += 1
-        self.size += len(order_id) + (events.end - events.at)
+        self.size += characters_of(order) + (events.end - events.at)
         return 0
 
 
@@ -933,14 +1000,229 @@ cdef Py_ssize_t read_size(
     return size
 
 
+cdef int write_size(
+    Cursor* room,
+    Py_ssize_t size,
+    unsigned char short,
+    unsigned char most_short,
+    unsigned char in_1,
+    unsigned char in_2,
+    unsigned char in_4,
+) except -1:
+    """Writes the beginning of a MessagePack value, as `read_size` reads it."""
+    cdef Py_ssize_t byte, bytes_of_size = 4
+    if size <= most_short - short and most_short:
+        take(room, 1)[0] = short + size
+        return 0
+    if size < 1 << 8 and in_1:
+        take(room, 1)[0] = in_1
+        bytes_of_size = 1
+    elif size < 1 << 16:
+        take(room, 1)[0] = in_2
+        bytes_of_size = 2
+    else:
+        take(room, 1)[0] = in_4
+    for byte in range(bytes_of_size):
+        take(room, 1)[0] = size >> 8 * (bytes_of_size - 1 - byte) & 0xFF
+    return 0
+
+
 # Storing ------------------------------------------------------------------------------------------------------------
+
+#: An order that a step has touched: its address, and where its id and its packed events are; the first are from before the step.
+cdef struct Touch:
+    unsigned long long address
+    Py_ssize_t id_at
+    Py_ssize_t id_bytes
+    Py_ssize_t at
+    Py_ssize_t before
+    Py_ssize_t size
+
+
+@cython.final
+cdef class Touched:
+    """As `steps.Touched`."""
+
+    cdef PackedOrders orders
+    #: Ids and packed events.
+    cdef _Buffer kept
+    cdef _Buffer touches
+    cdef Py_ssize_t length
+    #: A hash index by address: numbers of touches from 1 on.
+    cdef unsigned int[::1] index
+    #: The vocabulary's codes of the words of `Events`, by number; -1 for one that is not known yet.
+    cdef list words
+    cdef long long[::1] codes
+    #: Scratch memory: the event to be stored.
+    cdef _Buffer event
+
+    def __init__(self, PackedOrders orders not None):
+        self.orders = orders
+        self.kept, self.touches, self.event = _Buffer(1 << 12), _Buffer(1 << 12), _Buffer(256)
+        self.index = array("I", bytes(4 * 64))
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        cdef Cursor order
+        for number in range(self.length):
+            self.id_of(number, &order)
+            yield string_of(&order)
+
+    def keys(self):
+        """As of a `dict`."""
+        return iter(self)
+
+    def __getitem__(self, order_id):
+        cdef Py_ssize_t number = self.find(self.orders.find(order_id))
+        cdef Cursor now
+        if number < 0:
+            raise KeyError(order_id)
+        self.events_of(number, &now)
+        return bytes_of(&now)
+
+    def items(self):
+        """As of a `dict`."""
+        return [(order_id, self[order_id]) for order_id in self]
+
+    def __eq__(self, others):
+        return dict(self) == others
+
+    def chunks(self, Py_ssize_t full_bytes):
+        """As in `steps`."""
+        cdef Py_ssize_t number = 0, first, size
+        cdef Cursor order
+        cdef list made = []
+        while number < self.length:
+            first, size = number, 0
+            while number < self.length and size < full_bytes:
+                self.id_of(number, &order)
+                size += characters_of(&order) + self.touch(number).size + 4
+                number += 1
+            made.append(self.chunk(first, number))
+        return made
+
+    cdef bytes chunk(self, Py_ssize_t first, Py_ssize_t end):
+        """Some orders as a chunk of the changelog, uncompressed."""
+        cdef Py_ssize_t number, size = SIZE_BYTES
+        cdef Cursor order, now, room
+        cdef Touch* touch
+        cdef _Buffer made
+        for number in range(first, end):
+            touch = self.touch(number)
+            size += 1 + SIZE_BYTES + touch.id_bytes + SIZE_BYTES + touch.size
+        made = _Buffer(size)
+        made.room_for(size, &room)
+        write_size(&room, end - first, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
+        for number in range(first, end):
+            self.id_of(number, &order)
+            self.events_of(number, &now)
+            take(&room, 1)[0] = PAIR
+            write_size(&room, order.end - order.at, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
+            write(&room, order.at, order.end - order.at)
+            write_size(&room, now.end - now.at, 0, 0, BYTES_1, BYTES_2, BYTES_4)
+            write(&room, now.at, now.end - now.at)
+        made.fill(&room)
+        made.filled_from(0, &room)
+        return bytes_of(&room)
+
+    cdef inline Touch* touch(self, Py_ssize_t number) except NULL:
+        cdef Cursor cursor
+        self.touches.filled_from(number * sizeof(Touch), &cursor)
+        return <Touch*> take(&cursor, sizeof(Touch))
+
+    cdef int id_of(self, Py_ssize_t number, Cursor* order) except -1:
+        cdef Touch* touch = self.touch(number)
+        self.kept.filled_from(touch.id_at, order)
+        order.end = order.at + touch.id_bytes
+        return 0
+
+    cdef int events_of(self, Py_ssize_t number, Cursor* now) except -1:
+        cdef Touch* touch = self.touch(number)
+        self.kept.filled_from(touch.at, now)
+        now.end = now.at + touch.size
+        return 0
+
+    cdef Py_ssize_t slot(self, unsigned long long address) noexcept:
+        """Where probing for an address begins."""
+        return <Py_ssize_t> ((address * 0x9E37_79B9_7F4A_7C15ULL >> 32) * <unsigned long long> self.index.shape[0] >> 32)
+
+    cdef Py_ssize_t find(self, unsigned long long address) except -2:
+        """The number of a touch, -1 if the order at an address was not touched."""
+        cdef Py_ssize_t at = self.slot(address)
+        while self.index[at]:
+            if self.touch(self.index[at] - 1).address == address:
+                return self.index[at] - 1
+            at = at + 1 if at + 1 < self.index.shape[0] else 0
+        return -1
+
+    cdef int add(self, unsigned long long address, const Cursor* order, const Cursor* known, const Cursor* event) except -1:
+        """Adds an order and its events; those from before the step may be NULL."""
+        cdef Touch touch
+        cdef Cursor room
+        cdef Py_ssize_t number, before
+        touch.address = address
+        touch.id_at, touch.id_bytes = self.kept.filled, order.end - order.at
+        touch.before = 0 if known == NULL else known.end - known.at
+        touch.size = touch.before + (event.end - event.at)
+        touch.at = touch.id_at + touch.id_bytes
+        self.kept.room_for(touch.id_bytes + touch.size, &room)
+        write(&room, order.at, touch.id_bytes)
+        if known != NULL:
+            write(&room, known.at, touch.before)
+        write(&room, event.at, event.end - event.at)
+        self.kept.fill(&room)
+        append(self.touches, &touch, sizeof(Touch))
+        self.length += 1
+        if 2 * self.length > self.index.shape[0]:
+            self.index = array("I", bytes(4 * 4 * self.index.shape[0]))
+            for number in range(self.length):
+                self.put(number)
+        else:
+            self.put(self.length - 1)
+        return 0
+
+    cdef int put(self, Py_ssize_t number) except -1:
+        """Puts a touch into the index."""
+        cdef Py_ssize_t at = self.slot(self.touch(number).address)
+        while self.index[at]:
+            at = at + 1 if at + 1 < self.index.shape[0] else 0
+        self.index[at] = number + 1
+        return 0
+
+    cdef int extend(self, Py_ssize_t number, const Cursor* event) except -1:
+        """Appends an event to those of an order."""
+        cdef Touch* touch = self.touch(number)
+        cdef Cursor room, now
+        cdef Py_ssize_t size = event.end - event.at, at = self.kept.filled
+        if touch.at + touch.size == at:
+            self.kept.room_for(size, &room)
+        else:
+            self.kept.room_for(touch.size + size, &room)
+            self.events_of(number, &now)
+            write(&room, now.at, now.end - now.at)
+            touch.at = at
+        write(&room, event.at, size)
+        self.kept.fill(&room)
+        touch.size += size
+        return 0
+
+    cdef long long code(self, Py_ssize_t number, vocabulary) except -1:
+        """The code of a word."""
+        if number >= self.codes.shape[0]:
+            larger = array("q", self.codes)
+            larger.extend([-1] * (number + 1))
+            self.codes = larger
+        if self.codes[number] < 0:
+            self.codes[number] = vocabulary.code(self.words[number])
+        return self.codes[number]
 
 
 def store(
     facts,
     PackedOrders orders not None,
-    dict before,
-    dict now,
+    Touched touched not None,
     vocabulary,
     dict last_by_source,
     Py_ssize_t below_limit_bytes,
@@ -948,57 +1230,147 @@ def store(
     list refused,
 ):
     """As `steps.store`."""
-    cdef Py_ssize_t index = -1, duplicates = 0, backfilled = 0, new_bytes = 0, id_bytes = 0
-    cdef dict codes = vocabulary.codes
-    cdef unsigned long long address
-    cdef Fact fact
-    cdef bytes packed, blob
-    cdef object source = None
-    cdef long long time_us, last_us = 0
-    for each in facts:
-        fact = each
-        index += 1
+    cdef _Storing storing = _Storing(orders, touched, vocabulary.words, last_by_source, below_limit_bytes, refusal, refused)
+    cdef const unsigned char[::1] packed
+    cdef const long long[::1] starts
+    cdef Py_ssize_t place
+    cdef Cursor cursor, order, event
+    cdef Head head
+    if type(facts) is not Events:
+        for place, fact in enumerate(facts):
+            storing.take_fact(place, fact, vocabulary)
+        return storing.ended()
+    packed, starts = facts.packed, facts.starts
+    if touched.words is not facts.words:
+        touched.words, touched.codes = facts.words, array("q", [-1] * 16)
+    for place in range(len(facts)):
+        if starts[place] < 0:
+            storing.take_fact(place, facts.others[place], vocabulary)
+            continue
+        cursor.at = <unsigned char*> &packed[starts[place]]
+        cursor.end = cursor.at + packed.shape[0] - starts[place]
+        order.at = take(&cursor, read_fixed(&cursor, 2))
+        order.end = cursor.at
+        memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+        head.source = touched.code(head.source, vocabulary)
+        head.dims = touched.code(head.dims, vocabulary)
+        touched.event.filled = 0
+        touched.event.room_for(HEAD_BYTES + head.text_bytes, &event)
+        write(&event, &head, HEAD_BYTES)
+        write(&event, take(&cursor, head.text_bytes), head.text_bytes)
+        touched.event.fill(&event)
+        touched.event.filled_from(0, &event)
+        storing.take(place, &order, &event)
+    return storing.ended()
+
+
+@cython.final
+cdef class _Storing:
+    """Stores the events of one call."""
+
+    cdef PackedOrders orders
+    cdef Touched touched
+    cdef object refusal
+    cdef list words, refused
+    cdef dict last_by_source
+    cdef Py_ssize_t below_limit_bytes
+    cdef Py_ssize_t duplicates, backfilled, new_bytes
+    #: Of the last event: events from the same source often come in a row.
+    cdef long long source, last_us
+
+    def __cinit__(
+        self,
+        PackedOrders orders,
+        Touched touched,
+        list words,
+        dict last_by_source,
+        Py_ssize_t below_limit_bytes,
+        refusal,
+        list refused,
+    ):
+        self.orders, self.touched, self.words, self.last_by_source = orders, touched, words, last_by_source
+        self.below_limit_bytes, self.refusal, self.refused = below_limit_bytes, refusal, refused
+        self.source = -1
+
+    cdef int take_fact(self, Py_ssize_t place, fact, vocabulary) except -1:
+        """Stores a fact."""
+        cdef Cursor order, event
+        cdef bytes packed = pack(fact, vocabulary)
         order_id = fact.order_id
-        packed = packed_event(fact, codes, &id_bytes)
-        if packed is None:
-            packed = pack(fact, vocabulary)
-            id_bytes = len(fact.id.encode())
-        address = orders.find(order_id)
+        text_of(order_id, &order)
+        whole_of(packed, &event)
+        return self.take(place, &order, &event)
+
+    cdef int take(self, Py_ssize_t place, const Cursor* order, const Cursor* event) except -1:
+        """Stores a packed event."""
+        cdef unsigned long long number = hash_of(order), address = self.orders.find_text(number, order)
+        cdef Py_ssize_t touch
+        cdef Head head
         if address == 0:
-            orders.add(order_id, packed)
-            now[order_id] = packed
-            new_bytes += len(order_id)
+            address = self.orders.add_new(number, order, event)
+            self.touched.add(address, order, NULL, event)
+            self.new_bytes += characters_of(order)
         else:
-            known = now.get(order_id)
-            blob = orders.events(address) if known is None else known
-            # If no event's text begins with the id, the order does not have this event.
-            if len(blob) >= below_limit_bytes or may_hold(blob, packed, id_bytes):
-                refused_for = refusal(order_id, blob, packed)
-                if refused_for is not None:
-                    if refused_for[0]:
-                        refused.append((index, *refused_for))
-                    else:
-                        duplicates += 1
-                    continue
-            orders.extend(address, packed)
-            if known is None:
-                before[order_id] = blob
-            now[order_id] = blob + packed
-        new_bytes += len(packed)
-        if fact.backfill:
-            backfilled += 1
-        time_us = fact.time_us
-        # Facts from the same source often come in a row.
-        if fact.source is not source:
-            if source is not None and last_us > last_by_source.get(source, 0):
-                last_by_source[source] = last_us
-            source = fact.source
-            last_us = time_us
-        elif time_us > last_us:
-            last_us = time_us
-    if source is not None and last_us > last_by_source.get(source, 0):
-        last_by_source[source] = last_us
-    return duplicates, backfilled, new_bytes
+            touch = self.touched.find(address)
+            if self.is_refused(place, order, event, address, touch):
+                return 0
+            if touch < 0:
+                self.add_to(address, order, event)
+            else:
+                self.touched.extend(touch, event)
+            self.orders.extend(address, event)
+        memcpy(&head, event.at, HEAD_BYTES)
+        self.new_bytes += event.end - event.at
+        self.backfilled += head.origin & 1
+        if head.source != self.source:
+            self.note_source()
+            self.source, self.last_us = head.source, <long long> head.time_us
+        elif <long long> head.time_us > self.last_us:
+            self.last_us = <long long> head.time_us
+        return 0
+
+    cdef int add_to(self, unsigned long long address, const Cursor* order, const Cursor* event) except -1:
+        """Adds an order that has events from before the step to those it has touched."""
+        cdef Cursor known
+        self.orders.find_events(address, &known)
+        return self.touched.add(address, order, &known, event)
+
+    cdef bint is_refused(
+        self, Py_ssize_t place, const Cursor* order, const Cursor* event, unsigned long long address, Py_ssize_t touch
+    ) except -1:
+        """Whether an order that is known cannot take an event; notes why."""
+        cdef Cursor known
+        cdef int found
+        if touch < 0:
+            self.orders.find_events(address, &known)
+        else:
+            self.touched.events_of(touch, &known)
+        found = compared(&known, event)
+        if found == SAME:
+            self.duplicates += 1
+            return True
+        if found == OTHER and known.end - known.at < self.below_limit_bytes:
+            return False
+        refused_for = self.refusal(string_of(order), bytes_of(&known), bytes_of(event))
+        if refused_for is None:
+            return False
+        if refused_for[0]:
+            self.refused.append((place, *refused_for))
+        else:
+            self.duplicates += 1
+        return True
+
+    cdef int note_source(self) except -1:
+        """Notes the greatest time of the events that came in a row from one source."""
+        if self.source >= 0:
+            source = self.words[self.source]
+            if self.last_us > self.last_by_source.get(source, 0):
+                self.last_by_source[source] = self.last_us
+        return 0
+
+    cdef tuple ended(self):
+        self.note_source()
+        return self.duplicates, self.backfilled, self.new_bytes
 
 
 def order_ids(PackedOrders orders not None):
@@ -1006,67 +1378,32 @@ def order_ids(PackedOrders orders not None):
     return iter(orders)
 
 
-cdef bint may_hold(bytes blob, bytes packed, Py_ssize_t id_bytes) except -1:
-    """Whether the text of an event begins with the id of a packed one."""
-    cdef Head head
-    cdef Cursor cursor, wanted
-    cdef unsigned char* text
-    whole_of(blob, &cursor)
-    whole_of(packed, &wanted)
-    take(&wanted, HEAD_BYTES)
+#: How an event compares with those of its order: one may have its id, none has it, or one is the same with the same content.
+cdef enum:
+    SIMILAR, OTHER, SAME
+
+
+cdef int compared(const Cursor* known, const Cursor* event) except -1:
+    """Compares a packed event with others: if none of their texts begins with its id, none has this id."""
+    cdef Head head, own
+    cdef Cursor cursor = known[0]
+    cdef Py_ssize_t size = event.end - event.at, id_bytes
+    cdef unsigned char* start
+    cdef int found = OTHER
+    memcpy(&own, event.at, HEAD_BYTES)
+    # A character takes at least a byte.
+    id_bytes = min(own.id_end, own.text_bytes)
     while cursor.at < cursor.end:
+        start = cursor.at
         memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
-        text = take(&cursor, head.text_bytes)
-        if head.text_bytes >= id_bytes and memcmp(text, wanted.at, min(id_bytes, wanted.end - wanted.at)) == 0:
-            return True
-    return False
-
-
-cdef bytes packed_event(Fact fact, dict codes, Py_ssize_t* id_bytes):
-    """The event as `packing.pack` packs it; `None` if a word has no code yet, and for voids and anything unusual.
-
-    Sets `id_bytes` to the size of the id.
-    """
-    cdef unsigned char[HEAD_BYTES + MOST_TEXT_BYTES] buffer
-    cdef Cursor cursor
-    cdef Head head
-    cdef Py_ssize_t extra_bytes = 0, vin_bytes = 0
-    cdef const char* of_id
-    cdef const char* of_extra
-    cdef const char* of_vin = NULL
-    source_code = codes.get(fact.source)
-    dims_code = codes.get(fact.dims)
-    if source_code is None or dims_code is None or fact.voids is not None:
-        return None
-    identity, extra, vin = fact.id, fact.extra, fact.vin
-    cdef long long kind = fact.kind, topic = fact.topic, partition = fact.partition, offset = fact.offset
-    if not 0 < kind <= KIND or not 0 <= topic < 256 or not 0 <= partition < 65536 or not 0 <= offset <= MOST_OFFSET:
-        return None
-    of_id = PyUnicode_AsUTF8AndSize(identity, id_bytes)
-    of_extra = PyUnicode_AsUTF8AndSize(extra, &extra_bytes)
-    head.content = kind | topic >> TOPIC_BITS << OF_PRODUCTION_SHIFT
-    if vin:
-        if len(vin) != VIN_CHARACTERS:
-            return None
-        head.content |= HAS_VIN
-        of_vin = PyUnicode_AsUTF8AndSize(vin, &vin_bytes)
-    if id_bytes[0] + extra_bytes + vin_bytes > MOST_TEXT_BYTES:
-        return None
-    head.origin = (topic & TOPIC) << 1 | (1 if fact.backfill else 0)
-    head.partition = partition
-    head.offset = offset
-    head.time_us = <long long> fact.time_us
-    head.source = source_code
-    head.dims = dims_code
-    head.text_bytes = id_bytes[0] + extra_bytes + vin_bytes
-    head.id_end = len(identity)
-    head.extra = len(extra)
-    cursor.at, cursor.end = buffer, buffer + HEAD_BYTES + MOST_TEXT_BYTES
-    write(&cursor, &head, HEAD_BYTES)
-    write(&cursor, of_id, id_bytes[0])
-    write(&cursor, of_extra, extra_bytes)
-    write(&cursor, of_vin, vin_bytes)
-    return (<char*> buffer)[: cursor.at - buffer]
+        take(&cursor, head.text_bytes)
+        if head.text_bytes >= id_bytes and memcmp(start + HEAD_BYTES, event.at + HEAD_BYTES, id_bytes) == 0:
+            if cursor.at - start == size and memcmp(
+                start + COORDINATES_BYTES, event.at + COORDINATES_BYTES, size - COORDINATES_BYTES
+            ) == 0:
+                return SAME
+            found = SIMILAR
+    return found
 
 
 # Counting -----------------------------------------------------------------------------------------------------------
@@ -1077,61 +1414,70 @@ cdef class Sum:
     """As `steps.Sum`."""
 
     cdef public long long removed
-    #: Of the units added: how many, their orders, and the greatest time of an event.
+    #: Of the units added: how many, and the greatest time of an event.
     cdef long long added, last_us
+    #: Their orders: addresses of those whose events came packed, ids of those that came as facts.
+    cdef _Buffer places
     cdef list ids
-    #: The packed event with that time, and the others: (order, packed events, position).
-    cdef object last_id
-    cdef bytes last_blob
-    cdef Py_ssize_t last_at
+    #: The packed event with the greatest time, and the others: a touch, and a position among its order's events.
+    cdef Touched touched
+    cdef Py_ssize_t last_touch, last_at
     cdef list others
     #: Events with that time that came as facts.
     cdef list causes
 
     def __cinit__(self):
-        self.ids = []
-        self.last_us = -1
+        self.places = _Buffer(4 * ADDRESS_BYTES)
+        self.last_us = self.last_touch = -1
 
-    def add(self, Fact cause):
+    def add(self, cause):
         """As `steps.Sum.add`."""
-        cdef long long time_us = cause.time_us
-        if self.is_latest(cause.order_id, time_us):
+        if self.ids is None:
+            self.ids = []
+        self.ids.append(cause.order_id)
+        if self.is_latest(cause.time_us):
             if self.causes is None:
                 self.causes = []
             self.causes.append(cause)
 
-    cdef inline int add_packed(self, order_id, bytes blob, Py_ssize_t at, long long time_us) except -1:
+    cdef inline int add_packed(self, Touched touched, Py_ssize_t touch, Py_ssize_t at, long long time_us) except -1:
         """As `steps.Sum.add_packed`."""
-        if self.is_latest(order_id, time_us):
-            if self.last_blob is None:
-                self.last_id, self.last_blob, self.last_at = order_id, blob, at
+        append(self.places, &touched.touch(touch).address, ADDRESS_BYTES)
+        if self.is_latest(time_us):
+            if self.last_touch < 0:
+                self.touched, self.last_touch, self.last_at = touched, touch, at
             else:
                 if self.others is None:
                     self.others = []
-                self.others.append((order_id, blob, at))
+                self.others.append((touch, at))
         return 0
 
-    cdef inline bint is_latest(self, order_id, long long time_us) except -1:
+    cdef inline bint is_latest(self, long long time_us) except -1:
         """Counts a unit. Returns whether its event has the greatest time; forgets those that had it before."""
         self.added += 1
-        self.ids.append(order_id)
         if time_us > self.last_us:
             self.last_us = time_us
-            self.last_blob = self.others = self.causes = None
+            self.last_touch = -1
+            self.others = self.causes = None
         return time_us == self.last_us
 
     def total(self, words):
         """As `steps.Sum.total`."""
         cdef list latest = [] if self.causes is None else self.causes
-        if self.last_blob is not None:
-            latest = [*latest, unpack_at(self.last_id, self.last_blob, self.last_at, words)]
+        if self.last_touch >= 0:
+            latest = [*latest, self.fact(self.last_touch, self.last_at, words)]
         if self.others is not None:
-            latest += [unpack_at(order_id, blob, at, words) for order_id, blob, at in self.others]
+            latest += [self.fact(touch, at, words) for touch, at in self.others]
         return self.removed + self.added, latest
 
-    def order_ids(self):
-        """As `steps.Sum.order_ids`."""
-        return self.ids
+    cdef object fact(self, Py_ssize_t touch, Py_ssize_t at, words):
+        cdef Cursor order, now
+        cdef Head head
+        self.touched.id_of(touch, &order)
+        self.touched.events_of(touch, &now)
+        take(&now, at)
+        now.end = now.at + next_head(now, &head)
+        return unpack_at(string_of(&order), bytes_of(&now), 0, words)
 
 
 @cython.final
@@ -1160,7 +1506,7 @@ cdef class OwnUnits:
         self.known_quarter = self.known_key = -1
         self.of_quarter = self.known_cell = self.known_sum = None
 
-    cdef int add(self, long long shifted, const Head* head, order_id, bytes blob, Py_ssize_t at) except -1:
+    cdef int add(self, long long shifted, const Head* head, Touched touched, Py_ssize_t touch, Py_ssize_t at) except -1:
         """As `steps.OwnUnits.add`."""
         cdef long long time_us = <long long> head.time_us
         cdef long long quarter = time_us // QUARTER_HOUR_US, key
@@ -1179,7 +1525,7 @@ cdef class OwnUnits:
             if found is None:
                 found = cell[key] = Sum()
             self.known_sum, self.known_cell, self.known_key = found, cell, key
-        return self.known_sum.add_packed(order_id, blob, at, time_us)
+        return self.known_sum.add_packed(touched, touch, at, time_us)
 
     cdef long long code(self, Py_ssize_t dims) except -1:
         """The code of the scopes of some dimensions, shifted to its place in a key."""
@@ -1193,8 +1539,9 @@ cdef class OwnUnits:
 
 
 def count_plain(
-    list entries,
-    dict before,
+    Touched touched not None,
+    Py_ssize_t first,
+    Py_ssize_t end,
     dict known_violations,
     bint orders_known,
     OwnUnits units not None,
@@ -1206,76 +1553,78 @@ def count_plain(
 ):
     """As `steps.count_plain`."""
     cdef list others = []
-    cdef tuple entry
-    cdef bytes blob, earlier
+    cdef Touch* touch
+    cdef Cursor order, now, rest
     cdef Head head, second, known
-    cdef Py_ssize_t start, end, size
+    cdef Py_ssize_t number, after
+    cdef bint is_new, is_doubtful
     cdef int kind
     units.forget()
-    for each in entries:
-        entry = each
-        order_id = entry[0]
-        blob = entry[1]
-        earlier = before.get(order_id)
-        start = 0 if earlier is None else len(earlier)
-        end = head_at(blob, start, &head)
+    for number in range(first, min(end, touched.length)):
+        touch = touched.touch(number)
+        touched.id_of(number, &order)
+        touched.events_of(number, &now)
+        is_new = touch.before == 0
+        is_doubtful = bool(known_violations) and string_of(&order) in known_violations
+        rest = now
+        take(&rest, touch.before)
+        after = touch.before + next_head(rest, &head)
         kind = head.content & KIND
-        size = len(blob)
-        if end == size:
-            if earlier is not None and kind == PLACED:
-                if is_sole(earlier, DELIVERED, &known) and <long long> head.time_us < <long long> known.time_us:
-                    units.add(placing, &head, order_id, blob, start)
-                    late.append(order_id)
+        if after == touch.size:
+            if not is_new and kind == PLACED:
+                if is_sole(now, touch.before, DELIVERED, &known) and <long long> head.time_us < <long long> known.time_us:
+                    units.add(placing, &head, touched, number, touch.before)
+                    late.append(string_of(&order))
                     continue
-            elif order_id not in known_violations:
-                if earlier is None and kind == PLACED:
-                    units.add(placing, &head, order_id, blob, 0)
+            elif not is_doubtful:
+                if is_new and kind == PLACED:
+                    units.add(placing, &head, touched, number, 0)
                     continue
                 if kind == DELIVERED and (
-                    earlier is None
-                    or is_sole(earlier, PLACED, &known) and <long long> known.time_us < <long long> head.time_us
+                    is_new
+                    or is_sole(now, touch.before, PLACED, &known)
+                    and <long long> known.time_us < <long long> head.time_us
                 ):
-                    units.add(delivering, &head, order_id, blob, start)
+                    units.add(delivering, &head, touched, number, touch.before)
                     if deliveries is not None:
-                        deliveries.append((order_id, blob, start))
-                    if earlier is None and orders_known:
-                        early.append((order_id, units.words[head.source], id_of(blob, 0, &head)))
+                        deliveries.append((string_of(&order), bytes_of(&now), touch.before))
+                    if is_new and orders_known:
+                        early.append((string_of(&order), units.words[head.source], event_id(now, &head)))
                     continue
-        elif earlier is None and order_id not in known_violations and head_at(blob, end, &second) == size:
-            if head.time_us == second.time_us:
-                pass
-            elif <long long> head.time_us < <long long> second.time_us:
-                if kind == PLACED and second.content & KIND == DELIVERED:
-                    units.add(placing, &head, order_id, blob, 0)
-                    units.add(delivering, &second, order_id, blob, end)
+        elif is_new and not is_doubtful:
+            take(&rest, after)
+            if after + next_head(rest, &second) == touch.size and head.time_us != second.time_us:
+                if <long long> head.time_us < <long long> second.time_us:
+                    if kind == PLACED and second.content & KIND == DELIVERED:
+                        units.add(placing, &head, touched, number, 0)
+                        units.add(delivering, &second, touched, number, after)
+                        if deliveries is not None:
+                            deliveries.append((string_of(&order), bytes_of(&now), after))
+                        continue
+                elif kind == DELIVERED and second.content & KIND == PLACED:
+                    units.add(placing, &second, touched, number, after)
+                    units.add(delivering, &head, touched, number, 0)
                     if deliveries is not None:
-                        deliveries.append((order_id, blob, end))
+                        deliveries.append((string_of(&order), bytes_of(&now), 0))
                     continue
-            elif kind == DELIVERED and second.content & KIND == PLACED:
-                units.add(placing, &second, order_id, blob, end)
-                units.add(delivering, &head, order_id, blob, 0)
-                if deliveries is not None:
-                    deliveries.append((order_id, blob, 0))
-                continue
-        others.append(entry)
+        others.append((string_of(&order), bytes_of(&now), touch.before))
     return others
 
 
-def hours(dict now, dict before):
+def hours(Touched touched not None):
     """As `steps.hours`."""
     cdef set found = set()
-    cdef bytes blob, earlier
+    cdef Cursor now
     cdef Head head
-    cdef Py_ssize_t at
+    cdef Py_ssize_t number
     cdef long long quarter, known_quarter = -1
     cdef int kind, known_kind = -1
     cdef long long source, known_source = -1
-    for order_id, each in now.items():
-        blob = each
-        earlier = before.get(order_id)
-        at = 0 if earlier is None else len(earlier)
-        while at < len(blob):
-            at = head_at(blob, at, &head)
+    for number in range(touched.length):
+        touched.events_of(number, &now)
+        take(&now, touched.touch(number).before)
+        while now.at < now.end:
+            take(&now, next_head(now, &head))
             if head.origin & 1:
                 continue
             kind, source, quarter = head.content & KIND, head.source, <long long> head.time_us // QUARTER_HOUR_US
@@ -1285,60 +1634,20 @@ def hours(dict now, dict before):
     return found
 
 
-def unpack(order_id, bytes blob not None, words):
-    """As `packing.unpack`."""
-    cdef list facts = []
-    cdef Py_ssize_t at = 0
-    while at < len(blob):
-        facts.append(fact_at(order_id, blob, &at, words))
-    return facts
+cdef inline Py_ssize_t next_head(Cursor events, Head* head) except -1:
+    """Reads the head of the next event. Returns the size of the event."""
+    memcpy(head, take(&events, HEAD_BYTES), HEAD_BYTES)
+    take(&events, head.text_bytes)
+    return HEAD_BYTES + head.text_bytes
 
 
-def unpack_at(order_id, bytes blob not None, Py_ssize_t at, words):
-    """As `packing.unpack_at`."""
-    return fact_at(order_id, blob, &at, words)
+cdef inline bint is_sole(Cursor events, Py_ssize_t size, int kind, Head* head) except -1:
+    """Whether the first so many bytes of an order's events are just one event, of the given kind; reads its head."""
+    return next_head(events, head) == size and head.content & KIND == kind
 
 
-cdef object fact_at(order_id, bytes blob, Py_ssize_t* at, words):
-    """The event that begins at a position, which moves behind it."""
-    cdef Head head
-    cdef Py_ssize_t end = head_at(blob, at[0], &head), extra_end = head.id_end + head.extra, vin_end = extra_end
-    text = blob[at[0] + HEAD_BYTES : end].decode("utf-8")
-    at[0] = end
-    if head.content & HAS_VIN:
-        vin_end += VIN_CHARACTERS
-    return _Fact(
-        head.content & KIND,
-        order_id,
-        words[head.source],
-        text[: head.id_end],
-        <long long> head.time_us,
-        text[extra_end:vin_end],
-        words[head.dims],
-        text[head.id_end : extra_end],
-        voids_in(text[vin_end:]) if head.content & HAS_VOIDS else None,
-        head.origin & 1 == 1,
-        head.origin >> 1 | (head.content >> OF_PRODUCTION_SHIFT & 1) << TOPIC_BITS,
-        head.partition,
-        head.offset,
-    )
-
-
-cdef object id_of(bytes blob, Py_ssize_t at, const Head* head):
-    """The id of an event that begins at a position."""
-    return blob[at + HEAD_BYTES : at + HEAD_BYTES + head.text_bytes].decode("utf-8")[: head.id_end]
-
-
-cdef inline Py_ssize_t head_at(bytes blob, Py_ssize_t at, Head* head) except -1:
-    """Reads the head of the event that begins at a position. Returns the position behind the event."""
-    cdef Cursor cursor
-    whole_of(blob, &cursor)
-    take(&cursor, at)
-    memcpy(head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
-    take(&cursor, head.text_bytes)
-    return at + HEAD_BYTES + head.text_bytes
-
-
-cdef inline bint is_sole(bytes blob, int kind, Head* head) except -1:
-    """Whether an order has just one event, of the given kind; reads its head."""
-    return head_at(blob, 0, head) == len(blob) and head.content & KIND == kind
+cdef str event_id(Cursor events, const Head* head):
+    """The id of the next event, whose head was read."""
+    take(&events, HEAD_BYTES)
+    events.end = events.at + head.text_bytes
+    return string_of(&events)[: head.id_end]

@@ -259,15 +259,14 @@ class DayCounts:
 
     def _note_cell(self, cell: _Cell, number: int, minute: int | None) -> None:
         """Notes the orders that got units in a cell."""
-        added: dict[int, list[str]] = {}
+        added: dict[int, list[Sum]] = {}
         for key, change in cell.items():
             if not key & _LEAVING:
-                ids = added.setdefault(key >> GROUP_SHIFT & _GROUP, [])
-                ids += change.order_ids()
-        for group, ids in added.items():
-            self._orders.note(number << GROUPS_BITS | group, ids)
+                added.setdefault(key >> GROUP_SHIFT & _GROUP, []).append(change)
+        for group, sums in added.items():
+            self._orders.note_units(number << GROUPS_BITS | group, sums)
             if minute is not None:
-                self._orders_of_minutes.note(minute << GROUPS_BITS | group, ids)
+                self._orders_of_minutes.note_units(minute << GROUPS_BITS | group, sums)
 
     # Many at once ---------------------------------------------------------------------------------------------------
 

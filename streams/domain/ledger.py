@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from schemas.changelog import decode_entries
@@ -70,7 +69,7 @@ if TYPE_CHECKING:
     from streams.domain.packed_columns import Restored
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import EventOf, PackedOrders, Restoring
+    from streams.domain.steps import EventOf, PackedOrders, Restoring, Touched
     from streams.domain.zone import BusinessZone
 
 
@@ -123,7 +122,7 @@ class LedgerChanges:
     """Everything that a step has changed.
 
     Attributes:
-        orders: Touched order → all its events, packed.
+        orders: The touched orders, with all their events.
         vocabulary: Words in the packed events that no earlier step has reported.
         counts: Absolute counts of the touched days and hours of campaigns.
         violations: Orders, and vehicles by VIN, whose violations have changed; `None` if they no longer have any.
@@ -131,7 +130,7 @@ class LedgerChanges:
         vehicles: Vehicle → all its deliveries, packed, for those about which something new was reported.
     """
 
-    orders: dict[str, bytes]
+    orders: Touched
     vocabulary: list[VocabularyEntry]
     counts: dict[CountKey, DayCount]
     violations: dict[str, OrderViolations | None]
@@ -180,10 +179,7 @@ class Ledger:
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
         self._orders: PackedOrders = hotpath.way.PackedOrders()
-        #: Orders that the step has touched → their packed events before it, if any, and now: looking all of them up again at
-        #: its end would cost as much as storing them.
-        self._before: dict[str, bytes] = {}
-        self._now: dict[str, bytes] = {}
+        self._touched: Touched = hotpath.way.Touched(self._orders)
         self._days = DayCounts(zone, scopes, self._orders, campaigns, self._vocabulary.words)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
@@ -354,8 +350,7 @@ class Ledger:
         duplicates, backfilled, new_bytes = hotpath.way.store(
             facts,
             self._orders,
-            self._before,
-            self._now,
+            self._touched,
             self._vocabulary,
             self.last_by_source,
             self._surely_below_limit_bytes,
@@ -417,16 +412,17 @@ class Ledger:
         violations: dict[str, OrderViolations | None] = {}
         words = self._vocabulary.words
         if self._source_hours is not None:
-            found = hotpath.way.hours(self._now, self._before)
+            found = hotpath.way.hours(self._touched)
             self._note_quarters(self._source_hours, ((kind, source_at(words, code), at) for kind, code, at in found))
-        entries = iter(self._now.items())
-        while some := list(islice(entries, _PAUSE_ORDERS)):
+        touched, self._touched = self._touched, hotpath.way.Touched(self._orders)
+        for first in range(0, len(touched), _PAUSE_ORDERS):
             deliveries: list[EventOf] | None = [] if self._produced_since_us is not None else None
             early: list[tuple[str, str, str]] = []
             late: list[str] = []
             others = hotpath.way.count_plain(
-                some,
-                self._before,
+                touched,
+                first,
+                first + _PAUSE_ORDERS,
                 self._violations,
                 self._orders_known,
                 self._days.own,
@@ -440,20 +436,18 @@ class Ledger:
                 self._note_violations(order_id, _without_order(source, identity), violations)
             for order_id in late:
                 self._note_violations(order_id, (), violations)
-            for order_id, blob in others:
-                self._note_violations(order_id, self._count_order(order_id, blob), violations)
+            for order_id, blob, start in others:
+                self._note_violations(order_id, self._count_order(order_id, blob, start), violations)
             if deliveries:
                 facts = [self._unpack_at(*event) for event in deliveries]
                 self._deliveries |= {(fact.vin, fact.order_id): fact for fact in facts}
             yield
         yield from self._judging_vehicles(violations)
         told = self.vehicles.drain()
-        orders, self._now = self._now, {}
-        self._before.clear()
         vocabulary = self._vocabulary.drain()
         counts = yield from self._days.ending_step()
         stand, self._deliveries = self._deliveries, {}
-        return LedgerChanges(orders, vocabulary, counts, violations, stand, told)
+        return LedgerChanges(touched, vocabulary, counts, violations, stand, told)
 
     def _note_quarters(self, hours: SourceHours, quarters: Iterable[tuple[int, str, int]]) -> None:
         """Notes the hours of events, given their kinds, sources and UTC quarter-hours."""
@@ -466,12 +460,11 @@ class Ledger:
         for of, found in cells.items():
             hours.note(of, found)
 
-    def _count_order(self, order_id: str, blob: bytes) -> OrderViolations:
-        """Counts what the step has changed in an order, given all its events. Returns its violations."""
-        before = self._before.get(order_id)
-        if before is None:
+    def _count_order(self, order_id: str, blob: bytes, start: int) -> OrderViolations:
+        """Counts what the step has changed in an order, given all its events, new ones from `start` on. Returns its violations."""
+        if not start:
             return self._count_new_order(self._unpack(order_id, blob))
-        return self._count_known_order(order_id, before, self._unpack(order_id, blob[len(before) :]))
+        return self._count_known_order(order_id, blob[:start], self._unpack(order_id, blob[start:]))
 
     def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""

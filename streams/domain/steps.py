@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.changelog import decode_entries
+from schemas.changelog import decode_entries, encode_chunks
 from schemas.facts import Kind
 from streams.domain import packing
 from streams.domain.packed_columns import restored
@@ -47,6 +47,10 @@ class OrderLists:
             known = self._lists[number] = bytearray()
         # No order id contains a line feed.
         known += "\n".join([*order_ids, ""]).encode()
+
+    def note_units(self, number: int, sums: Iterable[Sum]) -> None:
+        """Appends the orders of the units added to some sums."""
+        self.note(number, [order_id for each in sums for order_id in each.order_ids()])
 
     def note_places(self, number: int, places: NDArray[Any]) -> None:
         """The same with the places of orders."""
@@ -105,7 +109,7 @@ _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
 
 
 class EventOf(NamedTuple):
-    """An event among the packed events of its order, and where it begins there."""
+    """An event among the packed events of its order, and where it begins there; those that follow may be meant too."""
 
     order_id: str
     blob: bytes
@@ -115,11 +119,43 @@ class EventOf(NamedTuple):
 # Storing ------------------------------------------------------------------------------------------------------------
 
 
+class Touched(dict[str, bytes]):
+    """The orders that a step has touched, and all their packed events.
+
+    Looking all of them up again at its end would cost as much as storing them.
+
+    Args:
+        orders: Where they are stored.
+    """
+
+    def __init__(self, orders: PackedOrders) -> None:
+        super().__init__()
+        del orders  # the compiled class refers to them
+        #: Size of the packed events that orders had before the step, if they had any.
+        self.before: dict[str, int] = {}
+        self._ids: list[str] = []
+
+    def put(self, order_id: str, known: bytes | None, now: bytes) -> None:
+        """Puts the present events of an order, given those before."""
+        if order_id not in self:
+            self._ids.append(order_id)
+            if known is not None:
+                self.before[order_id] = len(known)
+        self[order_id] = now
+
+    def between(self, first: int, end: int) -> list[EventOf]:
+        """Some orders by their numbers; each with the position of its first new event."""
+        return [EventOf(order_id, self[order_id], self.before.get(order_id, 0)) for order_id in self._ids[first:end]]
+
+    def chunks(self, full_bytes: int) -> Iterable[bytes]:
+        """As chunks of the changelog; see `schemas.changelog.encode_chunks`."""
+        return encode_chunks(self.items(), full_bytes)
+
+
 def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compiled one reads no attributes
     facts: Sequence[Fact],
     orders: PackedOrders,
-    before: dict[str, bytes],
-    now: dict[str, bytes],
+    touched: Touched,
     vocabulary: Vocabulary,
     last_by_source: dict[str, int],
     below_limit_bytes: int,
@@ -129,10 +165,9 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
     """Stores facts, each completely or not at all.
 
     Args:
-        facts: Facts of any orders.
+        facts: Facts of any orders; `schemas.fast.Events`, or a compiled one, which holds them packed, or any others.
         orders: Packed events by order.
-        before: Receives the events that touched orders had before the step, packed, if they had any.
-        now: Receives the present events of all touched orders, packed.
+        touched: Receives the present events of all touched orders.
         vocabulary: The vocabulary of the packed events.
         last_by_source: The greatest event time of each source.
         below_limit_bytes: An order with fewer bytes can certainly take one more event.
@@ -148,7 +183,8 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
         packed = pack(fact, vocabulary)
         blob = orders.get(order_id)
         if blob is None:
-            orders[order_id] = now[order_id] = packed
+            orders[order_id] = packed
+            touched.put(order_id, None, packed)
             new_bytes += len(order_id)
         else:
             # An order without the id's bytes has no event with that id: for most second events that is enough.
@@ -160,9 +196,8 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
                     else:
                         duplicates += 1
                     continue
-            if order_id not in now:
-                before[order_id] = blob
-            orders[order_id] = now[order_id] = blob + packed
+            orders[order_id] = now = blob + packed
+            touched.put(order_id, blob, now)
         new_bytes += len(packed)
         if fact.backfill:
             backfilled += 1
@@ -262,8 +297,9 @@ class OwnUnits:
 
 
 def count_plain(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
-    entries: list[tuple[str, bytes]],
-    before: dict[str, bytes],
+    touched: Touched,
+    first: int,
+    end: int,
     known_violations: dict[str, Any],
     orders_known: bool,  # noqa: FBT001 - by position, as the compiled one takes it
     units: OwnUnits,
@@ -272,15 +308,16 @@ def count_plain(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
     deliveries: list[EventOf] | None,
     early: list[tuple[str, str, str]],
     late: list[str],
-) -> list[tuple[str, bytes]]:
+) -> list[EventOf]:
     """Counts, unjudged, the touched orders with new events of the two most common kinds.
 
     These are new orders, with their delivery or without; deliveries of orders that were only placed, and earlier; deliveries
     that are the only event; and the placing of orders whose only event so far was a later delivery.
 
     Args:
-        entries: Touched orders and their packed events.
-        before: The packed events before the step, of those that had any.
+        touched: The orders that the step has touched.
+        first: Number of the first one to count.
+        end: The number after the last one; there may be fewer.
         known_violations: Violations by order.
         orders_known: Whether orders are published; if so, a delivery that is the only event is a violation.
         units: Receives the units.
@@ -291,14 +328,14 @@ def count_plain(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
         late: Receives the orders whose placing came after their delivery.
 
     Returns:
-        The other entries, in order.
+        The others, in order, each with its first new event.
     """
     others = []
-    for order_id, blob in entries:
-        earlier = before.get(order_id)
-        start = 0 if earlier is None else len(earlier)
+    for event in touched.between(first, end):
+        order_id, blob, start = event
+        earlier = blob[:start] or None
         new = heads(blob[start:])
-        head, event = new[0], EventOf(order_id, blob, start)
+        head = new[0]
         kind, time_us, source, *_ = head
         if len(new) == 1 and earlier is not None and kind == _PLACED:
             known_kind, known_us = sole_event(earlier)
@@ -319,27 +356,22 @@ def count_plain(  # noqa: C901, PLR0913, PLR0917 - likewise, in one pass
                 continue
         elif len(new) == 2 and earlier is None and order_id not in known_violations:
             pair = [(head, event), (new[1], EventOf(order_id, blob, end_of(blob, 0)))]
-            (first, placed), (second, delivered) = pair if time_us < new[1][1] else reversed(pair)
-            if first[0] == _PLACED and second[0] == _DELIVERED and first[1] < second[1]:
-                units.add(placing, first, placed)
-                units.add(delivering, second, delivered)
+            (of_placed, placed), (of_delivered, delivered) = pair if time_us < new[1][1] else reversed(pair)
+            if of_placed[0] == _PLACED and of_delivered[0] == _DELIVERED and of_placed[1] < of_delivered[1]:
+                units.add(placing, of_placed, placed)
+                units.add(delivering, of_delivered, delivered)
                 if deliveries is not None:
                     deliveries.append(delivered)
                 continue
-        others.append((order_id, blob))
+        others.append(event)
     return others
 
 
-def hours(now: dict[str, bytes], before: dict[str, bytes]) -> set[tuple[int, int, int]]:
-    """Kind, code of the source and UTC quarter-hour of a step's events that are not backfill, each combination once.
-
-    Args:
-        now: Touched orders and their packed events.
-        before: The packed events before the step, of those that had any.
-    """
+def hours(touched: Touched) -> set[tuple[int, int, int]]:
+    """Kind, code of the source and UTC quarter-hour of a step's events that are not backfill, each combination once."""
     found = set()
-    for order_id, blob in now.items():
-        for kind, time_us, source, _, backfill in heads(blob[len(before.get(order_id, b"")) :]):
+    for order_id, blob in touched.items():
+        for kind, time_us, source, _, backfill in heads(blob[touched.before.get(order_id, 0) :]):
             if not backfill:
                 found.add((kind, source, time_us // QUARTER_HOUR_US))
     return found

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas import changelog as records
-from schemas.changelog import STATE_KEY, Entries
+from schemas.changelog import FULL_BYTES, STATE_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["STATE_KEY", "Changelog", "Entries"]
+__all__ = ["FULL_BYTES", "STATE_KEY", "Changelog"]
 
-#: Size at which a chunk is closed, far below the topic's limit for a record.
-FULL_BYTES = 512 * 1024
 #: Size from which a chunk is not merged by tier: writing it again would cost more than it saves.
 _SETTLED_BYTES = 128 * 1024
 _TIER_CHUNKS = 16
@@ -93,46 +91,33 @@ class Changelog:
             numbers.reverse()
         for number in numbers:
             chunk = records.decompressed(self._read.pop(number))
-            is_settled = len(chunk) >= _SETTLED_BYTES
-            order_ids = None if is_settled else [order_id for order_id, _ in records.decode_entries(chunk)]
-            self._add(number, len(chunk), order_ids)
+            self._add(number, chunk)
             yield chunk
 
     # Writing --------------------------------------------------------------------------------------------------------
 
-    def write(self, orders: dict[str, bytes], state_bytes: int) -> list[tuple[bytes, bytes | None]]:
+    def write(self, chunks: Iterable[bytes], state_bytes: int) -> list[tuple[bytes, bytes | None]]:
         """The records of one commit: those of the touched orders, and of a bounded amount of merging.
 
         Args:
-            orders: Touched order → its current blob.
+            chunks: The touched orders and their current blobs, as `encode_chunks` encodes them.
             state_bytes: Total size of all current blobs and ids.
         """
-        written: list[tuple[bytes, bytes | None]] = list(self._new_chunks(orders.items()))
+        written: list[tuple[bytes, bytes | None]] = [self._record(chunk) for chunk in chunks]
         written += self._merge_one_tier()
         written += self._sweep_a_piece(state_bytes)
         return written
 
-    def _new_chunks(self, entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        piece: Entries = []
-        size = 0
-        for entry in entries:
-            piece.append(entry)
-            size += len(entry[0]) + len(entry[1]) + 4
-            if size >= FULL_BYTES:
-                yield self._chunk(piece)
-                piece, size = [], 0
-        if piece:
-            yield self._chunk(piece)
-
-    def _chunk(self, entries: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+    def _record(self, chunk: bytes) -> tuple[bytes, bytes]:
         number, self._next_id = self._next_id, self._next_id + 1
-        chunk = records.encode_entries(entries)
-        self._add(number, len(chunk), [order_id for order_id, _ in entries])
+        self._add(number, chunk)
         return records.chunk_key(number, self._of), records.compressed(chunk)
 
-    def _add(self, number: int, size: int, order_ids: list[str] | None) -> None:
-        self._chunks[number] = _Chunk(size, None if size >= _SETTLED_BYTES else order_ids)
-        self._bytes += size
+    def _add(self, number: int, chunk: bytes) -> None:
+        is_settled = len(chunk) >= _SETTLED_BYTES
+        order_ids = None if is_settled else [order_id for order_id, _ in records.decode_entries(chunk)]
+        self._chunks[number] = _Chunk(len(chunk), order_ids)
+        self._bytes += len(chunk)
 
     def _merge_one_tier(self) -> Iterator[tuple[bytes, bytes | None]]:
         tiers: dict[int, list[int]] = {}
@@ -146,7 +131,8 @@ class Changelog:
 
     def _rewrite(self, numbers: list[int]) -> Iterator[tuple[bytes, bytes | None]]:
         order_ids = dict.fromkeys(order_id for number in numbers for order_id in self._chunks[number].order_ids or ())
-        yield from self._new_chunks((order_id, self._blob(order_id)) for order_id in order_ids)
+        for chunk in records.encode_chunks(((order_id, self._blob(order_id)) for order_id in order_ids), FULL_BYTES):
+            yield self._record(chunk)
         yield from self._drop(numbers)
 
     def _drop(self, numbers: Iterable[int]) -> Iterator[tuple[bytes, None]]:
@@ -162,17 +148,11 @@ class Changelog:
                 return
             self._sweep_old = list(self._chunks)
             self._sweep = iter(self._order_ids())
-        piece: Entries = []
-        size = 0
-        for order_id in self._sweep:
-            blob = self._blob(order_id)
-            piece.append((order_id, blob))
-            size += len(order_id) + len(blob) + 4
-            if size >= FULL_BYTES:
-                yield self._chunk(piece)
-                return
-        if piece:
-            yield self._chunk(piece)
+        entries = ((order_id, self._blob(order_id)) for order_id in self._sweep)
+        chunk = next(records.encode_chunks(entries, FULL_BYTES), None)
+        if chunk is not None:
+            yield self._record(chunk)
+            return
         # Every order is now in a chunk written since the sweep began, so older chunks are obsolete.
         self._sweep = None
         yield from self._drop(self._sweep_old)

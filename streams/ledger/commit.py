@@ -10,7 +10,7 @@ from schemas.outputs import Marker
 from schemas.source_hours import encode_hours, encode_hours_key
 from streams.kafka.pacing import paced
 from streams.kafka.transactions import Outgoing
-from streams.ledger.changelog import STATE_KEY
+from streams.ledger.changelog import FULL_BYTES, STATE_KEY
 from streams.ledger.partition_status import partition_record
 from streams.ledger.vocabulary import vocabulary_record
 
@@ -77,7 +77,7 @@ class CommitRecords:
         if changes.vocabulary:
             key, value = vocabulary_record(changes.vocabulary)
             records.append(Outgoing(ledger, number, key, value))
-        for key, chunk in memory.changelog.write(changes.orders, memory.ledger.state_bytes):
+        for key, chunk in memory.changelog.write(changes.orders.chunks(FULL_BYTES), memory.ledger.state_bytes):
             records.append(Outgoing(ledger, number, key, chunk))
         for order_id, violations in changes.violations.items():
             body = None if violations is None else encode_violations(order_id, violations)

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress, groupby
+from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from schemas import hotpath
-from schemas.codec import decode_batch
-from schemas.facts import QUARANTINED, Fact, Rejection
+from schemas.codec import decode_events
+from schemas.facts import QUARANTINED
 from schemas.partitioner import homes
 from streams.kafka.forwarding import unwrap
 from streams.ledger.quarantine import SkippedRecords
 
 if TYPE_CHECKING:
     from schemas.authority import SourceRecord
+    from schemas.facts import Fact, Rejection
     from streams.context import SourceTopics
     from streams.kafka.records import LogRecord
 
-#: Stands for the home of a record that is rejected.
-_NOWHERE: Final = -1
 _topic_of = itemgetter(0)
 
 
@@ -119,7 +118,7 @@ class Intake:
         taken = Taken()
         if self.skipped:
             records = self._skip(records, topic, taken)
-        self._sort(topic, records, hotpath.homes(records, self._partitions), taken)
+        self._sort(topic, records, hotpath.strays(records, self._partitions, self._number), taken)
         return taken
 
     def forwarded(self, records: Sequence[LogRecord]) -> Taken:
@@ -131,28 +130,29 @@ class Intake:
             some: Sequence[SourceRecord] = [original for _, original in run]
             if self.skipped:
                 some = [original for original in some if self._skip([original], topic, taken)]
-            # As the partitions that forwarded them have found out.
-            self._sort(topic, some, [self._number] * len(some), taken)
+            # They are at home here, as the partitions that forwarded them have found out.
+            self._sort(topic, some, (), taken)
         return taken
 
-    def _sort(self, topic: int, records: Sequence[SourceRecord], home_of: list[int], taken: Taken) -> None:
-        """Decodes records and sorts them, given their homes."""
-        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed)
-        is_valid = Rejection not in map(type, outcomes)
-        if is_valid and home_of.count(self._number) == len(records):
+    def _sort(
+        self, topic: int, records: Sequence[SourceRecord], strays: Sequence[tuple[int, int]], taken: Taken
+    ) -> None:
+        """Decodes records and sorts them, given the places and homes of those that are not at home here."""
+        events, rejected = decode_events(
+            records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed
+        )
+        if not rejected and not strays:
             # The usual case: every record is a valid event, and at home here.
-            taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
+            taken.runs.append(Run(topic, cast("Sequence[Fact]", events), records))
             return
-        if not is_valid:
-            for place, outcome in enumerate(outcomes):
-                if isinstance(outcome, Rejection):
-                    taken.rejected.append(Rejected(topic, records[place], outcome.reason, outcome.message))
-                    home_of[place] = _NOWHERE
-        here = [home == self._number for home in home_of]
-        facts = cast("list[Fact]", list(compress(outcomes, here)))
-        taken.runs.append(Run(topic, facts, Picked(records, list(compress(range(len(here)), here)))))
-        stays = self._number, _NOWHERE
-        taken.away += [Away(topic, records[place], home) for place, home in enumerate(home_of) if home not in stays]
+        for place in rejected:
+            outcome = cast("Rejection", events[place])
+            taken.rejected.append(Rejected(topic, records[place], outcome.reason, outcome.message))
+        leave = set(rejected)
+        taken.away += [Away(topic, records[place], home) for place, home in strays if place not in leave]
+        leave.update(place for place, _ in strays)
+        here = [place for place in range(len(records)) if place not in leave]
+        taken.runs.append(Run(topic, cast("Sequence[Fact]", events.picked(here)), Picked(records, here)))
 
     def _skip(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
         """The records that are not in quarantine; those that are become dead letters of their home without being decoded."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from schemas.changelog import VEHICLE_CHUNKS
+from schemas.changelog import VEHICLE_CHUNKS, encode_chunks
 from schemas.codec import encode_violations
 from schemas.outputs import ToldState
 from schemas.partitioner import homes
@@ -21,7 +21,7 @@ from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns, paced
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
-from streams.ledger.changelog import Changelog
+from streams.ledger.changelog import FULL_BYTES, Changelog
 from streams.ledger.parted_dict import PartedDict
 from streams.ledger.recovery import published_violations
 
@@ -330,7 +330,8 @@ class Vehicles:
         for home, told in self._telling.records(has_read=has_read, most=self._context.part_rows):
             yield Outgoing(topic, home, key, encode_told(told))
         if vehicles:
-            for chunk, body in self.changelog.write(vehicles, self._ledger.vehicles.state_bytes):
+            chunks = encode_chunks(vehicles.items(), FULL_BYTES)
+            for chunk, body in self.changelog.write(chunks, self._ledger.vehicles.state_bytes):
                 yield Outgoing(ledger, self._number, chunk, body)
 
     def state(self) -> ToldState:

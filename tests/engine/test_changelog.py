@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from schemas.changelog import decode_entries, encode_entries
+from schemas.changelog import decode_entries, encode_chunks, encode_entries
 from streams.ledger import changelog as module
 from streams.ledger.changelog import Changelog
 
@@ -28,7 +28,7 @@ class Log:
 
     def commit(self, touched: dict[str, bytes]) -> None:
         self.orders.update(touched)
-        for key, value in self.changelog.write(touched, self.state_bytes):
+        for key, value in self.changelog.write(encode_chunks(touched.items(), module.FULL_BYTES), self.state_bytes):
             self.records.pop(key, None)  # a later record of a key is later in the log
             self.records[key] = value
             self.written_bytes += len(value or b"")

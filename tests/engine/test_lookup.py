@@ -16,7 +16,7 @@ from streams.domain.packing import unpack
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
-from streams.ledger.changelog import Changelog
+from streams.ledger.changelog import FULL_BYTES, Changelog
 from streams.ledger.vocabulary import vocabulary_record
 from streams.lookup import postings as module
 from streams.lookup.finder import FoundOrder, Reach, Waiting
@@ -64,7 +64,7 @@ class Log:
         changes = self.ledger.drain()
         if changes.vocabulary:
             self._append(*vocabulary_record(changes.vocabulary))
-        for key, value in self.changelog.write(changes.orders, self.ledger.state_bytes):
+        for key, value in self.changelog.write(changes.orders.chunks(FULL_BYTES), self.ledger.state_bytes):
             self._append(key, value)
 
     def _append(self, key: bytes, value: bytes | None) -> None:

@@ -151,7 +151,7 @@ def read_damaged(scanner: Any, dice: random.Random, given: list[Record], topic: 
         return
     facts = scanner.plain_facts(found, **LIMITS, topic=topic)
     assert facts == scanner.plain_facts(list(found), **LIMITS, topic=topic)
-    scanner.homes(found, 7)
+    scanner.strays(found, 7, 3)
 
 
 def stored(way: Any, facts: list[Fact]) -> list[Any]:
