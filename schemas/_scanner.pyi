@@ -7,6 +7,4 @@ from streams.domain.packing import unpack_at as unpack_at
 
 SOURCE: str
 
-def plain_facts(
-    records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int
-) -> Events: ...
+def plain_facts(records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int) -> Events: ...

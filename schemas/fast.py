@@ -269,9 +269,7 @@ class Events(list["Fact | Rejection | None"]):
         return Events([self[place] for place in places])
 
 
-def plain_facts(
-    records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int
-) -> Events:
+def plain_facts(records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int) -> Events:
     """The facts of the plain records among `records`, and `None` for each of the others."""
     longest = max_bytes - _ROOM_BYTES
     facts = Events()

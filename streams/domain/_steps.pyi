@@ -1,9 +1,11 @@
+from streams.domain.steps import DaySum as DaySum
 from streams.domain.steps import OrderLists as OrderLists
 from streams.domain.steps import OwnUnits as OwnUnits
 from streams.domain.steps import PackedOrders as PackedOrders
 from streams.domain.steps import Restoring as Restoring
 from streams.domain.steps import Sum as Sum
 from streams.domain.steps import Touched as Touched
+from streams.domain.steps import add_up as add_up
 from streams.domain.steps import count_plain as count_plain
 from streams.domain.steps import hours as hours
 from streams.domain.steps import order_at as order_at

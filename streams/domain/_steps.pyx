@@ -18,6 +18,7 @@ import numpy as np
 from schemas._scanner import Events, unpack, unpack_at
 from streams.domain.packed_columns import EVENT, Restored
 from streams.domain.packing import pack
+from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
 cdef extern from *:
@@ -62,7 +63,18 @@ cdef enum:
     PLACED = 1
     DELIVERED = 3
 
-cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US
+cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US, HOUR_US = _HOUR_US, DAY_US = _DAY_US, EPOCH_CELL = _EPOCH_CELL
+
+#: No day and no cell.
+cdef long long NEVER = -1 << 62
+
+#: The key of a sum; see `steps`.
+cdef enum:
+    LEAVING = 0b10
+    GROUP_SHIFT = 2
+    GROUPS_BITS = 3
+    GROUP = 0b111
+    HOURS = 24
 
 
 # Orders -------------------------------------------------------------------------------------------------------------
@@ -521,15 +533,21 @@ cdef class OrderLists:
         self.addresses.filled_from(0, &room)
         self.append(number, &room)
 
-    def note_units(self, number, list sums not None):
+    def note_cell(self, long long number, dict cell not None):
         """As in `steps`."""
         cdef Cursor places
-        for each in sums:
-            if (<Sum> each).ids is not None:
-                self.note(number, (<Sum> each).ids)
-            (<Sum> each).places.filled_from(0, &places)
+        cdef Sum change
+        cdef long long key
+        for key, each in cell.items():
+            if key & LEAVING:
+                continue
+            change = each
+            of = number << GROUPS_BITS | key >> GROUP_SHIFT & GROUP
+            if change.ids is not None:
+                self.note(of, change.ids)
+            change.places.filled_from(0, &places)
             if places.at < places.end:
-                self.append(number, &places)
+                self.append(of, &places)
 
     def note_places(self, number, const long long[::1] places not None):
         """As in `steps`."""
@@ -1461,14 +1479,19 @@ cdef class Sum:
             self.others = self.causes = None
         return time_us == self.last_us
 
-    def total(self, words):
-        """As `steps.Sum.total`."""
-        cdef list latest = [] if self.causes is None else self.causes
+    @property
+    def count(self):
+        """As `steps.Sum.count`."""
+        return self.removed + self.added
+
+    def latest(self, words):
+        """As `steps.Sum.latest`."""
+        cdef list latest = [] if self.causes is None else [*self.causes]
         if self.last_touch >= 0:
-            latest = [*latest, self.fact(self.last_touch, self.last_at, words)]
+            latest.append(self.fact(self.last_touch, self.last_at, words))
         if self.others is not None:
             latest += [self.fact(touch, at, words) for touch, at in self.others]
-        return self.removed + self.added, latest
+        return latest
 
     cdef object fact(self, Py_ssize_t touch, Py_ssize_t at, words):
         cdef Cursor order, now
@@ -1481,44 +1504,99 @@ cdef class Sum:
 
 
 @cython.final
+cdef class DaySum:
+    """As `steps.DaySum`."""
+
+    cdef long long[HOURS] counts
+    #: The sums with the greatest time of an event.
+    cdef long long last_us
+    cdef list latest_sums
+
+    def __cinit__(self):
+        self.last_us = -1
+        self.latest_sums = []
+
+    @property
+    def by_hour(self):
+        """As `steps.DaySum.by_hour`; only hours with units."""
+        return {hour: self.counts[hour] for hour in range(HOURS) if self.counts[hour]}
+
+    cdef int add(self, Py_ssize_t hour, Sum change) except -1:
+        """As `steps.DaySum.add`."""
+        if not 0 <= hour < HOURS:
+            raise IndexError("no hour of a day")
+        self.counts[hour] += change.removed + change.added
+        if change.last_us > self.last_us:
+            self.last_us = change.last_us
+            self.latest_sums = []
+        if change.last_us == self.last_us:
+            self.latest_sums.append(change)
+        return 0
+
+    def latest(self, words):
+        """As `steps.DaySum.latest`."""
+        return [cause for change in self.latest_sums for cause in change.latest(words)]
+
+
+def add_up(dict cell not None, Py_ssize_t hour, dict sums not None):
+    """As `steps.add_up`."""
+    cdef DaySum of_day
+    for key, change in cell.items():
+        of_day = sums.get(key)
+        if of_day is None:
+            of_day = sums[key] = DaySum()
+        of_day.add(hour, change)
+
+
+@cython.final
 cdef class OwnUnits:
     """As `steps.OwnUnits`."""
 
-    cdef dict quarters
+    cdef dict cells
     cdef list words
+    cdef object offset_of
     cdef object cell_of
     cdef object code_of
     #: By the codes of the dimensions in the vocabulary, -1 for one that is not known yet.
     cdef long long[::1] codes
     #: What the unit before was added to, within one call.
-    cdef long long known_quarter, known_key
-    cdef dict of_quarter
+    cdef long long known_day, known_offset, known_number, known_key
+    cdef bint has_offset
+    cdef dict cell
     cdef dict known_cell
     cdef Sum known_sum
 
-    def __init__(self, dict quarters not None, words, cell_of, code_of):
-        self.quarters, self.cell_of, self.code_of = quarters, cell_of, code_of
+    def __init__(self, dict cells not None, words, offset_of, cell_of, code_of):
+        self.cells, self.offset_of, self.cell_of, self.code_of = cells, offset_of, cell_of, code_of
         self.words = words if type(words) is list else list(words)
         self.codes = array("q", [-1] * 16)
         self.forget()
 
     cdef void forget(self) noexcept:
-        self.known_quarter = self.known_key = -1
-        self.of_quarter = self.known_cell = self.known_sum = None
+        self.known_day = self.known_number = NEVER
+        self.known_key = -1
+        self.cell = self.known_cell = self.known_sum = None
 
     cdef int add(self, long long shifted, const Head* head, Touched touched, Py_ssize_t touch, Py_ssize_t at) except -1:
         """As `steps.OwnUnits.add`."""
         cdef long long time_us = <long long> head.time_us
-        cdef long long quarter = time_us // QUARTER_HOUR_US, key
+        cdef long long day = time_us // DAY_US, number, key
         cdef dict cell
-        if quarter != self.known_quarter:
-            self.of_quarter = self.quarters.get(quarter)
-            self.known_quarter = quarter
-        cell = self.of_quarter
-        if cell is None:
-            # The quarter-hour has no known cell, or several.
+        if day != self.known_day:
+            offset = self.offset_of(day)
+            self.has_offset = offset is not None
+            self.known_offset = offset or 0
+            self.known_day = day
+        if self.has_offset:
+            number = (time_us + self.known_offset) // HOUR_US + EPOCH_CELL
+            if number != self.known_number:
+                self.cell = self.cells.get(number)
+                if self.cell is None:
+                    self.cell = self.cells[number] = {}
+                self.known_number = number
+            cell = self.cell
+        else:
             cell = self.cell_of(time_us)
-            self.known_quarter = -1
         key = self.code(head.dims) | shifted | head.origin & 1
         if cell is not self.known_cell or key != self.known_key:
             found = cell.get(key)

@@ -17,7 +17,8 @@ from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTES, Campaigns
 from streams.domain.pauses import whole
-from streams.domain.zone import HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
+from streams.domain.steps import BACKFILL, GROUP, GROUP_SHIFT, GROUPS_BITS, LEAVING
+from streams.domain.zone import DAY_US, HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -29,43 +30,26 @@ if TYPE_CHECKING:
     from streams.domain.campaigns import Campaign
     from streams.domain.packing import Word
     from streams.domain.scopes import Scopes
-    from streams.domain.steps import OrderLists, OwnUnits, PackedOrders, Sum
+    from streams.domain.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum
 
 #: Groups of metrics: each metric alone, in the order of `METRICS`, and the two that a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
 GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
 PLACED_GROUP: Final = len(METRICS)
-GROUPS_BITS: Final = 3
 
-# The key of a sum within a cell: code of the scopes, group of metrics, whether units are removed, whether they are backfill.
-_BACKFILL: Final = 0b1
-_LEAVING: Final = 0b10
-GROUP_SHIFT: Final = 2
-_SCOPES_SHIFT: Final = 5
-_GROUP: Final = (1 << (_SCOPES_SHIFT - GROUP_SHIFT)) - 1
+_SCOPES_SHIFT: Final = GROUP_SHIFT + GROUPS_BITS
 
 #: Sums to add up, days to add them to, and days to copy, between two pauses: a millisecond or two.
 _PAUSE_SUMS: Final = 250
 _PAUSE_SPREAD: Final = 250
 _PAUSE_DAYS: Final = 250
 
+#: UTC days whose offset to local time is remembered.
+_REMEMBERED_DAYS: Final = 10_000
+#: Quarter-hours of a day.
+_QUARTERS: Final = DAY_US // QUARTER_HOUR_US
+
 _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
-
-
-class _DaySum:
-    """Units of one key of one day in one step: how many by hour, and the latest one added."""
-
-    __slots__ = ("by_hour", "latest")
-
-    def __init__(self) -> None:
-        self.by_hour: dict[int, int] = {}
-        self.latest: Fact | None = None
-
-    def add(self, hour: int, count: int, latest: Fact | None) -> None:
-        """Adds the units of a cell."""
-        self.by_hour[hour] = self.by_hour.get(hour, 0) + count
-        if latest is not None and _is_later(latest, self.latest):
-            self.latest = latest
 
 
 class _Day:
@@ -89,9 +73,9 @@ class _Day:
             by_hour[part] += units
             count += units
         self.count += count
-        if flags & _BACKFILL:
+        if flags & BACKFILL:
             self.backfilled += count
-        if flags & _LEAVING:
+        if flags & LEAVING:
             self.has_left = True
 
     def end_step(self, latest: Fact | None) -> None:
@@ -142,6 +126,8 @@ class DayCounts:
         self._words = words
         self._campaigns = campaigns or Campaigns()
         self._campaign_quarters = self._campaigns.quarters
+        #: By UTC day: what to add for the local time if each cell of the day is a local hour.
+        self._offsets: dict[int, int | None] = {}
         self._scopes_codes: dict[Dims, int] = {}
         # Scopes for each era of the aliases; there is nearly always just one.
         self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
@@ -156,10 +142,9 @@ class DayCounts:
         #: Days that got units by `add_counted`, with the latest unit added.
         self._counted: dict[DayKey, Fact | None] = {}
         self._cells: dict[int, _Cell] = {}
-        self._quarters: dict[int, _Cell] = {}
         #: In quarter-hours of campaigns each UTC minute is a cell.
         self._minutes: dict[int, _Cell] = {}
-        self.own: OwnUnits = hotpath.way.OwnUnits(self._quarters, words, self._cell, self._scopes_code)
+        self.own: OwnUnits = hotpath.way.OwnUnits(self._cells, words, self._offset_us, self._cell, self._scopes_code)
         #: While the units of some times are being recounted: the campaigns that are new or changed, the quarter-hours that had
         #: no minutes before, and hours of campaigns with their latest unit.
         self._recounted = Campaigns()
@@ -178,7 +163,7 @@ class DayCounts:
 
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
         """Removes one unit that an earlier step has added."""
-        self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).removed -= 1
+        self._sum(group, dims, cause.time_us, LEAVING | cause.backfill).removed -= 1
 
     def end_step(self) -> dict[CountKey, DayCount]:
         """Adds the step to the counts. Returns the touched ones by metric, scope and date, hours of campaigns last."""
@@ -224,16 +209,17 @@ class DayCounts:
         touched, self._counted = self._counted, {}
         of_campaigns: dict[CampaignKey, Fact | None] = {}
         # For a day with many hours, each metric and scope is looked up once.
-        days: dict[int, dict[int, _DaySum]] = {}
+        days: dict[int, dict[int, DaySum]] = {}
         spread = 0
         cells = ((number, None, cell) for number, cell in self._cells.items())
         minutes = ((self._zone.cell_of(minute * MINUTE_US), minute, cell) for minute, cell in self._minutes.items())
         for number, minute, cell in chain(cells, minutes):
-            totals = {key: self._total(change) for key, change in cell.items()}
             ordinal, hour = divmod(number, HOURS)
-            _add_up(totals, hour, days.setdefault(ordinal, {}))
-            self._note_cell(cell, number, minute)
+            hotpath.way.add_up(cell, hour, days.setdefault(ordinal, {}))
+            self._orders.note_cell(number, cell)
             if minute is not None:
+                self._orders_of_minutes.note_cell(minute, cell)
+                totals = {key: (change.count, self._latest(change)) for key, change in cell.items()}
                 self._spread_over_campaigns(self._campaigns, minute, number, totals, of_campaigns)
             spread += len(cell)
             if spread >= _PAUSE_SUMS:
@@ -248,25 +234,12 @@ class DayCounts:
                     spread = 0
                     yield
         self._cells.clear()
-        self._quarters.clear()
         self._minutes.clear()
         return touched, of_campaigns
 
-    def _total(self, change: Sum) -> tuple[int, Fact | None]:
-        """The number of units, and the latest one added."""
-        count, causes = change.total(self._words)
-        return count, max(causes, key=_rank, default=None)
-
-    def _note_cell(self, cell: _Cell, number: int, minute: int | None) -> None:
-        """Notes the orders that got units in a cell."""
-        added: dict[int, list[Sum]] = {}
-        for key, change in cell.items():
-            if not key & _LEAVING:
-                added.setdefault(key >> GROUP_SHIFT & _GROUP, []).append(change)
-        for group, sums in added.items():
-            self._orders.note_units(number << GROUPS_BITS | group, sums)
-            if minute is not None:
-                self._orders_of_minutes.note_units(minute << GROUPS_BITS | group, sums)
+    def _latest(self, change: Sum | DaySum) -> Fact | None:
+        """The latest unit added."""
+        return max(change.latest(self._words), key=_rank, default=None)
 
     # Many at once ---------------------------------------------------------------------------------------------------
 
@@ -295,6 +268,7 @@ class DayCounts:
         """
         before, quarters_before = self._campaigns, self._campaign_quarters
         self._campaigns, self._campaign_quarters = campaigns, campaigns.quarters
+        self._offsets.clear()
         texts = {campaign.text for campaign in before}
         kept = {campaign.name for campaign in campaigns if campaign.text in texts}
         self._recounted = Campaigns(campaign for campaign in campaigns if campaign.name not in kept)
@@ -433,13 +407,14 @@ class DayCounts:
         """Every day and campaign hour that ever had a count, including those back at zero; with pauses."""
         return (yield from self._published((yield from _in_order(self._days)), self._campaign_hours))
 
-    def _spread(self, key: int, change: _DaySum, day: date, touched: dict[DayKey, Fact | None]) -> int:
+    def _spread(self, key: int, change: DaySum, day: date, touched: dict[DayKey, Fact | None]) -> int:
         """Adds the units of a key to its metrics and scopes on a day. Returns how many these are."""
-        latest, metrics, scopes = change.latest, GROUPS[key >> GROUP_SHIFT & _GROUP], self._scopes_of(key, day)
+        latest, by_hour = self._latest(change), change.by_hour
+        metrics, scopes = GROUPS[key >> GROUP_SHIFT & GROUP], self._scopes_of(key, day)
         for metric in metrics:
             for scope in scopes:
                 day_key = (metric, scope, day)
-                self._day(day_key).add(change.by_hour, key)
+                self._day(day_key).add(by_hour, key)
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
@@ -476,7 +451,7 @@ class DayCounts:
                 for scope in self._scopes_of(key, day):
                     if not campaigns.has(campaign, scope):
                         continue
-                    for metric in GROUPS[key >> GROUP_SHIFT & _GROUP]:
+                    for metric in GROUPS[key >> GROUP_SHIFT & GROUP]:
                         place = (metric, scope, hour)
                         total = self._campaign_hours.get(place)
                         if total is None:
@@ -492,9 +467,7 @@ class DayCounts:
         return eras[self._scopes.aliases.era(day)] if len(eras) > 1 else eras[0]
 
     def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> Sum:
-        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
-        if cell is None:
-            cell = self._cell(time_us)
+        cell = self._cell(time_us)
         code = self._scopes_codes.get(dims)
         if code is None:
             code = self._scopes_code(dims)
@@ -509,11 +482,20 @@ class DayCounts:
         if quarter in self._campaign_quarters:
             # From 2000 on, the clocks of all zones change at full minutes.
             return self._minutes.setdefault(time_us // MINUTE_US, {})
-        number = self._zone.cell_of_quarter(quarter)
-        if number is None:
-            return self._cells.setdefault(self._zone.cell_of(time_us), {})
-        cell = self._quarters[quarter] = self._cells.setdefault(number, {})
-        return cell
+        return self._cells.setdefault(self._zone.cell_of(time_us), {})
+
+    def _offset_us(self, day: int) -> int | None:
+        """What to add to the instants of a UTC day for the local time if each of its cells is a local hour, else `None`."""
+        try:
+            return self._offsets[day]
+        except KeyError:
+            pass
+        if len(self._offsets) >= _REMEMBERED_DAYS:
+            self._offsets.clear()
+        first = day * _QUARTERS
+        of_campaigns = not self._campaign_quarters.keys().isdisjoint(range(first, first + _QUARTERS))
+        offset_us = self._offsets[day] = None if of_campaigns else self._zone.offset_us(day)
+        return offset_us
 
     def _scopes_code(self, dims: Dims) -> int:
         """The code of the set of scopes of these dimensions, shifted to its place in a key."""
@@ -523,15 +505,6 @@ class DayCounts:
             self._scopes_by_code.append(scopes)
         code = self._scopes_codes[dims] = self._scopes_sets[scopes] << _SCOPES_SHIFT
         return code
-
-
-def _add_up(totals: Mapping[int, tuple[int, Fact | None]], hour: int, sums: dict[int, _DaySum]) -> None:
-    """Adds the units of a cell to the sums of its day."""
-    for key, (count, latest) in totals.items():
-        of_day = sums.get(key)
-        if of_day is None:
-            of_day = sums[key] = _DaySum()
-        of_day.add(hour, count, latest)
 
 
 def _is_later(fact: Fact, other: Fact | None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from streams.domain import hotpath
-from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, GROUPS_BITS, PLACED_GROUP
+from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP
 from streams.domain.orders import (
     CANCELLATIONS_METRIC,
     CANCELLED,
@@ -26,6 +26,7 @@ from streams.domain.orders import (
 )
 from streams.domain.packed_columns import cells_of
 from streams.domain.packing import BACKFILL, KIND, heads
+from streams.domain.steps import GROUP, GROUPS_BITS
 from streams.domain.zone import HOURS, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ _GROUP_OF_SOLE[DELIVERED] = GROUP_OF_METRIC[DELIVERIES_METRIC]
 _GROUP_OF_SOLE[PRODUCED] = GROUP_OF_METRIC[PRODUCED_METRIC]
 #: Bits of the kind of an event.
 _KIND_BITS: Final = KIND.bit_length()
-_GROUP: Final = (1 << GROUPS_BITS) - 1
 #: Bits of the code of a set of scopes with the backfill flag, and bits of the ordinal of a date.
 _CODE_BITS: Final = 32
 _CODE: Final = (1 << _CODE_BITS) - 1
@@ -218,7 +218,7 @@ class RestoredUnits:
         """Adds sums to the days of the metrics and scopes in which they count."""
         place = sums >> _CODE_BITS
         day, hour = np.divmod(place >> GROUPS_BITS, HOURS)
-        series, of = self._series_of(place & _GROUP, (sums & _CODE) >> 1, day)
+        series, of = self._series_of(place & GROUP, (sums & _CODE) >> 1, day)
         day_keys = series << _DAY_BITS | day[of]
         sequence = np.argsort(day_keys, kind="stable")
         of = of[sequence]
@@ -257,7 +257,7 @@ class RestoredUnits:
             of, at = divmod(kind, eras)
             members += [
                 self._series.setdefault((metric, scope), len(self._series))
-                for metric in GROUPS[of & _GROUP]
+                for metric in GROUPS[of & GROUP]
                 for scope in self._days.scopes_of_code(of >> GROUPS_BITS, at)
             ]
             starts.append(len(members))

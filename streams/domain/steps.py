@@ -9,7 +9,7 @@ from schemas.facts import Kind
 from streams.domain import packing
 from streams.domain.packed_columns import restored
 from streams.domain.packing import dims_at, end_of, heads, is_sole, pack, sole_event, sole_id, source_at
-from streams.domain.zone import QUARTER_HOUR_US
+from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,9 +48,11 @@ class OrderLists:
         # No order id contains a line feed.
         known += "\n".join([*order_ids, ""]).encode()
 
-    def note_units(self, number: int, sums: Iterable[Sum]) -> None:
-        """Appends the orders of the units added to some sums."""
-        self.note(number, [order_id for each in sums for order_id in each.order_ids()])
+    def note_cell(self, number: int, cell: dict[int, Sum]) -> None:
+        """Appends the orders of the units added in a cell to the lists of its number and their groups."""
+        for key, change in cell.items():
+            if not key & LEAVING:
+                self.note(number << GROUPS_BITS | key >> GROUP_SHIFT & GROUP, change.order_ids())
 
     def note_places(self, number: int, places: NDArray[Any]) -> None:
         """The same with the places of orders."""
@@ -214,6 +216,14 @@ def order_ids(orders: PackedOrders) -> Iterator[str]:
 # Counting -----------------------------------------------------------------------------------------------------------
 
 
+# The key of a sum within a cell: code of the scopes, group of metrics, whether units are removed, whether they are backfill.
+BACKFILL: Final = 0b1
+LEAVING: Final = 0b10
+GROUP_SHIFT: Final = 2
+GROUPS_BITS: Final = 3
+GROUP: Final = (1 << GROUPS_BITS) - 1
+
+
 class Sum:
     """The units of one key of one cell in one step: those added, and the number removed, negative."""
 
@@ -233,41 +243,87 @@ class Sum:
         """The same, given the time of the event, and the event packed."""
         self._events.append((time_us, event))
 
-    def total(self, words: Sequence[Word]) -> tuple[int, list[Fact]]:
-        """The number of units, and of those added the events with the greatest time.
+    @property
+    def count(self) -> int:
+        """The number of units."""
+        return self.removed + len(self._causes) + len(self._events)
+
+    @property
+    def last_us(self) -> int:
+        """The greatest time of the events of those added, microseconds since 1970; -1 if none was."""
+        times = (*(cause.time_us for cause in self._causes), *(time_us for time_us, _ in self._events))
+        return max(times, default=-1)
+
+    def latest(self, words: Sequence[Word]) -> list[Fact]:
+        """The events with that time.
 
         Args:
             words: The vocabulary of the packed events.
         """
-        times = (*(cause.time_us for cause in self._causes), *(time_us for time_us, _ in self._events))
-        last_us = max(times, default=0)
+        last_us = self.last_us
         latest = [cause for cause in self._causes if cause.time_us == last_us]
-        latest += [unpack_at(*event, words) for time_us, event in self._events if time_us == last_us]
-        return self.removed + len(times), latest
+        return latest + [unpack_at(*event, words) for time_us, event in self._events if time_us == last_us]
 
     def order_ids(self) -> list[str]:
         """The orders of the units added."""
         return [*(cause.order_id for cause in self._causes), *(event.order_id for _, event in self._events)]
 
 
+class DaySum:
+    """The units of one key of one day in one step.
+
+    Attributes:
+        by_hour: The number of units by hour.
+    """
+
+    __slots__ = ("_sums", "by_hour")
+
+    def __init__(self) -> None:
+        self.by_hour: dict[int, int] = {}
+        self._sums: list[Sum] = []
+
+    def add(self, hour: int, change: Sum) -> None:
+        """Adds the units of a cell."""
+        self.by_hour[hour] = self.by_hour.get(hour, 0) + change.count
+        self._sums.append(change)
+
+    def latest(self, words: Sequence[Word]) -> list[Fact]:
+        """The events of added units with the greatest time; see `Sum.latest`."""
+        last_us = max(change.last_us for change in self._sums)
+        return [cause for change in self._sums if change.last_us == last_us for cause in change.latest(words)]
+
+
+def add_up(cell: dict[int, Sum], hour: int, sums: dict[int, DaySum]) -> None:
+    """Adds the units of a cell to the sums of its day."""
+    for key, change in cell.items():
+        of_day = sums.get(key)
+        if of_day is None:
+            of_day = sums[key] = DaySum()
+        of_day.add(hour, change)
+
+
 class OwnUnits:
     """Adds units that have the time and the dimensions of their own event to the sums of a step.
 
     Args:
-        quarters: Quarter-hour → the sums of its cell, by key.
+        cells: The sums of each cell, by key.
         words: The vocabulary of the packed events.
-        cell_of: Returns the sums of the cell of an instant whose quarter-hour is in no known cell, or in several.
+        offset_of: Returns what to add to the instants of a UTC day for the local time; `None` if not each of its cells is a local
+            hour.
+        cell_of: Returns the sums of the cell of an instant of such a day.
         code_of: Returns the code of the scopes of some dimensions, shifted to its place in a key.
     """
 
     def __init__(
         self,
-        quarters: dict[int, dict[int, Sum]],
+        cells: dict[int, dict[int, Sum]],
         words: Sequence[Word],
+        offset_of: Callable[[int], int | None],
         cell_of: Callable[[int], dict[int, Any]],
         code_of: Callable[[Dims], int],
     ) -> None:
-        self._quarters = quarters
+        self._cells = cells
+        self._offset_of = offset_of
         self.words = words
         self._cell_of = cell_of
         self._code_of = code_of
@@ -283,9 +339,11 @@ class OwnUnits:
             event: Its event.
         """
         _, time_us, _, dims, backfill = head
-        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
-        if cell is None:
+        offset_us = self._offset_of(time_us // DAY_US)
+        if offset_us is None:
             cell = self._cell_of(time_us)
+        else:
+            cell = self._cells.setdefault((time_us + offset_us) // HOUR_US + EPOCH_CELL, {})
         code = self._codes.get(dims)
         if code is None:
             code = self._codes[dims] = self._code_of(dims_at(self.words, dims))

@@ -17,7 +17,11 @@ QUARTER_HOUR_US: Final = 900_000_000
 _SECOND_US: Final = 1_000_000
 _QUARTER_HOUR_S: Final = 900
 _HOUR_S: Final = 3600
-_EPOCH_CELL: Final = date(1970, 1, 1).toordinal() * HOURS
+_DAY_S: Final = 86_400
+HOUR_US: Final = _HOUR_S * _SECOND_US
+DAY_US: Final = _DAY_S * _SECOND_US
+#: The cell of the first hour of 1970, on the clock that counts the hours of business days.
+EPOCH_CELL: Final = date(1970, 1, 1).toordinal() * HOURS
 #: Quarter-hours to cache; a hundred thousand are almost three years of events without a gap.
 _REMEMBERED_QUARTERS: Final = 100_000
 
@@ -79,6 +83,19 @@ class BusinessZone:
         cell = self._cells[quarter] = self._uniform_cell(quarter)
         return cell
 
+    def offset_us(self, day: int) -> int | None:
+        """What must be added to every instant of a UTC day to make it local time; `None` if the clocks change on that day.
+
+        Divided by `HOUR_US` and counted from `EPOCH_CELL`, local time is a cell.
+
+        Args:
+            day: Days since 1970-01-01.
+        """
+        first_s = day * _DAY_S
+        samples = (*range(first_s, first_s + _DAY_S, _HOUR_S), first_s + _DAY_S - 1)
+        offsets_s = {self._offset_s(second) for second in samples}
+        return offsets_s.pop() * _SECOND_US if len(offsets_s) == 1 else None
+
     def date_of(self, time_us: int) -> date:
         """The business date of an instant."""
         return day_of_cell(self.cell_of(time_us))
@@ -116,7 +133,7 @@ class BusinessZone:
         return utc.astimezone(self._zone)
 
     def _cell_of_second(self, second: int) -> int:
-        return (second + self._offset_s(second)) // _HOUR_S + _EPOCH_CELL
+        return (second + self._offset_s(second)) // _HOUR_S + EPOCH_CELL
 
     def _uniform_cell(self, quarter: int) -> int | None:
         hour, first_s = quarter // 4, quarter * _QUARTER_HOUR_S
@@ -127,7 +144,7 @@ class BusinessZone:
         if offset_s is None:
             return None
         cell = (first_s + offset_s) // _HOUR_S
-        return cell + _EPOCH_CELL if cell == (first_s + offset_s + _QUARTER_HOUR_S - 1) // _HOUR_S else None
+        return cell + EPOCH_CELL if cell == (first_s + offset_s + _QUARTER_HOUR_S - 1) // _HOUR_S else None
 
     def _uniform_offset_s(self, hour: int) -> int | None:
         """The offset that holds for a whole UTC hour, if one does; the clocks of no zone change twice within one."""
@@ -138,4 +155,4 @@ class BusinessZone:
     def _offset_s(self, second: int) -> int:
         offset = datetime.fromtimestamp(second, self._zone).utcoffset() or timedelta()
         # The clock of the business day lags by the hours that the day begins after midnight.
-        return offset.days * 86_400 + offset.seconds - self.day_starts * _HOUR_S
+        return offset.days * _DAY_S + offset.seconds - self.day_starts * _HOUR_S
