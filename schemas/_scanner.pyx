@@ -134,6 +134,7 @@ cdef long long MOST_MS = 4_000_000_000_000_000
 cdef int ORDERS = _ORDERS, DELIVERIES = _DELIVERIES, PRODUCTION = _PRODUCTION
 
 #: Characters allowed in plain texts, and in VINs.
+cdef unsigned long long ONES = 0x0101_0101_0101_0101
 cdef unsigned char[256] IN_TEXT
 cdef unsigned char[256] IN_VIN
 cdef int _code
@@ -177,6 +178,8 @@ def strays(Records records, unsigned int partitions, unsigned int number):
         piece = each
         for index in range(piece.first, piece.end):
             start, end = piece.batch.place(index, KEY_AT), piece.batch.place(index, KEY_END)
+            if start < 0:
+                start = end = 0
             if is_spaced(piece.batch.body, start, end):
                 home = homes_of_keys([piece.batch.body[start:end]], partitions)[0]
             else:
@@ -189,21 +192,21 @@ def strays(Records records, unsigned int partitions, unsigned int number):
 
 cdef bint is_spaced(bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
     """Whether a part of a text has spaces, or characters beyond ASCII, which may be spaces too."""
+    cdef const unsigned char* these = checked(text, start, end)
     cdef Py_ssize_t at
     for at in range(start, end):
-        if text[at] == c" " or <unsigned char> text[at] >= 0x80:
+        if these[at] == c" " or these[at] >= 0x80:
             return True
     return False
 
 
 cdef unsigned int murmur2(bytes text, Py_ssize_t start, Py_ssize_t end) except? 0:
     """The hash of a part of a text, as Kafka's Java clients compute it."""
+    cdef const unsigned char* these = checked(text, start, end)
     cdef unsigned int m = 0x5BD1E995, h = 0x9747B28C ^ <unsigned int> (end - start), k
-    cdef Py_ssize_t at = start, byte
+    cdef Py_ssize_t at = start
     while end - at >= 4:
-        k = 0
-        for byte in range(4):
-            k |= <unsigned int> <unsigned char> text[at + byte] << 8 * byte
+        memcpy(&k, these + at, 4)
         k *= m
         k ^= k >> 24
         k *= m
@@ -211,8 +214,9 @@ cdef unsigned int murmur2(bytes text, Py_ssize_t start, Py_ssize_t end) except? 
         h ^= k
         at += 4
     if at < end:
-        for byte in range(end - at):
-            h ^= <unsigned int> <unsigned char> text[at + byte] << 8 * byte
+        k = 0
+        memcpy(&k, these + at, end - at)
+        h ^= k
         h *= m
     h ^= h >> 13
     h *= m
@@ -306,8 +310,7 @@ cdef class _Event:
 
     cdef bint read_structured(self, bytes value, Py_ssize_t start) except -1:
         """Reads an event in structured mode."""
-        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), IN_EVENT)
-        if at < 0 or space_end(value, at, self.end) != self.end:
+        if not self.read_whole(value, start, IN_EVENT) or not self.has(SPECVERSION):
             return False
         if not is_word(value, self.starts[SPECVERSION], self.ends[SPECVERSION], b"1.0"):
             return False
@@ -320,9 +323,9 @@ cdef class _Event:
 
     cdef bint read_data(self, bytes value, Py_ssize_t start) except -1:
         """Reads the data of an event in binary mode."""
-        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), IN_DATA)
+        cdef bint is_plain = self.read_whole(value, start, IN_DATA)
         self.seen |= 1 << DATA
-        return at >= 0 and space_end(value, at, self.end) == self.end
+        return is_plain
 
     cdef bint read_headers(self, object headers) except -1:
         """Reads the attributes of an event in binary mode."""
@@ -331,7 +334,7 @@ cdef class _Event:
             header = name.encode()
             if type(value) is not bytes:
                 return False
-            if not self.take_header(header_field(header, 0, len(header)), value, 0, len(<bytes> value)):
+            if not self.take_header(header_field(checked(header, 0, len(header)), 0, len(header)), value, 0, len(<bytes> value)):
                 return False
         return True
 
@@ -341,7 +344,7 @@ cdef class _Event:
         cdef Py_ssize_t field
         while count > 0:
             size = read_number(body, &at, end)
-            field = header_field(body, at, at + size)
+            field = header_field(checked(body, at, at + size), at, at + size)
             at += size
             size = read_number(body, &at, end)
             if size < 0 or not self.take_header(field, body, at, at + size):
@@ -355,7 +358,7 @@ cdef class _Event:
         if not 0 <= field < FIELDS or self.has(field):
             return False
         self.seen |= 1 << field
-        if not is_tidy(text, start, end, LONGEST_ID) or text_end(text, start, end) != end:
+        if not is_tidy(text, start, end, LONGEST_ID) or text_end(checked(text, start, end), start, end) != end:
             return False
         self.starts[field] = start
         self.ends[field] = end
@@ -376,7 +379,13 @@ cdef class _Event:
             return self.backfill or is_word(text, start, end, b"false")
         return True
 
-    cdef Py_ssize_t read_object(self, bytes text, Py_ssize_t at, int which) except -2:
+    cdef bint read_whole(self, bytes value, Py_ssize_t start, int which) except -1:
+        """Reads an object from a position to the end of the value; whether it is plain, and nothing follows."""
+        cdef const unsigned char* text = checked(value, start, self.end)
+        cdef Py_ssize_t at = self.read_object(text, space_end(text, start, self.end), which)
+        return at >= 0 and space_end(text, at, self.end) == self.end
+
+    cdef Py_ssize_t read_object(self, const unsigned char* text, Py_ssize_t at, int which) except -2:
         """Reads an object that starts at a position. Returns the position after it, or -1 if it is not plain."""
         cdef Py_ssize_t end, field, last = self.end
         if not has_at(text, at, last, c"{"):
@@ -426,11 +435,11 @@ cdef class _Event:
                 return -1
             at += 1
 
-    cdef Py_ssize_t read_backfill(self, bytes text, Py_ssize_t at) except -2:
-        if at + 4 <= self.end and is_word(text, at, at + 4, b"true"):
+    cdef Py_ssize_t read_backfill(self, const unsigned char* text, Py_ssize_t at) noexcept:
+        if self.end - at >= 4 and is_same(text + at, b"true", 4):
             self.backfill = True
             return at + 4
-        return at + 5 if at + 5 <= self.end and is_word(text, at, at + 5, b"false") else -1
+        return at + 5 if self.end - at >= 5 and is_same(text + at, b"false", 5) else -1
 
     cdef bint has(self, Py_ssize_t field) noexcept:
         return self.seen >> field & 1
@@ -451,7 +460,7 @@ cdef class _Event:
         named_by = VIN if self.family == PRODUCTION else ORDER_ID
         if not is_tidy(value, self.starts[named_by], self.ends[named_by], LONGEST_ID):
             return False
-        if not is_same(value, self.starts[named_by], self.ends[named_by], self.key, self.key_at, self.key_end):
+        if not is_key(value, self.starts[named_by], self.ends[named_by], self.key, self.key_at, self.key_end):
             return False
         if not is_tidy(self.of_id, self.starts[ID], self.ends[ID], LONGEST_ID):
             return False
@@ -1061,7 +1070,7 @@ cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end) except -1:
         size = read_number(body, at, end)
         if not 0 <= size <= end - at[0]:
             raise ValueError("the name of a header goes beyond its record")
-        if not is_ascii(body, at[0], at[0] + size):
+        if not is_ascii(checked(body, at[0], at[0] + size), at[0], at[0] + size):
             body[at[0] : at[0] + size].decode("utf-8")
         at[0] += size
         size = read_number(body, at, end)
@@ -1077,8 +1086,9 @@ cdef long long read_number(bytes body, Py_ssize_t* at, Py_ssize_t end) except? -
     cdef unsigned long long number = 0
     cdef int shift = 0
     cdef unsigned char byte
+    cdef const unsigned char* these = checked(body, at[0], end)
     while at[0] < end and shift < 64:
-        byte = body[at[0]]
+        byte = these[at[0]]
         at[0] += 1
         number |= <unsigned long long> (byte & 0x7F) << shift
         if byte < 0x80:
@@ -1114,155 +1124,171 @@ cdef bint is_structured(object headers) except -1:
 # Texts --------------------------------------------------------------------------------------------------------------
 
 
-cdef inline Py_ssize_t space_end(bytes text, Py_ssize_t at, Py_ssize_t end) except -2:
+cdef inline const unsigned char* checked(bytes text, Py_ssize_t start, Py_ssize_t end) except NULL:
+    """A text, of which the positions from `start` to before `end` may be read."""
+    if not 0 <= start <= end <= len(text):
+        raise IndexError("no part of the text")
+    return <const unsigned char*> PyBytes_AS_STRING(text)
+
+
+cdef inline Py_ssize_t space_end(const unsigned char* text, Py_ssize_t at, Py_ssize_t end) noexcept:
     """The position after any white space at a position."""
-    cdef unsigned char character
-    while at < end:
-        character = text[at]
-        if character != c" " and character != c"\n" and character != c"\t" and character != c"\r":
-            break
+    while at < end and (text[at] == c" " or text[at] == c"\n" or text[at] == c"\t" or text[at] == c"\r"):
         at += 1
     return at
 
 
-cdef inline Py_ssize_t text_end(bytes text, Py_ssize_t at, Py_ssize_t end) except -2:
+cdef inline Py_ssize_t text_end(const unsigned char* text, Py_ssize_t at, Py_ssize_t end) noexcept:
     """The position of the first character, from a position on, that plain texts cannot have."""
-    while at < end and IN_TEXT[<unsigned char> text[at]]:
+    cdef unsigned long long eight
+    while end - at >= 8:
+        memcpy(&eight, text + at, 8)
+        if has_odd(eight):
+            break
+        at += 8
+    while at < end and IN_TEXT[text[at]]:
         at += 1
     return at
 
 
-cdef inline bint is_ascii(bytes text, Py_ssize_t at, Py_ssize_t end) except -1:
+cdef inline bint has_odd(unsigned long long eight) noexcept:
+    """Whether one of eight characters is none of plain texts: as `IN_TEXT`, for all of them at once."""
+    cdef unsigned long long quote = eight ^ ONES * c'"', backslash = eight ^ ONES * c"\\", delete = eight ^ ONES * 0x7F
+    return (
+        (eight | eight - ONES * 0x20 | (quote - ONES) & ~quote | (backslash - ONES) & ~backslash | (delete - ONES) & ~delete)
+        & ONES * 0x80
+    ) != 0
+
+
+cdef inline bint is_ascii(const unsigned char* text, Py_ssize_t at, Py_ssize_t end) noexcept:
     while at < end:
-        if <unsigned char> text[at] >= 0x80:
+        if text[at] >= 0x80:
             return False
         at += 1
     return True
 
 
-cdef inline bint has_at(bytes text, Py_ssize_t at, Py_ssize_t end, unsigned char character) except -1:
+cdef inline bint has_at(const unsigned char* text, Py_ssize_t at, Py_ssize_t end, unsigned char character) noexcept:
     return at < end and text[at] == character
+
+
+cdef inline bint is_same(const unsigned char* text, const char* word, Py_ssize_t size) noexcept:
+    """Whether so many characters of a text are those of a word."""
+    return memcmp(text, word, size) == 0
 
 
 cdef inline bint is_word(bytes text, Py_ssize_t start, Py_ssize_t end, bytes word) except -1:
     """Whether a part of a text equals a word."""
-    cdef Py_ssize_t at
-    if end - start != len(word) or end > len(text):
-        return False
-    for at in range(len(word)):
-        if text[start + at] != word[at]:
-            return False
-    return True
+    return end - start == len(word) and is_same(checked(text, start, end) + start, PyBytes_AS_STRING(word), len(word))
 
 
-cdef inline bint is_same(
+cdef inline bint is_key(
     bytes text, Py_ssize_t start, Py_ssize_t end, bytes other, Py_ssize_t other_start, Py_ssize_t other_end
 ) except -1:
     """Whether parts of two texts are equal."""
-    cdef Py_ssize_t at
-    if end - start != other_end - other_start:
-        return False
-    for at in range(end - start):
-        if text[start + at] != other[other_start + at]:
-            return False
-    return True
+    cdef const unsigned char* these = checked(text, start, end)
+    cdef const unsigned char* others = checked(other, other_start, other_end)
+    return end - start == other_end - other_start and memcmp(these + start, others + other_start, end - start) == 0
 
 
 cdef inline bint is_tidy(bytes text, Py_ssize_t start, Py_ssize_t end, Py_ssize_t longest) except -1:
     """Whether a part of a text has an allowed length and neither begins nor ends with a space."""
-    return 0 < end - start <= longest and text[start] != c" " and text[end - 1] != c" "
+    cdef const unsigned char* these = checked(text, start, end)
+    return 0 < end - start <= longest and these[start] != c" " and these[end - 1] != c" "
 
 
 cdef bint is_vin(bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
+    cdef const unsigned char* these = checked(text, start, end)
     cdef Py_ssize_t at
     if end - start != VIN_LENGTH:
         return False
     for at in range(start, end):
-        if not IN_VIN[<unsigned char> text[at]]:
+        if not IN_VIN[these[at]]:
             return False
     return True
 
 
-cdef Py_ssize_t envelope_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+cdef Py_ssize_t envelope_field(const unsigned char* text, Py_ssize_t start, Py_ssize_t end) noexcept:
     """The attribute with a name, or -1 if there is none."""
     cdef Py_ssize_t length = end - start
     if length == 2:
-        return ID if is_word(text, start, end, b"id") else -1
+        return ID if is_same(text + start, b"id", 2) else -1
     if length == 4:
-        if is_word(text, start, end, b"type"):
+        if is_same(text + start, b"type", 4):
             return TYPE
-        if is_word(text, start, end, b"time"):
+        if is_same(text + start, b"time", 4):
             return TIME
-        return DATA if is_word(text, start, end, b"data") else -1
+        return DATA if is_same(text + start, b"data", 4) else -1
     if length == 6:
-        return SOURCE_ if is_word(text, start, end, b"source") else -1
+        return SOURCE_ if is_same(text + start, b"source", 6) else -1
     if length == 7:
-        return SUBJECT if is_word(text, start, end, b"subject") else -1
+        return SUBJECT if is_same(text + start, b"subject", 7) else -1
     if length == 8:
-        return BACKFILL if is_word(text, start, end, b"backfill") else -1
+        return BACKFILL if is_same(text + start, b"backfill", 8) else -1
     if length == 10:
-        if is_word(text, start, end, b"dataschema"):
+        if is_same(text + start, b"dataschema", 10):
             return DATASCHEMA
-        return TRACESTATE if is_word(text, start, end, b"tracestate") else -1
+        return TRACESTATE if is_same(text + start, b"tracestate", 10) else -1
     if length == 11:
-        if is_word(text, start, end, b"specversion"):
+        if is_same(text + start, b"specversion", 11):
             return SPECVERSION
-        return TRACEPARENT if is_word(text, start, end, b"traceparent") else -1
+        return TRACEPARENT if is_same(text + start, b"traceparent", 11) else -1
     if length == 15:
-        return DATACONTENTTYPE if is_word(text, start, end, b"datacontenttype") else -1
+        return DATACONTENTTYPE if is_same(text + start, b"datacontenttype", 15) else -1
     return -1
 
 
-cdef Py_ssize_t header_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+cdef Py_ssize_t header_field(const unsigned char* text, Py_ssize_t start, Py_ssize_t end) noexcept:
     """The attribute that a header with this name contains, or -1 if it contains none."""
     cdef Py_ssize_t field
-    if is_word(text, start, end, b"content-type"):
+    if end - start == 12 and is_same(text + start, b"content-type", 12):
         return DATACONTENTTYPE
-    if end - start < 3 or not is_word(text, start, start + 3, b"ce_"):
+    if end - start < 3 or not is_same(text + start, b"ce_", 3):
         return -1
     field = envelope_field(text, start + 3, end)
     return -1 if field == DATA or field == DATACONTENTTYPE else field
 
 
-cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+cdef Py_ssize_t data_field(const unsigned char* text, Py_ssize_t start, Py_ssize_t end) noexcept:
     """The data field with a name, or -1 if there is none."""
     cdef Py_ssize_t length = end - start
     if length == 3:
-        return VIN if is_word(text, start, end, b"vin") else -1
+        return VIN if is_same(text + start, b"vin", 3) else -1
     if length == 5:
-        if is_word(text, start, end, b"model"):
+        if is_same(text + start, b"model", 5):
             return MODEL
-        return VOIDS if is_word(text, start, end, b"voids") else -1
+        return VOIDS if is_same(text + start, b"voids", 5) else -1
     if length == 6:
-        if is_word(text, start, end, b"region"):
+        if is_same(text + start, b"region", 6):
             return REGION
-        return REASON if is_word(text, start, end, b"reason") else -1
+        return REASON if is_same(text + start, b"reason", 6) else -1
     if length == 7:
-        if is_word(text, start, end, b"variant"):
+        if is_same(text + start, b"variant", 7):
             return VARIANT
-        if is_word(text, start, end, b"factory"):
+        if is_same(text + start, b"factory", 7):
             return FACTORY
-        return CHANNEL if is_word(text, start, end, b"channel") else -1
+        return CHANNEL if is_same(text + start, b"channel", 7) else -1
     if length == 8:
-        return ORDER_ID if is_word(text, start, end, b"order_id") else -1
+        return ORDER_ID if is_same(text + start, b"order_id", 8) else -1
     return -1
 
 
-cdef Py_ssize_t reference_field(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+cdef Py_ssize_t reference_field(const unsigned char* text, Py_ssize_t start, Py_ssize_t end) noexcept:
     """The field with a name in the identity of a voided event, or -1 if there is none."""
-    if is_word(text, start, end, b"source"):
+    if end - start == 6 and is_same(text + start, b"source", 6):
         return VOIDED_SOURCE
-    return VOIDED_ID if is_word(text, start, end, b"id") else -1
+    return VOIDED_ID if end - start == 2 and is_same(text + start, b"id", 2) else -1
 
 
 # Times --------------------------------------------------------------------------------------------------------------
 
 
-cdef long long micros_of(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
+cdef long long micros_of(bytes these, Py_ssize_t start, Py_ssize_t end) except -2:
     """Microseconds since 1970 of an RFC 3339 time in its usual form, `2024-10-07T14:03:11.25+08:00`; -1 for other forms."""
     cdef int year, month, day, hour, minute, second, hours, minutes, digits = 0
     cdef long long fraction_us = 0, offset_min = 0
     cdef Py_ssize_t at = start + 19
+    cdef const unsigned char* text = checked(these, start, end)
     if end - start < 20:
         return -1
     year = number_of(text, start, 4)
@@ -1310,7 +1336,7 @@ cdef long long micros_of(bytes text, Py_ssize_t start, Py_ssize_t end) except -2
     )
 
 
-cdef inline int number_of(bytes text, Py_ssize_t start, Py_ssize_t digits) except -2:
+cdef inline int number_of(const unsigned char* text, Py_ssize_t start, Py_ssize_t digits) noexcept:
     """The number that some digits make, or -1 if one of them is not a digit."""
     cdef int number = 0
     cdef Py_ssize_t at

@@ -1323,6 +1323,7 @@ cdef class _Storing:
         """Stores a packed event."""
         cdef unsigned long long number = hash_of(order), address = self.orders.find_text(number, order)
         cdef Py_ssize_t touch
+        cdef Cursor known
         cdef Head head
         if address == 0:
             address = self.orders.add_new(number, order, event)
@@ -1330,10 +1331,11 @@ cdef class _Storing:
             self.new_bytes += characters_of(order)
         else:
             touch = self.touched.find(address)
-            if self.is_refused(place, order, event, address, touch):
+            self.find_known(address, touch, &known)
+            if self.is_refused(place, order, &known, event):
                 return 0
             if touch < 0:
-                self.add_to(address, order, event)
+                self.touched.add(address, order, &known, event)
             else:
                 self.touched.extend(touch, event)
             self.orders.extend(address, event)
@@ -1347,29 +1349,21 @@ cdef class _Storing:
             self.last_us = <long long> head.time_us
         return 0
 
-    cdef int add_to(self, unsigned long long address, const Cursor* order, const Cursor* event) except -1:
-        """Adds an order that has events from before the step to those it has touched."""
-        cdef Cursor known
-        self.orders.find_events(address, &known)
-        return self.touched.add(address, order, &known, event)
-
-    cdef bint is_refused(
-        self, Py_ssize_t place, const Cursor* order, const Cursor* event, unsigned long long address, Py_ssize_t touch
-    ) except -1:
-        """Whether an order that is known cannot take an event; notes why."""
-        cdef Cursor known
-        cdef int found
+    cdef int find_known(self, unsigned long long address, Py_ssize_t touch, Cursor* known) except -1:
+        """Sets a cursor to the events of an order; valid until others are looked for."""
         if touch < 0:
-            self.orders.find_events(address, &known)
-        else:
-            self.touched.events_of(touch, &known)
-        found = compared(&known, event)
+            return self.orders.find_events(address, known)
+        return self.touched.events_of(touch, known)
+
+    cdef bint is_refused(self, Py_ssize_t place, const Cursor* order, const Cursor* known, const Cursor* event) except -1:
+        """Whether an order that has some events cannot take one more; notes why."""
+        cdef int found = compared(known, event)
         if found == SAME:
             self.duplicates += 1
             return True
         if found == OTHER and known.end - known.at < self.below_limit_bytes:
             return False
-        refused_for = self.refusal(string_of(order), bytes_of(&known), bytes_of(event))
+        refused_for = self.refusal(string_of(order), bytes_of(known), bytes_of(event))
         if refused_for is None:
             return False
         if refused_for[0]:

@@ -18,7 +18,7 @@ from schemas.source_hours import SourceKey
 from schemas.texts import template_of
 from streams.domain import hotpath
 from streams.domain.counted_units import CountedUnits
-from streams.domain.daycounts import GROUP_OF_METRIC, GROUP_SHIFT, GROUPS, PLACED_GROUP, DayCounts
+from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
 from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
 from streams.domain.nth import answer_of, answering
 from streams.domain.orders import (
@@ -55,7 +55,7 @@ from streams.domain.packing import (
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.source_hours import FAMILY_OF_KIND
-from streams.domain.steps import KNOWN, Refused
+from streams.domain.steps import GROUP_SHIFT, KNOWN, Refused
 from streams.domain.zone import MINUTE_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.changelog import encode_chunks
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
 from streams.domain.hotpath import HOT_PATH
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from streams.ledger.changelog import Changelog
+from streams.ledger.changelog import FULL_BYTES, Changelog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +114,8 @@ def _restore(ledger: Ledger) -> None:
     read = Changelog(ledger.blob, ledger.order_ids)
     ids = ledger.order_ids()
     while some := list(islice(ids, STEP_EVENTS)):
-        for key, value in written.write({order_id: ledger.blob(order_id) for order_id in some}, ledger.state_bytes):
+        chunks = encode_chunks([(order_id, ledger.blob(order_id)) for order_id in some], FULL_BYTES)
+        for key, value in written.write(chunks, ledger.state_bytes):
             read.read(key, value)
     vocabulary = list(enumerate(ledger._vocabulary.words))
     restored = Ledger(BusinessZone("Asia/Shanghai"), Scopes())

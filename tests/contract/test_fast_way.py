@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from schemas import fast, hotpath
 from schemas.authority import MAX_RECORD_BYTES
+from schemas.facts import Rejection
 from tests.contract.builders import (
     DATA,
     DELIVERED,
@@ -51,8 +52,12 @@ WAYS = (fast.plain_facts,) if hotpath.WHY_PYTHON else (fast.plain_facts, hotpath
 each_way = pytest.mark.parametrize("way", WAYS, ids=("python", "compiled")[: len(WAYS)])
 
 
-def facts_of(way: PlainFacts, records: Sequence[Record], topic: int) -> Sequence[Fact | None]:
-    return way(records, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+def facts_of(way: PlainFacts, records: Sequence[Record], topic: int) -> list[Fact | None]:
+    events = way(records, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+    facts = [event for event in events if not isinstance(event, Rejection)]
+    assert len(facts) == len(records), "only the authority rejects"
+    assert events.not_plain() == [place for place, fact in enumerate(facts) if fact is None]
+    return facts
 
 
 def alone(way: PlainFacts, record: Record, topic: int) -> Fact | None:

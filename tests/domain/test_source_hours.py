@@ -116,7 +116,7 @@ def test_a_ledger_notes_the_hours_of_what_it_takes_and_finds_them_again_when_it_
     hours, restored_hours = SourceHours(), SourceHours()
     ledger = Ledger(ZONE, Scopes([[]]), source_hours=hours)
     taken: list[Fact] = []
-    vocabulary, orders = [], {}
+    vocabulary, orders = [], dict[str, bytes]()
     told: dict[SourceKey, set[tuple[date, int]]] = {}
     given_facts = [fact(each) for each in drawn]
     while given_facts:

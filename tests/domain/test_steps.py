@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -9,13 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.changelog import encode_entries
-from schemas.facts import DELIVERIES, METRICS, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
+from schemas.codec import decode_events
+from schemas.facts import DELIVERIES, METRICS, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, Rejection, topic_number
+from schemas.hotpath import compiled_records
 from streams.domain import hotpath
 from streams.domain.ledger import Ledger
 from streams.domain.packing import pack
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
+from streams.kafka.records import FetchedRecord
+from tests.contract.builders import APPENDED_MS, document
 from tests.domain.facts import SU7, VIN, YU7, us
+from tests.support.batches import Layout, Sent, batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,3 +142,48 @@ def test_a_packed_event_of_a_topic_with_any_number_is_the_same() -> None:
             ledger.apply([ordinary(), ordinary(order_id="SO-2", topic=topic, kind=7)])
             assert ledger.blob("SO-2") == pack(ordinary(order_id="SO-2", topic=topic, kind=7), ledger._vocabulary)
     hotpath.take(hotpath.HOT_PATH)
+
+
+ORDINARY_EVENTS: Final[list[tuple[str, dict[str, Any]]]] = [
+    ("order.placed.v1", {}),
+    ("order.placed.v1", {"model": "YU7", "channel": "app"}),
+    ("order.cancelled.v1", {"reason": "changed my mind"}),
+    ("event.voided.v1", {"voids": {"source": "/s", "id": "1"}}),
+    ("order.placed.v1", {"model": ""}),
+]
+
+
+def fetched(drawn: Sequence[tuple[int, int, int]]) -> Any:
+    """Records of a topic of orders in the bytes of a batch: which event, of which order, with which id."""
+    sent = []
+    for place, (which, order, identity) in enumerate(drawn):
+        kind, more = ORDINARY_EVENTS[which]
+        event = document(kind) | {"id": str(identity)}
+        event["data"] |= {"order_id": f"SO-{order}", **more}
+        sent.append(Sent(place, f"SO-{order}".encode(), json.dumps(event).encode(), (), APPENDED_MS))
+    found = compiled_records("topic", 2, FetchedRecord)
+    body = batch(sent, 0).data[Layout.BODY_AT :]
+    found.add(body, count=len(sent), base_offset=0, first_timestamp=0, append_timestamp=APPENDED_MS, since=0)
+    return found
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=8), max_size=6
+    )
+)
+def test_events_stored_as_they_were_packed_from_their_bytes_are_those_of_their_facts(
+    drawn: list[list[tuple[int, int, int]]],
+) -> None:
+    batches = []
+    for some in drawn:
+        events, rejected = decode_events(fetched(some), topic=ORDERS, future_limit_us=0)
+        valid: Any = events.picked([place for place in range(len(events)) if place not in rejected])
+        facts: list[Any] = list(valid)
+        assert list(valid[1:-1]) == facts[1:-1]
+        assert [valid[place] for place in range(-len(facts), 0)] == facts
+        assert [isinstance(each, Rejection) for each in events] == [place in rejected for place in range(len(events))]
+        batches.append((valid, facts))
+    packed = outcome("compiled", [valid for valid, _ in batches], orders_known=True)
+    assert packed == outcome("compiled", [facts for _, facts in batches], orders_known=True)
+    assert packed == outcome("python", [facts for _, facts in batches], orders_known=True)

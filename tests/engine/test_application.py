@@ -13,6 +13,7 @@ from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.context import Context
 from streams.domain.ledger import LedgerChanges
+from streams.domain.steps import Touched
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Bounds, Partition
@@ -259,7 +260,7 @@ async def test_what_a_rebuild_has_held_back_comes_by_parts_and_it_is_over_with_t
     seen: list[list[Any]] = []
     said = []
     for _ in range(3):
-        changes = LedgerChanges({}, [], {}, {})
+        changes = LedgerChanges(Touched({}), [], {}, {})
         said.append((await memory.finish_recovery(changes, 2), memory.is_releasing))
         seen.append([*changes.counts, *changes.violations])
     assert said == [(False, True), (False, True), (True, False)]
