@@ -162,7 +162,7 @@ def plain_facts(records, *, int topic, long long future_limit_us, Py_ssize_t max
     for each in (<Records> records).pieces:
         piece = each
         for index in range(piece.first, piece.end):
-            event.take_from(piece.batch, index, (<Records> records).partition)
+            event.take_from(piece.batch, index)
     return event.into
 
 
@@ -270,18 +270,18 @@ cdef class _Event:
             return self.structured(<bytes> value, 0)
         return self.binary(<bytes> value, 0) if self.read_headers(headers) else self.into.add_none()
 
-    cdef int take_from(self, _RecordBatch batch, Py_ssize_t index, long long partition) except -1:
+    cdef int take_from(self, _RecordBatch batch, Py_ssize_t index) except -1:
         """Adds a record in the bytes of its batch."""
         cdef Py_ssize_t value_at = batch.place(index, VALUE_AT)
-        cdef Py_ssize_t headers_at = batch.place(index, HEADERS_AT), headers_end = batch.place(index, RECORD_END)
         cdef bytes body = batch.body
         self.key, self.key_at, self.key_end = body, batch.place(index, KEY_AT), batch.place(index, KEY_END)
         if value_at < 0 or self.key_at < 0:
             return self.into.add_none()
-        self.timestamp, self.partition, self.offset = batch.place(index, TIMESTAMP), partition, batch.place(index, OFFSET)
+        self.timestamp, self.offset = batch.place(index, TIMESTAMP), batch.place(index, OFFSET)
+        self.partition = batch.place(index, PARTITION)
         self.begin(batch.place(index, VALUE_END))
-        if headers_end - headers_at > NO_HEADERS_BYTES:
-            if self.read_header_block(body, headers_at, headers_end):
+        if batch.place(index, HEADERS) > 0:
+            if self.read_header_block(batch, index):
                 return self.binary(body, value_at)
             self.begin(self.end)
             if not batch.has_structured_headers(index):
@@ -338,10 +338,11 @@ cdef class _Event:
                 return False
         return True
 
-    cdef bint read_header_block(self, bytes body, Py_ssize_t at, Py_ssize_t end) except -1:
+    cdef bint read_header_block(self, _RecordBatch batch, Py_ssize_t index) except -1:
         """The same from the headers' bytes in the record; also false if they are not headers of binary mode."""
-        cdef long long count = read_number(body, &at, end), size
-        cdef Py_ssize_t field
+        cdef long long count = batch.place(index, HEADERS), size
+        cdef Py_ssize_t at = batch.place(index, HEADERS_AT), end = batch.place(index, HEADERS_END), field
+        cdef bytes body = batch.body
         while count > 0:
             size = read_number(body, &at, end)
             field = header_field(checked(body, at, at + size), at, at + size)
@@ -817,14 +818,14 @@ cdef inline int write_part(Cursor* cursor, bytes text, Py_ssize_t start, Py_ssiz
 
 # Records as they were fetched -----------------------------------------------------------------------------------------
 
-#: Positions and numbers kept for each record of a batch; -1 for a missing key or value. The headers end where the record does.
+#: Positions and numbers kept for each record of a batch; -1 for a missing key or value.
 cdef enum:
-    KEY_AT, KEY_END, VALUE_AT, VALUE_END, HEADERS_AT, RECORD_END, OFFSET, TIMESTAMP
+    KEY_AT, KEY_END, VALUE_AT, VALUE_END, HEADERS, HEADERS_AT, HEADERS_END, PARTITION, OFFSET, TIMESTAMP
     COLUMNS
     #: The lengths, the deltas, the attributes and the number of headers.
     LEAST_RECORD_BYTES = 7
-    #: Just the number of headers, 0.
-    NO_HEADERS_BYTES = 1
+    #: Numbers of so many digits fit into 64 bits.
+    MOST_DIGITS = 18
     #: Longer headers are not remembered.
     LONGEST_KNOWN = 256
 
@@ -845,7 +846,7 @@ cdef class _RecordBatch:
 
     cdef bint has_structured_headers(self, Py_ssize_t index) except -1:
         """Whether the record's headers, at least one, clearly belong to structured mode."""
-        cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
+        cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, HEADERS_END)
         if end - at > LONGEST_KNOWN:
             return is_structured(self.headers(index))
         block = self.body[at:end]
@@ -858,8 +859,8 @@ cdef class _RecordBatch:
         return True
 
     cdef tuple headers(self, Py_ssize_t index):
-        cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
-        cdef long long count = read_number(self.body, &at, end), size
+        cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, HEADERS_END)
+        cdef long long count = self.place(index, HEADERS), size
         cdef list found = []
         while count > 0:
             size = read_number(self.body, &at, end)
@@ -875,7 +876,7 @@ cdef class _RecordBatch:
         cdef Py_ssize_t key_at = self.place(index, KEY_AT), value_at = self.place(index, VALUE_AT)
         return records.make(
             records.topic,
-            records.partition,
+            self.place(index, PARTITION),
             self.place(index, OFFSET),
             self.place(index, TIMESTAMP),
             self.timestamp_type,
@@ -941,11 +942,50 @@ cdef class Records:
             ValueError: The bytes are not that many valid records.
         """
         cdef _Piece piece = _Piece()
-        piece.batch = read_batch(body, count, base_offset, first_timestamp, append_timestamp)
+        piece.batch = read_batch(body, count, self.partition, base_offset, first_timestamp, append_timestamp)
         piece.end = count
         while piece.first < count and piece.batch.place(piece.first, OFFSET) < since:
             piece.first += 1
         self.append(piece)
+
+    def unwrapped(self, bytes name not None):
+        """Forwarded records as they were published, in runs of records of the same topic.
+
+        Args:
+            name: Of the header that has their coordinates there.
+
+        Returns:
+            Topic number, records and their partitions of each run; `None` if the last header of a record is none that
+            `streams.kafka.forwarding` writes.
+        """
+        cdef list runs = []
+        cdef Records run = None
+        cdef list partitions = None
+        cdef _Piece piece, part = None
+        cdef _RecordBatch batch
+        cdef Py_ssize_t index
+        cdef long long topic = 0, known_topic = -1
+        for each in self.pieces:
+            piece = each
+            batch = _RecordBatch()
+            batch.body, batch.timestamp_type = piece.batch.body, 1
+            batch.places = array("q", piece.batch.places)
+            part = None
+            for index in range(piece.first, piece.end):
+                if not unwrap(batch, index, name, &topic):
+                    return None
+                if topic != known_topic or part is None:
+                    if topic != known_topic:
+                        run, partitions = Records(self.topic, self.partition, self.make), []
+                        runs.append((topic, run, partitions))
+                        known_topic = topic
+                    part = _Piece()
+                    part.batch, part.first = batch, index
+                    run.pieces.append(part)
+                part.end = index + 1
+                run.length += 1
+                partitions.append(batch.place(index, PARTITION))
+        return runs
 
     def extend(self, Records others):
         """Adds the records that follow these."""
@@ -1010,8 +1050,66 @@ cdef class Records:
         return True
 
 
+cdef bint unwrap(_RecordBatch batch, Py_ssize_t index, bytes name, long long* topic) except -1:
+    """Gives a forwarded record the coordinates in its last header, which is left out, if that is an origin."""
+    cdef Py_ssize_t at = batch.place(index, HEADERS_AT), end = batch.place(index, HEADERS_END), last = at
+    cdef Py_ssize_t row = index * COLUMNS, number
+    cdef long long count = batch.place(index, HEADERS), size
+    cdef long long[4] origin
+    cdef bytes body = batch.body
+    if count < 1:
+        return False
+    while count > 1:
+        size = read_number(body, &at, end)
+        at += size
+        size = read_number(body, &at, end)
+        at += max(size, 0)
+        count -= 1
+    last = at
+    size = read_number(body, &at, end)
+    if not is_word(body, at, at + size, name):
+        return False
+    at += size
+    read_number(body, &at, end)
+    for number in range(4):
+        origin[number] = read_decimal(body, &at, end)
+        if origin[number] < 0:
+            return False
+    if at != end:
+        return False
+    topic[0], batch.places[row + PARTITION] = origin[0], origin[1]
+    batch.places[row + OFFSET], batch.places[row + TIMESTAMP] = origin[2], origin[3]
+    batch.places[row + HEADERS] -= 1
+    batch.places[row + HEADERS_END] = last
+    return True
+
+
+cdef long long read_decimal(bytes body, Py_ssize_t* at, Py_ssize_t end) except -2:
+    """Reads a number in decimal digits and moves the position past it and a space behind it; -1 for anything else."""
+    cdef const unsigned char* text = checked(body, at[0], end)
+    cdef long long number = 0
+    cdef Py_ssize_t start = at[0]
+    while at[0] < end and c"0" <= text[at[0]] <= c"9":
+        if at[0] - start >= MOST_DIGITS:
+            return -1
+        number = number * 10 + text[at[0]] - c"0"
+        at[0] += 1
+    if at[0] == start:
+        return -1
+    if at[0] < end:
+        if text[at[0]] != c" ":
+            return -1
+        at[0] += 1
+    return number
+
+
 cdef _RecordBatch read_batch(
-    bytes body, Py_ssize_t count, long long base_offset, long long first_timestamp, object append_timestamp
+    bytes body,
+    Py_ssize_t count,
+    long long partition,
+    long long base_offset,
+    long long first_timestamp,
+    object append_timestamp,
 ):
     """Finds the records of a batch, and checks their structure."""
     cdef _RecordBatch batch = _RecordBatch()
@@ -1037,9 +1135,11 @@ cdef _RecordBatch read_batch(
         batch.places[place + OFFSET] = base_offset + read_number(body, &at, end)
         read_part(body, &at, end, batch.places, place + KEY_AT)
         read_part(body, &at, end, batch.places, place + VALUE_AT)
+        batch.places[place + PARTITION] = partition
+        batch.places[place + HEADERS] = read_number(body, &at, end)
         batch.places[place + HEADERS_AT] = at
-        batch.places[place + RECORD_END] = end
-        skip_headers(body, &at, end)
+        batch.places[place + HEADERS_END] = end
+        skip_headers(body, &at, end, batch.places[place + HEADERS])
         if at != end:
             raise ValueError("a record does not end where it should")
     if at != len(body):
@@ -1061,9 +1161,9 @@ cdef int read_part(bytes body, Py_ssize_t* at, Py_ssize_t end, long long[::1] pl
     return 0
 
 
-cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end) except -1:
-    """Moves past headers, and checks them."""
-    cdef long long count = read_number(body, at, end), size
+cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end, long long count) except -1:
+    """Moves past so many headers, and checks them."""
+    cdef long long size
     if count < 0:
         raise ValueError("a record has fewer than no headers")
     while count > 0:

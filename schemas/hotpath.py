@@ -83,6 +83,7 @@ class WholeRecords(Protocol):
 
     @property
     def are_dated(self) -> bool: ...  # noqa: D102 - as the compiled class says
+    def unwrapped(self, name: bytes) -> list[tuple[int, Sequence[SourceRecord], list[int]]] | None: ...  # noqa: D102 - likewise
 
 
 def is_whole(fetched: object) -> TypeGuard[WholeRecords]:

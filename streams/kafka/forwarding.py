@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas import hotpath
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`; TOPIC is a number (`schemas.facts.topic_number`).
 ORIGIN_HEADER = "milestones.origin"
+_ORIGIN_NAME = ORIGIN_HEADER.encode()
 
 
 class Origin(NamedTuple):
@@ -49,6 +53,22 @@ def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
         if name == ORIGIN_HEADER and value is not None:
             return Origin(*map(int, value.split()))
     return None
+
+
+def unwrapped(records: Sequence[LogRecord]) -> list[tuple[int, Sequence[SourceRecord], list[int]]]:
+    """Forwarded records as they were published, in runs: topic number, source records, and their partitions.
+
+    Raises:
+        ValueError: A record was not forwarded by this service.
+    """
+    # Those in their original bytes stay there, unless something on the way has changed them.
+    runs = records.unwrapped(_ORIGIN_NAME) if hotpath.is_whole(records) else None
+    if runs is None:
+        runs = []
+        for topic, run in groupby(map(unwrap, records), itemgetter(0)):
+            some = [original for _, original in run]
+            runs.append((topic, some, [original.partition for original in some]))
+    return runs
 
 
 def unwrap(record: LogRecord) -> tuple[int, Original]:

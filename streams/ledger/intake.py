@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from schemas import hotpath
 from schemas.codec import decode_events
 from schemas.facts import QUARANTINED
 from schemas.partitioner import homes
-from streams.kafka.forwarding import unwrap
+from streams.kafka.forwarding import unwrapped
 from streams.ledger.quarantine import SkippedRecords
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from schemas.facts import Fact, Rejection
     from streams.context import SourceTopics
     from streams.kafka.records import LogRecord
-
-_topic_of = itemgetter(0)
 
 
 class Picked(Sequence["SourceRecord"]):
@@ -124,14 +120,13 @@ class Intake:
     def forwarded(self, records: Sequence[LogRecord]) -> Taken:
         """Records forwarded by other partitions; consecutive ones from the same source topic are decoded together."""
         taken = Taken()
-        originals = [unwrap(record) for record in records]
-        taken.arrived.update(original.partition % self._partitions for _, original in originals)
-        for topic, run in groupby(originals, _topic_of):
-            some: Sequence[SourceRecord] = [original for _, original in run]
+        for topic, some, partitions in unwrapped(records):
+            taken.arrived.update(partition % self._partitions for partition in partitions)
+            kept = some
             if self.skipped:
-                some = [original for original in some if self._skip([original], topic, taken)]
+                kept = [original for original in some if self._skip([original], topic, taken)]
             # They are at home here, as the partitions that forwarded them have found out.
-            self._sort(topic, some, (), taken)
+            self._sort(topic, kept, (), taken)
         return taken
 
     def _sort(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.zone import BusinessZone, day_of_cell, hour_of_cell
+from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, MINUTE_US, BusinessZone, day_of_cell, hour_of_cell
 from streams.holidays import load_calendar
 from tests.domain.facts import us
 
@@ -33,6 +33,19 @@ instants = st.integers(us("2000-01-01T00:00:00Z"), us("2100-01-01T00:00:00Z"))
 odd_instants = st.integers(us("2010-01-01T00:00:00Z") // 60_000_000, us("2012-01-02T00:00:00Z") // 60_000_000).map(
     lambda minute: minute * 60_000_000
 )
+
+
+@given(st.sampled_from(ZONES), st.one_of(instants, odd_instants), st.sampled_from((0, 5)))
+def test_the_offset_of_a_day_gives_the_cells_of_all_its_instants(name: str, instant: int, day_starts: int) -> None:
+    zone = BusinessZone(name, day_starts)
+    offset_us = zone.offset_us(instant // DAY_US)
+    day_us = instant // DAY_US * DAY_US
+    minutes = [*range(day_us, day_us + DAY_US, 3 * MINUTE_US), instant, day_us + DAY_US - 1]
+    if offset_us is None:
+        assert len({zone.datetime_of(at_us).utcoffset() for at_us in minutes}) > 1
+    else:
+        for at_us in minutes:
+            assert (at_us + offset_us) // HOUR_US + EPOCH_CELL == zone.cell_of(at_us)
 
 
 @pytest.mark.parametrize(

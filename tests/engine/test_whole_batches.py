@@ -17,6 +17,7 @@ from schemas import fast, hotpath
 from schemas.authority import MAX_RECORD_BYTES
 from schemas.partitioner import homes
 from streams.kafka.append_time import with_append_times
+from streams.kafka.forwarding import ORIGIN_HEADER, Original, unwrap, unwrapped
 from streams.kafka.records import FetchedRecord
 from streams.kafka.transport import _fetched_record
 from streams.kafka.whole_batches import WholeBatches, misplaced, take_whole
@@ -139,6 +140,48 @@ def test_homes_are_those_of_the_keys(given_keys: list[bytes | None], partitions:
     placed = list(enumerate(homes([record.key or b"" for record in found], partitions)))
     for number in range(partitions + 1):
         assert hotpath.strays(found, partitions, number) == [each for each in placed if each[1] != number]
+
+
+origins = st.tuples(st.sampled_from((0, 1, 128)), st.integers(0, 5), st.integers(0, 2**50), st.integers(0, 2**40))
+
+
+@given(st.lists(st.tuples(records, origins), min_size=1, max_size=8))
+def test_forwarded_records_are_unwrapped_in_their_bytes_as_one_by_one(
+    given_records: list[tuple[Sent, tuple[int, int, int, int]]],
+) -> None:
+    sent = [
+        each._replace(headers=[*each.headers, (ORIGIN_HEADER, b"%d %d %d %d" % origin)])
+        for each, origin in given_records
+    ]
+    half = len(sent) // 2
+    made = [batch(numbered(part), base) for part, base in ((sent[:half], 0), (sent[half:], half)) if part]
+    found = results(b"".join(each.data for each in made), 0, [])[1].getall()
+    assert found.unwrapped(ORIGIN_HEADER.encode()) is not None
+    seen = []
+    for topic, some, partitions in unwrapped(found):
+        assert [record.partition for record in some] == partitions
+        seen += [(topic, Original(*[getattr(record, name) for name in Original._fields])) for record in some]
+    assert seen == [unwrap(record) for record in found]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("other", b"0 1 2 3")],
+        [(ORIGIN_HEADER, b"0 1 2 3"), ("other", b"")],
+        [(ORIGIN_HEADER, None)],
+        [(ORIGIN_HEADER, b"0 1 2")],
+        [(ORIGIN_HEADER, b"0 1 2 3 4")],
+        [(ORIGIN_HEADER, b"0 1 -2 3")],
+        [(ORIGIN_HEADER, b"0  1 2 3")],
+        [(ORIGIN_HEADER, b"0 1 2 9999999999999999999")],
+    ],
+    ids=str,
+)
+def test_what_does_not_end_with_an_origin_is_left_to_python(headers: list[tuple[str, bytes | None]]) -> None:
+    found = results(batch([Sent(0, b"k", b"v", headers)], 0).data, 0, [])[1].getall()
+    assert found.unwrapped(ORIGIN_HEADER.encode()) is None
 
 
 def events() -> list[Sent]:
