@@ -44,8 +44,6 @@ _PAUSE_SUMS: Final = 250
 _PAUSE_SPREAD: Final = 250
 _PAUSE_DAYS: Final = 250
 
-#: UTC days whose offset to local time is remembered.
-_REMEMBERED_DAYS: Final = 10_000
 #: Quarter-hours of a day.
 _QUARTERS: Final = DAY_US // QUARTER_HOUR_US
 
@@ -126,8 +124,7 @@ class DayCounts:
         self._words = words
         self._campaigns = campaigns or Campaigns()
         self._campaign_quarters = self._campaigns.quarters
-        #: By UTC day: what to add for the local time if each cell of the day is a local hour.
-        self._offsets: dict[int, int | None] = {}
+        self._campaign_days = _days_of(self._campaign_quarters)
         self._scopes_codes: dict[Dims, int] = {}
         # Scopes for each era of the aliases; there is nearly always just one.
         self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
@@ -268,7 +265,7 @@ class DayCounts:
         """
         before, quarters_before = self._campaigns, self._campaign_quarters
         self._campaigns, self._campaign_quarters = campaigns, campaigns.quarters
-        self._offsets.clear()
+        self._campaign_days = _days_of(self._campaign_quarters)
         texts = {campaign.text for campaign in before}
         kept = {campaign.name for campaign in campaigns if campaign.text in texts}
         self._recounted = Campaigns(campaign for campaign in campaigns if campaign.name not in kept)
@@ -486,16 +483,7 @@ class DayCounts:
 
     def _offset_us(self, day: int) -> int | None:
         """What to add to the instants of a UTC day for the local time if each of its cells is a local hour, else `None`."""
-        try:
-            return self._offsets[day]
-        except KeyError:
-            pass
-        if len(self._offsets) >= _REMEMBERED_DAYS:
-            self._offsets.clear()
-        first = day * _QUARTERS
-        of_campaigns = not self._campaign_quarters.keys().isdisjoint(range(first, first + _QUARTERS))
-        offset_us = self._offsets[day] = None if of_campaigns else self._zone.offset_us(day)
-        return offset_us
+        return None if day in self._campaign_days else self._zone.offset_us(day)
 
     def _scopes_code(self, dims: Dims) -> int:
         """The code of the set of scopes of these dimensions, shifted to its place in a key."""
@@ -505,6 +493,11 @@ class DayCounts:
             self._scopes_by_code.append(scopes)
         code = self._scopes_codes[dims] = self._scopes_sets[scopes] << _SCOPES_SHIFT
         return code
+
+
+def _days_of(quarters: Iterable[int]) -> set[int]:
+    """The UTC days of some quarter-hours."""
+    return {quarter // _QUARTERS for quarter in quarters}
 
 
 def _is_later(fact: Fact, other: Fact | None) -> bool:

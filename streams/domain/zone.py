@@ -24,6 +24,7 @@ DAY_US: Final = _DAY_S * _SECOND_US
 EPOCH_CELL: Final = date(1970, 1, 1).toordinal() * HOURS
 #: Quarter-hours to cache; a hundred thousand are almost three years of events without a gap.
 _REMEMBERED_QUARTERS: Final = 100_000
+_REMEMBERED_DAYS: Final = 10_000
 
 
 def day_of_cell(cell: int) -> date:
@@ -56,6 +57,7 @@ class BusinessZone:
         self.day_starts = day_starts
         self._cells: dict[int, int | None] = {}
         self._offsets_s: dict[int, int | None] = {}
+        self._offsets_us: dict[int, int | None] = {}
 
     @property
     def key(self) -> str:
@@ -91,10 +93,17 @@ class BusinessZone:
         Args:
             day: Days since 1970-01-01.
         """
+        try:
+            return self._offsets_us[day]
+        except KeyError:
+            pass
+        if len(self._offsets_us) >= _REMEMBERED_DAYS:
+            self._offsets_us.clear()
         first_s = day * _DAY_S
         samples = (*range(first_s, first_s + _DAY_S, _HOUR_S), first_s + _DAY_S - 1)
         offsets_s = {self._offset_s(second) for second in samples}
-        return offsets_s.pop() * _SECOND_US if len(offsets_s) == 1 else None
+        offset_us = self._offsets_us[day] = offsets_s.pop() * _SECOND_US if len(offsets_s) == 1 else None
+        return offset_us
 
     def date_of(self, time_us: int) -> date:
         """The business date of an instant."""
