@@ -1189,7 +1189,7 @@ class Windows:
             self._newest_of_campaigns,
         ):
             _move(kept, place, moved)
-        for places in (self._retargeted, self._late):
+        for places in (self._retargeted, self._late, self._put_off):
             places.discard(place)
             if moved in places and moved != place:
                 places.discard(moved)

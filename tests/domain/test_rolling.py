@@ -45,6 +45,18 @@ def test_a_period_has_a_row_from_the_beginning_of_its_last_date_on() -> None:
     assert max(rolling(known)) == "10-15"
 
 
+def test_a_row_whose_period_has_not_begun_may_move_when_another_row_leaves() -> None:
+    known = World(windows=("day", "month"), holidays=(), rolling={3: (("model",),)}, keep_days={("model",): 2})
+    known.put("2024-10-01", 1)
+    known.step("2024-10-01T12:00:00+08:00")
+    known.put("2024-10-07", 2)
+    known.step("2024-10-07T12:00:00+08:00")
+    assert "deliveries/model=SU7/day:2024-10-01" not in known.rows
+    for day in (8, 9):
+        known.step(f"2024-10-{day:02}T12:00:00+08:00")
+        assert rolling(known).get(f"10-{day:02}") == 2
+
+
 def test_a_late_unit_counts_in_each_window_that_it_is_in() -> None:
     known = world()
     known.put("2024-10-07", 3)
