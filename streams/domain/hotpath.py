@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from schemas.outputs import HotPath
 
 _steps, _why = hotpath.extension("streams.domain._steps")
+_rows, _why_rows = hotpath.extension("streams.domain._rows")
 
 #: Empty if it is compiled.
-WHY_PYTHON: Final = hotpath.WHY_PYTHON or _why
+WHY_PYTHON: Final = hotpath.WHY_PYTHON or _why or _why_rows
 HOT_PATH: Final[HotPath] = "python" if WHY_PYTHON else "compiled"
 
 #: `streams.domain.steps`, or the same compiled.
 way: Any = steps if WHY_PYTHON else _steps
+#: What `streams.domain.windows` does for every count and row, compiled; None if it is to do so itself.
+rows: Any = None if WHY_PYTHON else _rows
 
 
 def take(chosen: HotPath) -> None:
@@ -26,10 +29,11 @@ def take(chosen: HotPath) -> None:
     Raises:
         ValueError: The compiled one is not available here.
     """
-    global way
+    global rows, way
     if chosen == "python":
-        hotpath.plain_facts, hotpath.records, way = fast.plain_facts, None, steps
+        hotpath.plain_facts, hotpath.records, way, rows = fast.plain_facts, None, steps, None
     elif WHY_PYTHON:
         raise ValueError(WHY_PYTHON)
     else:
-        hotpath.plain_facts, hotpath.records, way = hotpath.compiled_facts, hotpath.compiled_records, _steps
+        hotpath.plain_facts, hotpath.records = hotpath.compiled_facts, hotpath.compiled_records
+        way, rows = _steps, _rows

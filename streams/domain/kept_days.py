@@ -72,6 +72,11 @@ class KeptDays:
             kept.since = _before(state.since, max(0, kept.days - state.days))
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether all days of all scopes have rows."""
+        return not self._sets
+
+    @property
     def comes_back(self) -> bool:
         """Whether rows come back, whose values are only in the counts."""
         return any(kept.since < kept.known_until for kept in self._sets.values())

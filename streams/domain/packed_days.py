@@ -28,9 +28,11 @@ _ENTRY: Final = 4
 _SHARED_BYTES: Final = 24
 _MOST_SHARED: Final = 65_536
 _MASK: Final = (1 << 64) - 1
+#: The most hours of a day, or minutes of an hour of a campaign.
+MOST_PARTS: Final = MINUTES
 #: Sums of hours, or minutes, times these distinguish days whose hours differ, and add up over partitions.
-_WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in range(MINUTES))
-_PARTS: Final = range(MINUTES)
+WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in range(MOST_PARTS))
+_PARTS: Final = range(MOST_PARTS)
 _WEIGHT_OF_HOUR: Final = 0xD1342543DE82EF95
 
 _shared: dict[bytes, bytes] = {}
@@ -61,7 +63,7 @@ def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
     for hour in compress(_PARTS, by_hour):
         units = by_hour[hour]
         pairs += (hour, units)
-        hours += units * _WEIGHTS[hour]
+        hours += units * WEIGHTS[hour]
     entry = [shard, count.count, count.backfilled, len(pairs) // 2, *pairs]
     if packed is None:
         return Replaced(_share(pack(entry)), 0, 0, hours & _MASK)
@@ -72,7 +74,7 @@ def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
         if flat[at] == shard:
             before, backfilled = flat[at + 1], flat[at + 2]
             for hour, units in zip(flat[at + _ENTRY : end : 2], flat[at + _ENTRY + 1 : end : 2], strict=True):
-                hours -= units * _WEIGHTS[hour]
+                hours -= units * WEIGHTS[hour]
             flat[at:end] = entry
             break
         at = end
@@ -83,7 +85,7 @@ def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
 
 def fingerprint(by_hour: Sequence[int]) -> int:
     """A 64-bit fingerprint of 24 counts by hour."""
-    total: int = sum(map(mul, by_hour, _WEIGHTS))
+    total: int = sum(map(mul, by_hour, WEIGHTS))
     return total & _MASK
 
 

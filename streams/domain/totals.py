@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from schemas.counts import CampaignHour
+from schemas.codec import decode_day_count, read_row
+from schemas.counts import CampaignHour, decode_counts_key
 from schemas.instants import utc_text
 from schemas.rows import PublishedRow, RowKey
 from schemas.texts import ALL, template_of
@@ -53,7 +54,7 @@ from streams.domain.rules import (
 from streams.domain.scopes import Scopes
 from streams.domain.streaks import Streaks
 from streams.domain.targets import TargetBook
-from streams.domain.windows import Windows
+from streams.domain.windows import PlainVersions, Windows
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Step:
     """What an evaluation, or a part of it, publishes in one transaction: changed rows, and milestones in order.
 
     `places` are those of the rows.
+    `plain` are the changed rows that nothing watches, in the form of their records: the same for these rows.
     `held` must be remembered: id of a milestone → since when its retraction has been delayed, None once it is not.
     `decided` likewise: id of an event → an event that a later part publishes, None once it is published or void.
     `replaced` are versions of rows that nothing else has: first ones that have been replaced, and those of rows that left.
@@ -100,6 +102,7 @@ class Step:
 
     rows: list[PublishedRow] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+    plain: PlainVersions = field(default_factory=lambda: PlainVersions([], [], []))
     milestones: list[MilestoneEvent] = field(default_factory=list)
     held: dict[str, int | None] = field(default_factory=dict)
     decided: dict[str, MilestoneEvent | None] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class Step:
         """Adds another part."""
         self.rows.extend(other.rows)
         self.places.extend(other.places)
+        self.plain.extend(other.plain)
         self.milestones.extend(other.milestones)
         self.held.update(other.held)
         self.decided.update(other.decided)
@@ -124,7 +128,7 @@ class Step:
     @property
     def size(self) -> int:
         """Number of its records."""
-        rows = len(self.rows) + len(self.replaced) + len(self.left)
+        rows = len(self.rows) + len(self.replaced) + len(self.plain.records) + len(self.plain.replaced) + len(self.left)
         remembered = len(self.held) + len(self.decided) + len(self.kept) + len(self.campaigns)
         return rows + len(self.milestones) + remembered
 
@@ -253,7 +257,7 @@ class Totals:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings to show: years that have counts but no holiday calendar."""
-        return self._calendar.warnings(self._days_seen)
+        return self._calendar.warnings({*self._days_seen, *self._windows.days})
 
     @property
     def windows(self) -> Windows:
@@ -279,6 +283,11 @@ class Totals:
         """Restores the published version of a row, before the first evaluation."""
         self._has_published = True
         self._windows.restore(row)
+
+    def restore_rows(self, values: Sequence[bytes]) -> None:
+        """The same for rows as they are in their topic, in order."""
+        self._has_published |= bool(values)
+        self._windows.restore_many(values, lambda value: self._windows.restore(read_row(value)))
 
     def restore_left(self, key: RowKey) -> None:
         """Restores that a row has left its topic, after the counts and before the first evaluation."""
@@ -314,6 +323,20 @@ class Totals:
         if self._bounds is not None:
             scope, count = self._within(self._bounds, shard, metric, scope, part, count)
         self._put(shard, metric, scope, part, count)
+
+    def take(self, counts: Iterable[tuple[bytes, bytes]]) -> None:
+        """Takes counts as they are in their topic: keys and values, in order."""
+        if self._bounds is None:
+            self._windows.take(counts, self._take_one)
+        else:
+            for key, value in counts:
+                self._take_one(key, value)
+
+    def _take_one(self, key: bytes, value: bytes) -> None:
+        shard, counted = decode_counts_key(key)
+        if counted is None:
+            raise ValueError(f"{key!r} is not the key of a count")
+        self.update(shard, *counted, decode_day_count(value))
 
     def _put(self, shard: int, metric: Metric, scope: str, part: date | CampaignHour, count: DayCount) -> None:
         if isinstance(part, CampaignHour):
@@ -430,8 +453,17 @@ class Totals:
         for part in self.steps(now_us=now_us, caught_up=caught_up, most=_NO_LIMIT):
             if part is not None:
                 whole.add(part)
-        in_order = sorted(zip(whole.rows, whole.places, strict=True), key=lambda made: RowKey.of(made[0]))
-        return replace(whole, rows=[row for row, _ in in_order], places=[place for _, place in in_order])
+        plain = whole.plain
+        rows = [*whole.rows, *(read_row(value) for _, value in plain.records)]
+        made = zip(rows, [*whole.places, *plain.places], strict=True)
+        in_order = sorted(made, key=lambda row_and_place: RowKey.of(row_and_place[0]))
+        return replace(
+            whole,
+            rows=[row for row, _ in in_order],
+            places=[place for _, place in in_order],
+            replaced=[*(read_row(value) for _, value in plain.replaced), *whole.replaced],
+            plain=PlainVersions([], [], []),
+        )
 
     def steps(
         self, *, now_us: int, caught_up: bool, most: int, waiting: Callable[[], set[RowKey]] = set
@@ -464,7 +496,7 @@ class Totals:
             if made is None:
                 yield None
                 continue
-            is_before_leaving = made is _RISEN and (gathered.milestones or gathered.rows)
+            is_before_leaving = made is _RISEN and (gathered.milestones or gathered.rows or gathered.plain.records)
             if gathered.size and (gathered.size + made.size > most or is_before_leaving):
                 yield _ordered(gathered)
                 gathered = Step()
@@ -485,19 +517,7 @@ class Totals:
             yield Step(campaigns=dict(self._campaigns))
         known = self._campaigns.items() & self._campaigns_before.items()
         self._windows.know_campaigns(period_id for period_id, _ in known)
-        due, judged = set(self._held.due(now_us)), 0
-        self._among_scopes.begin_step()
-        due.update(self._among_scopes.touched(self._comparing_scopes))
-        for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
-            if not places:
-                yield None
-                continue
-            yield from self._judge_scope(places, due, most)
-            # Most scopes have few rows: many such scopes are as much work as one with many rows.
-            judged += len(places)
-            if judged >= _PAUSE_ROWS:
-                judged = 0
-                yield None
+        yield from self._of_scopes(now_us, most, caught_up=caught_up)
         self._started = True
         for _ in self._windows.finishing_step():
             yield None
@@ -512,6 +532,36 @@ class Totals:
         for first in range(0, len(void), most):
             yield Step(decided=dict.fromkeys(void[first : first + most]))
         yield from self._leave(waiting)
+
+    def _of_scopes(self, now_us: int, most: int, *, caught_up: bool) -> Iterator[Step | None]:
+        """The same for the rows that may have changed, and what they lead to, scope by scope."""
+        due, judged = set(self._held.due(now_us)), 0
+        self._among_scopes.begin_step()
+        due.update(self._among_scopes.touched(self._comparing_scopes))
+        # Rows of scopes that have only plain ones, to publish together: whole scopes, and no more than fit into a transaction.
+        plain: list[int] = []
+        for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
+            if not places:
+                yield None
+                continue
+            judged += len(places)
+            is_plain = len(places) * _RECORDS_OF_ROW <= most and self._windows.all_plain(places)
+            if plain and (not is_plain or (len(plain) + len(places)) * _RECORDS_OF_ROW > most):
+                yield self._plain_rows(plain)
+                plain = []
+            if is_plain:
+                plain += places
+            else:
+                yield from self._judge_scope(places, due, most)
+            # Most scopes have few rows: many such scopes are as much work as one with many rows.
+            if judged >= _PAUSE_ROWS:
+                judged = 0
+                if plain:
+                    yield self._plain_rows(plain)
+                    plain = []
+                yield None
+        if plain:
+            yield self._plain_rows(plain)
 
     def _leave(self, waiting: Callable[[], set[RowKey]]) -> Iterator[Step | None]:
         """Removes the rows of days that are no longer kept, one by one; None is a pause."""
@@ -642,8 +692,7 @@ class Totals:
 
     def _one_by_one(self, plain: Sequence[int]) -> Iterator[Step | None]:
         for number, place in enumerate(plain):
-            piece = Step()
-            self._publish_plain([place], piece)
+            piece = self._plain_rows([place])
             if piece.size:
                 yield piece
             yield from _pause(number)
@@ -656,12 +705,15 @@ class Totals:
             part.places.append(row.place)
             part.replaced.extend(self._windows.replaced())
 
+    def _plain_rows(self, places: Sequence[int]) -> Step:
+        """The next versions of plain rows."""
+        part = Step()
+        self._publish_plain(places, part)
+        return part
+
     def _publish_plain(self, places: Sequence[int], part: Step) -> None:
         """The same for plain rows."""
-        changed, versions = self._windows.publish_plain(places, self._timezone, self._updated_at)
-        part.places.extend(changed)
-        part.rows.extend(versions)
-        part.replaced.extend(self._windows.replaced())
+        part.plain.extend(self._windows.publish_plain(places, self._updated_at))
 
     def _rules_of(self, row: Row) -> tuple[Rule, ...]:
         """The rules that watch a row: the same for all scopes of a metric, template and window."""

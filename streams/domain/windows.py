@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from schemas import vectors
+from schemas.codec import decode_day_count, encode_document, encode_row
 from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, PublishedRow, RowKey, full_fields, of_campaign
 from schemas.texts import template_of
-from streams.domain import packed_days
+from streams.domain import hotpath, packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
 from streams.domain.kept_days import KeptDays
@@ -186,6 +187,34 @@ class Cut(NamedTuple):
     others: list[PublishedRow]
 
 
+class PlainVersions(NamedTuple):
+    """The next versions of plain rows, as key and value of their records.
+
+    Attributes:
+        places: Of the rows.
+        records: Their next versions.
+        replaced: First versions that were replaced: from now on only the history has them.
+    """
+
+    places: list[int]
+    records: list[tuple[bytes, bytes]]
+    replaced: list[tuple[bytes, bytes]]
+
+    def extend(self, other: PlainVersions) -> None:
+        """Adds others."""
+        self.places.extend(other.places)
+        self.records.extend(other.records)
+        self.replaced.extend(other.replaced)
+
+
+class PublishedRecord(NamedTuple):
+    """The published version of a row, as its record."""
+
+    key: bytes
+    value: bytes
+    version: int
+
+
 class Left(NamedTuple):
     """A row that has left because its day is no longer kept.
 
@@ -263,7 +292,7 @@ class Windows:
         kept: Which days have rows. Counts of other days are stored with their month, so that all sums stay exact.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - what is known of rows, each with its comment
         self,
         calendar: Calendar,
         closed_after_s: int,
@@ -292,9 +321,13 @@ class Windows:
         #: For each period: its dates as published in rows, and whether it is a day.
         self._dates: list[_Dates] = []
         self._is_day: list[bool] = []
+        #: For each period, what the compiled way writes and reads of it; see `_texts_of`.
+        self._texts: list[tuple[bytes, bytes, bytes, bool, bool]] = []
         self._campaign_numbers: set[int] = set()
         self._numbers: dict[str, int] = {}
         self._numbers_of_day: dict[date, tuple[int, ...]] = {}
+        #: The same by the date as in keys of counts.
+        self._days_by_text: dict[bytes, tuple[date, tuple[int, ...]]] = {}
         #: Date and rolling windows → the numbers of these periods, after the others.
         self._numbers_with_rolling: dict[tuple[date, tuple[int, ...]], tuple[int, ...]] = {}
         #: Rows with counts whose period has not begun: those of rolling windows that end on a later date.
@@ -319,6 +352,9 @@ class Windows:
         self._retargeted: set[int] = set()
         #: By place, or by series and period if the day has no row.
         self._touched: dict[int | tuple[int, int], _Touched] = {}
+        #: What this step has changed of days that nothing watches: the rows that contain the day, shard, its units before and now,
+        #: and its count as it came.
+        self._changed: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
         #: Rows in the topic whose days are no longer kept, and which the previous writer has not removed yet.
         self._left_over: dict[RowKey, PublishedRow] = {}
         #: Rows that must be judged once more, however old their days are.
@@ -381,7 +417,8 @@ class Windows:
     def changed(self) -> Iterator[tuple[RowMetric, str, Period]]:
         """Metric, scope and period of the rows in which a day has changed since the last step."""
         columns = self.columns
-        for place in {place for touched in self._touched.values() for place in touched.rows}:
+        touched = chain((touched.rows for touched in self._touched.values()), (rows for rows, *_ in self._changed))
+        for place in set(chain.from_iterable(touched)):
             series = self._series[columns.series[place]]
             yield series.metric, series.scope, self._periods[columns.period[place]]
 
@@ -510,6 +547,25 @@ class Windows:
                 row.balance,
             )
 
+    def restore_many(self, values: Iterable[bytes], others: Callable[[bytes], None]) -> None:
+        """As `restore`, for rows as they are in their topic, in order. Those that are not plain are passed to `others` instead."""
+        if hotpath.rows is None:
+            for value in values:
+                others(value)
+            return
+        rare = self._redated, self._published_targets, self._published_controls, self._published_balances
+        hotpath.rows.restore(
+            self.columns,
+            self._scopes,
+            self._numbers,
+            self._texts,
+            self._first_cells,
+            rare,
+            values,
+            self._micros_of,
+            others,
+        )
+
     def _restore_minutes(self, place: int, version: int, by_minute: Sequence[int]) -> None:
         minutes = self.columns.published_hours[place] = packed_days.fingerprint_of_minutes(by_minute)
         if version == 1 and minutes != self.columns.hours[place]:
@@ -635,6 +691,30 @@ class Windows:
                 series.latest = {}
             series.latest[own, shard] = count.latest
 
+    def take(self, counts: Iterable[tuple[bytes, bytes]], others: Callable[[bytes, bytes], None]) -> None:
+        """Takes counts as they are in their topic: keys and values, in order. What is not plain is passed to `others` instead."""
+        if hotpath.rows is None:
+            for key, value in counts:
+                others(key, value)
+            return
+        made: list[int] = []
+        newest = hotpath.rows.take(
+            self.columns,
+            self._scopes,
+            self._days_by_text,
+            self._first_cells,
+            self._changed if self._started else None,
+            counts,
+            made,
+            others,
+        )
+        periods = self.columns.period
+        for place in made:
+            if self._levels[periods[place]] > _OPEN:
+                self._note_late(place)
+        if newest is not None:
+            self.newest_day = max(self.newest_day, newest)
+
     def update_campaign(self, shard: int, metric: Metric, scope: str, hour: CampaignHour, count: DayCount) -> None:
         """Replaces one shard's count of an hour of a campaign; does nothing if there is no such campaign."""
         place = self._place_of_campaign(metric, scope, hour.campaign)
@@ -747,6 +827,7 @@ class Windows:
     def _learn(self, day: date) -> tuple[int, ...]:
         """Numbers the periods of a date."""
         numbers = self._numbers_of_day[day] = tuple(map(self._number_of, self._calendar.periods_of(day)))
+        self._days_by_text[day.isoformat().encode()] = day, numbers
         for period in self._rolling_of(day):
             self._number_of(period)
         return numbers
@@ -853,7 +934,7 @@ class Windows:
         Args:
             columns: As returned by `cut`; they may have more rows.
             kept: Packed days, one for each row to restore.
-            others: Published versions that the columns cannot reproduce; also of other rows.
+            others: PlainVersions versions that the columns cannot reproduce; also of other rows.
         """
         first = len(self.columns)
         self.columns.extend(columns, [packed_days.shared(packed) for packed in kept])
@@ -957,6 +1038,7 @@ class Windows:
         self._is_caught_up = caught_up
         places, self._retargeted = self._retargeted, set()
         places.update(place for place in map(self.find, also) if place is not None)
+        yield from telling_pauses(self._unwatched(places), _NO_ROWS)
         changed, self._touched = self._touched, {}
         for number, touched in enumerate(changed.values()):
             self._grow(touched)
@@ -975,6 +1057,17 @@ class Windows:
         else:
             places.update(vectors.places(advanced or b""))
             yield from self._by_scope(places).items()
+
+    def _unwatched(self, places: set[int]) -> Generator[None, None, None]:
+        """Adds the rows that counts of days which nothing watches have changed. With targets, some of these may be watched now."""
+        counts, self._changed = self._changed, []
+        for number, (rows, shard, before, _, value) in enumerate(counts, 1):
+            if self._targets:
+                self._touch(rows[0], rows, shard, before, decode_day_count(value))
+            else:
+                places.update(rows)
+            if number % _PAUSE_DAYS == 0:
+                yield
 
     def _taking_stock(self, places: set[int]) -> Generator[None, None, None]:
         """Updates the inventories whose production or deliveries have changed; the first time, all. Adds their rows."""
@@ -1273,20 +1366,22 @@ class Windows:
 
     def parted(self, places: list[int]) -> tuple[list[int], list[int]]:
         """Rows that must be judged, and plain ones, which cannot have milestones and have none of the rare fields."""
-        series, column = self._series, self.columns.series
-        more = [
-            each
-            for each in (
-                self._targets,
-                self._controls,
-                self._balances,
-                self._published_targets,
-                self._published_controls,
-                self._published_balances,
-                self._redated,
+        rare = (
+            self._targets,
+            self._controls,
+            self._balances,
+            self._published_targets,
+            self._published_controls,
+            self._published_balances,
+            self._redated,
+        )
+        if hotpath.rows is not None:
+            found: tuple[list[int], list[int]] = hotpath.rows.parted(
+                self.columns, places, self._series, self._campaign_numbers, rare
             )
-            if each
-        ]
+            return found
+        series, column = self._series, self.columns.series
+        more = [each for each in rare if each]
         campaigns, period = self._campaign_numbers, self.columns.period
         judged: list[int] = []
         plain: list[int] = []
@@ -1313,36 +1408,73 @@ class Windows:
             return 0
         return 2 if version == 1 and not columns.history_version[place] else 1
 
-    def publish_plain(self, places: Iterable[int], timezone: str, updated_at: str) -> tuple[list[int], list[PlainRow]]:
-        """As `publish`, for plain rows. Returns the places of those that have a next version, and these versions."""
-        columns, updated_us = self.columns, self._micros_of(updated_at)
+    def all_plain(self, places: list[int]) -> bool:
+        """Whether rows are all plain."""
+        return not self.parted(places)[0]
+
+    def publish_plain(self, places: Iterable[int], updated_at: str) -> PlainVersions:
+        """As `publish`, for plain rows."""
+        updated_us = self._micros_of(updated_at)
+        if hotpath.rows is not None:
+            return PlainVersions(
+                *hotpath.rows.publish(
+                    self.columns,
+                    list(places),
+                    self._series,
+                    self._texts,
+                    self._first_cells,
+                    updated_us,
+                    self._text_of,
+                    self._opens,
+                    not self.kept.keeps_all,
+                    not self._is_caught_up,
+                )
+            )
+        columns, timezone = self.columns, self._calendar.timezone
         changed: list[int] = []
-        versions: list[PlainRow] = []
+        records: list[tuple[bytes, bytes]] = []
         for place in places:
-            if not columns.version[place]:
-                self._open_late(place)
-                if not self.changes_plain(place):
-                    continue
-            elif not columns.differs(place):
+            if not (self._opens(place) if not columns.version[place] else columns.differs(place)):
                 continue
             loaded = columns.backfilled[place] - columns.published_backfilled[place]
             is_loaded = loaded > 0 and loaded >= columns.count[place] - columns.published_count[place]
             self._go_on(place, timezone, updated_us, only_backfilled=is_loaded)
             changed.append(place)
-            versions.append(self._plain_version(place, timezone, updated_at, columns.cells[place]))
-        return changed, versions
+            records.append(_record(self._plain_version(place, timezone, updated_at, columns.cells[place])))
+        return PlainVersions(changed, records, list(map(_record, self.replaced())))
+
+    def _opens(self, place: int) -> bool:
+        """Whether a row that was never published is to be now."""
+        self._open_late(place)
+        return self.changes_plain(place) > 0
 
     def replaced(self) -> list[PublishedRow]:
         """First versions that were replaced since the last call: from now on only the history has them."""
         found, self._replaced = self._replaced, []
         return found
 
-    def published(self, place: int) -> PublishedRow | None:
-        """The published version of a row again; None if another one is about to be published."""
-        is_another = self._balances.get(place) != self._published_balances.get(place)
-        if is_another or self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
-            return None
-        return self._version(place, self._calendar.timezone)
+    def published(self, places: Iterable[int]) -> list[PublishedRecord | None]:
+        """The published version of each of these rows again; None if another one is about to be published."""
+        found: list[PublishedRecord | None] = []
+        plain: list[int] = []
+        for place in places:
+            version = self.columns.version[place]
+            is_another = self._balances.get(place) != self._published_balances.get(place)
+            if is_another or self.columns.differs(place) or place in self._redated or not version:
+                found.append(None)
+            elif hotpath.rows is not None and self.all_plain([place]):
+                plain.append(place)
+                found.append(PublishedRecord(b"", b"", version))
+            else:
+                key, value = _record(self._version(place, self._calendar.timezone))
+                found.append(PublishedRecord(key, value, version))
+        if plain:
+            made = iter(hotpath.rows.encode(self.columns, plain, self._series, self._texts, self._text_of))
+            for number, each in enumerate(found):
+                if each is not None and not each.key:
+                    key, value = next(made)
+                    found[number] = PublishedRecord(key, value, each.version)
+        return found
 
     def mark(self, place: int, version: int, written_us: int) -> None:
         """Notes the last version of a row in the history, and when it was written, microseconds since 1970."""
@@ -1559,6 +1691,9 @@ class Windows:
                 yield scope, found
 
     def _by_scope(self, places: Iterable[int]) -> dict[str, list[int]]:
+        if hotpath.rows is not None:
+            found: dict[str, list[int]] = hotpath.rows.by_scope(self.columns, places, self._series)
+            return found
         by_scope: dict[str, list[int]] = {}
         series, column = self._series, self.columns.series
         for place in sorted(places):
@@ -1642,6 +1777,7 @@ class Windows:
             self._periods.append(period)
             self._dates.append(_dates_of(period))
             self._is_day.append(period.kind == "day")
+            self._texts.append(_texts_of(period, self._dates[number], self._calendar.timezone))
             if period.kind == CAMPAIGN:
                 self._campaign_numbers.add(number)
             self._levels.append(_OPEN)
@@ -1661,6 +1797,26 @@ def _dates_of(period: Period) -> _Dates:
     if period.instants is None:
         return _Dates(start, end, period.calendar)
     return _Dates(start, end, None, period.instants.starts_at, period.instants.ends_at)
+
+
+def _texts_of(period: Period, dates: _Dates, timezone: str) -> tuple[bytes, bytes, bytes, bool, bool]:
+    """Of a period's rows as they are published: the id, the fields from the period to the count, those of the calendar.
+
+    And whether it is a day, and whether its rows can be plain whoever wrote them: the rolling windows of a scope are a setting.
+    """
+    fields = {"period": period.id, "start": dates.start, "end": dates.end, "timezone": timezone}
+    calendar = b',"calendar":' + encode_document(dates.calendar) if dates.calendar is not None else b""
+    return (
+        period.id.encode(),
+        b"," + encode_document(fields)[1:-1] + b',"count":',
+        calendar,
+        period.kind == "day",
+        period.kind not in {CAMPAIGN, ROLLING},
+    )
+
+
+def _record(row: PublishedRow) -> tuple[bytes, bytes]:
+    return str(RowKey.of(row)).encode(), encode_row(row)
 
 
 def _day_id(day: date) -> str:

@@ -13,23 +13,28 @@ snapshot the whole history is read.
 from __future__ import annotations
 
 import heapq
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
+from streams.domain.row_columns import STATUS_CODES
 from streams.domain.zone import MINUTE_US
 from streams.kafka.pacing import ITEMS, paced, pause
 from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from schemas.rows import PublishedRow
     from streams.context import Context
+    from streams.domain.row_columns import Columns
+    from streams.domain.windows import PublishedRecord
     from streams.kafka.log import LogReader
 
 _SECOND_US: Final = 1_000_000
+_CLOSED: Final = STATUS_CODES["closed"]
 #: Rows by which `_loaded` grows at a time.
 _BLOCK: Final = 4096
 
@@ -37,11 +42,15 @@ _BLOCK: Final = 4096
 class Rows(Protocol):
     """The rows of the totals, each at an index (its place)."""
 
+    @property
+    def columns(self) -> Columns:
+        """Their numbers."""
+
     def find(self, key: tuple[str, str, str]) -> int | None:
         """The place of a row; None if there is none."""
 
-    def published(self, place: int) -> PublishedRow | None:
-        """The published version; None if another one is about to be published."""
+    def published(self, places: Iterable[int]) -> list[PublishedRecord | None]:
+        """The published version of each of these rows; None if another one is about to be published."""
 
     def mark(self, place: int, version: int, written_us: int) -> None:
         """Notes the last version that the history has, and when it was written."""
@@ -110,6 +119,22 @@ class History:
         elif place not in self._waiting:
             self._wait(place)
 
+    def publish_plain(self, places: Iterable[int], now_us: int) -> None:
+        """The same for rows that their columns hold completely."""
+        columns, waiting = self._rows.columns, self._waiting
+        version, restated, backfilled = columns.version, columns.restated, columns.published_backfilled
+        status, history_version, history_us = columns.published_status, columns.history_version, columns.history_us
+        for place in places:
+            closes = status[place] == _CLOSED and not restated[place] and not self._is_loaded(place)
+            if closes and backfilled[place]:
+                self._note_loaded(place)
+            if version[place] == 1:
+                history_version[place], history_us[place] = 0, now_us
+            elif closes:
+                self._wait_until(place, 0)
+            elif place not in waiting:
+                self._wait(place)
+
     def replace(self, row: PublishedRow) -> Outgoing:
         """The record of a version that only the history will have from now on."""
         return Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row))
@@ -154,26 +179,24 @@ class History:
             most: The maximum number of records.
         """
         records: list[Outgoing] = []
-        self.has_more = False
-        for number, place in enumerate(self._take_due(now_us), 1):
-            if number % ITEMS == 0:
-                await pause()
-            row = self._rows.published(place)
-            if row is None:
-                self._wait_until(place, now_us + _SECOND_US)
-                continue
-            del self._waiting[place]
-            self._rows.mark(place, row.version, now_us)
-            records.append(Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row)))
-            if len(records) >= most:
-                self.has_more = bool(self._due) and self._due[0][0] <= now_us
-                break
+        due = list(islice(self._take_due(now_us), most))
+        self.has_more = bool(self._due) and self._due[0][0] <= now_us
+        for first in range(0, len(due), ITEMS):
+            places = due[first : first + ITEMS]
+            for place, found in zip(places, self._rows.published(places), strict=True):
+                if found is None:
+                    self._wait_until(place, now_us + _SECOND_US)
+                else:
+                    self._rows.mark(place, found.version, now_us)
+                    records.append(Outgoing(*self._part, found.key, found.value))
+            await pause()
         return records
 
     def _take_due(self, now_us: int) -> Iterator[int]:
         while self._due and self._due[0][0] <= now_us:
             due_us, place = heapq.heappop(self._due)
             if self._waiting.get(place) == due_us:
+                del self._waiting[place]
                 yield place
 
     def _take_over(self, key: RowKey, version: int, written_us: int) -> None:

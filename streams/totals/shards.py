@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.codec import decode_day_count, decode_marker
-from schemas.counts import decode_counts_key
+from schemas.codec import decode_marker
+from schemas.counts import HOURS_BEGIN, MARKER, split_key
 from schemas.source_hours import decode_hours, decode_hours_key
 from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.counts import CountKey
-    from schemas.facts import DayCount
     from schemas.outputs import Marker
     from streams.domain.source_hours import SourceHours
     from streams.kafka.records import LogRecord
@@ -60,7 +58,7 @@ class Shards:
         self._rerouted = rerouted
         #: Shards of whose transaction only a part has been absorbed.
         self._cut: set[int] = set()
-        self._waiting: dict[int, list[tuple[CountKey, DayCount]]] = {}
+        self._waiting: dict[int, list[tuple[bytes, bytes]]] = {}
         #: Shards with waiting counts → the offset of the first of these.
         self._waiting_since: dict[int, int] = {}
         self.markers: dict[int, Marker] = {}
@@ -68,40 +66,46 @@ class Shards:
         #: Subject of the question → what must arrive before the answer is yes.
         self._due: dict[str, _Due] = {}
 
-    def take(self, record: LogRecord) -> tuple[int, list[tuple[CountKey, DayCount]]] | None:
-        """Takes one record of the counts topic; for a marker, returns what its transaction has changed."""
-        if self._is_of_source(record):
-            return None
-        shard, cell = decode_counts_key(record_key(record))
-        if cell is None:
-            self._mark(shard, decode_marker(record_value(record)))
+    def take(self, record: LogRecord) -> tuple[int, list[tuple[bytes, bytes]]] | None:
+        """Takes one record of the counts topic; for a marker, returns what its transaction has changed: keys and values of counts."""
+        key, value = record_key(record), record_value(record)
+        shard, rest = split_key(key)
+        if rest == MARKER:
+            self._mark(shard, decode_marker(value))
             self._waiting_since.pop(shard, None)
             return shard, self._waiting.pop(shard, [])
-        self._waiting_since.setdefault(shard, record.offset)
-        self._waiting.setdefault(shard, []).append((cell, decode_day_count(record_value(record))))
+        if rest.startswith(HOURS_BEGIN):
+            self._unite(key, value)
+            return None
+        waiting = self._waiting.get(shard)
+        if waiting is None:
+            waiting = self._waiting[shard] = []
+            self._waiting_since[shard] = record.offset
+        waiting.append((key, value))
         return None
 
-    def absorb(self, record: LogRecord) -> tuple[int, CountKey, DayCount] | None:
-        """Takes one record while the whole topic is read, before the counts are used; a count is returned at once.
+    def absorb(self, record: LogRecord) -> tuple[bytes, bytes] | None:
+        """Takes one record while the whole topic is read, before the counts are used; key and value of a count are returned at once.
 
         In a compacted topic only the last marker of each shard is left: waiting for it would mean keeping everything twice.
         """
-        if self._is_of_source(record):
-            return None
-        shard, cell = decode_counts_key(record_key(record))
-        if cell is None:
-            self._mark(shard, decode_marker(record_value(record)))
+        key, value = record_key(record), record_value(record)
+        shard, rest = split_key(key)
+        if rest == MARKER:
+            self._mark(shard, decode_marker(value))
             self._cut.discard(shard)
             return None
+        if rest.startswith(HOURS_BEGIN):
+            self._unite(key, value)
+            return None
         self._cut.add(shard)
-        return shard, cell, decode_day_count(record_value(record))
+        return key, value
 
-    def _is_of_source(self, record: LogRecord) -> bool:
-        """Takes the hours of an event source, if the record has them. They only grow, so they need not wait for the marker."""
-        of = decode_hours_key(record_key(record))
+    def _unite(self, key: bytes, value: bytes) -> None:
+        """Takes the hours of an event source. They only grow, so they need not wait for the marker."""
+        of = decode_hours_key(key)
         if of is not None and self._source_hours is not None:
-            self._source_hours.unite(of, decode_hours(record_value(record)))
-        return of is not None
+            self._source_hours.unite(of, decode_hours(value))
 
     @property
     def tell_hours(self) -> bool:

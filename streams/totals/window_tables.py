@@ -21,7 +21,6 @@ from schemas.codec import (
     encode_memory,
     encode_milestone,
     encode_row,
-    read_row,
 )
 from schemas.events import BalanceSet, CampaignSet, CampaignWithdrawn
 from schemas.facts import Rejection
@@ -74,8 +73,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from schemas.authority import SourceRecord
-    from schemas.counts import CountKey
-    from schemas.facts import DayCount
     from streams.context import Context
     from streams.domain.disposition import Disposition
     from streams.domain.overflow import ScopeBounds
@@ -89,6 +86,8 @@ logger = logging.getLogger(__name__)
 _STATUS_INTERVAL_US = 1_000_000
 #: How long to wait for the rest of a transaction that was read in part, seconds.
 _CUT_S = 0.05
+#: Counts or rows to take in between two pauses, and records to make; a millisecond or two.
+_AT_ONCE = 200
 #: Names of scopes to look at between two pauses.
 _NAMES = 2_000
 #: Records of a transaction; with what is added to the last one of a step, it stays below 5,000.
@@ -172,14 +171,7 @@ class WindowTables:
                 await self._read_counts(reader)
             await self._sides.read_on(reader)
             # Before the rows: what only the first version of a changed row has is kept.
-            async for record in self._read(reader, catalogue.windows.name, head.windows.next if head else 0):
-                self._snapshots.note(1)
-                if record.value is not None:
-                    row = read_row(record.value)
-                    self._check_home(row.scope)
-                    self._totals.restore_row(row)
-                else:
-                    self._totals.restore_left(RowKey.parse(record_key(record).decode()))
+            await self._restore_rows(reader, head.windows.next if head else 0)
             source = await self._restore_milestones(reader)
             # The source of earlier events is kept: the same fact must not get another identity.
             source = (
@@ -326,6 +318,31 @@ class WindowTables:
             async for record in paced(records):
                 yield record
 
+    async def _read_pieces(self, reader: LogReader, topic: str, since: int = 0) -> AsyncIterator[Sequence[LogRecord]]:
+        """The same in pieces, which count as changes since the last snapshot."""
+        partition = topic, self._number
+        async for records in reader.read([partition], since={partition: since} if since else None):
+            for first in range(0, len(records), _AT_ONCE):
+                piece = records[first : first + _AT_ONCE]
+                self._snapshots.note(len(piece))
+                yield piece
+                await pause()
+
+    async def _restore_rows(self, reader: LogReader, since: int) -> None:
+        """Restores the published rows from an offset of their topic on."""
+        async for records in self._read_pieces(reader, self._context.catalogue.windows.name, since):
+            values: list[bytes] = []
+            for record in records:
+                if record.value is None:
+                    self._totals.restore_rows(values)
+                    values = []
+                    self._totals.restore_left(RowKey.parse(record_key(record).decode()))
+                    continue
+                if self._context.totals_homes.partitions > 1:
+                    self._check_home(RowKey.parse(record_key(record).decode()).scope)
+                values.append(record.value)
+            self._totals.restore_rows(values)
+
     async def _restore_milestones(self, reader: LogReader) -> str:
         """Restores the published milestones, and those that wait for their units. Returns their last source."""
         source = ""
@@ -363,12 +380,8 @@ class WindowTables:
 
     async def _read_counts(self, reader: LogReader) -> None:
         """Reads all counts from the next one on."""
-        async for record in self._read(reader, self._counts.topic, self._next):
-            self._snapshots.note(1)
-            absorbed = self._shards.absorb(record)
-            if absorbed is not None:
-                shard, (metric, scope, part), count = absorbed
-                self._totals.update(shard, metric, scope, part, count)
+        async for records in self._read_pieces(reader, self._counts.topic, self._next):
+            self._totals.take([found for found in map(self._shards.absorb, records) if found is not None])
         self._next = await reader.position(self._counts)
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
@@ -436,11 +449,13 @@ class WindowTables:
         """Sums a batch of day counts."""
         if batch.first > self._next:
             raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
-        async for record in paced(batch.records):
-            if record.offset >= self._next:
-                applied = self._shards.take(record)
-                if applied is not None:
-                    await self._apply(*applied)
+        for first in range(0, len(batch.records), _AT_ONCE):
+            for record in batch.records[first : first + _AT_ONCE]:
+                if record.offset >= self._next:
+                    applied = self._shards.take(record)
+                    if applied is not None:
+                        await self._apply(*applied)
+            await pause()
         self._next = max(self._next, batch.next)
 
     def _take_target(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
@@ -469,11 +484,12 @@ class WindowTables:
                 self._warned.add(line)
                 logger.warning("%s", line)
 
-    async def _apply(self, shard: int, changes: list[tuple[CountKey, DayCount]]) -> None:
+    async def _apply(self, shard: int, counts: list[tuple[bytes, bytes]]) -> None:
         """Takes what a transaction of a ledger partition has changed."""
         self._moments.hear(shard, self._shards.markers[shard])
-        async for (metric, scope, part), count in paced(changes):
-            self._totals.update(shard, metric, scope, part, count)
+        for first in range(0, len(counts), _AT_ONCE):
+            self._totals.take(counts[first : first + _AT_ONCE])
+            await pause()
 
     def _now_us(self) -> int:
         if self._context.settings.clock != "events":
@@ -549,7 +565,12 @@ class WindowTables:
             key = f"{row.metric}/{row.scope}/{row.period}".encode()
             records.append(Outgoing(windows, number, key, encode_row(row)))
             self._history.publish(place, row, now_us)
+        for first in range(0, len(step.plain.records), _AT_ONCE):
+            records += [Outgoing(windows, number, *record) for record in step.plain.records[first : first + _AT_ONCE]]
+            self._history.publish_plain(step.plain.places[first : first + _AT_ONCE], now_us)
+            await pause()
         records += [self._history.replace(row) async for row in paced(step.replaced) if not self._history.has(row)]
+        records += [Outgoing(catalogue.history.name, number, *record) for record in step.plain.replaced]
         records += [Outgoing(catalogue.windows.name, number, str(key).encode(), None) for key in step.left]
         for template, kept in step.kept.items():
             body = encode_memory(KeptRecord(*kept)) if kept is not None else None

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from schemas.codec import full_row
-from schemas.counts import CampaignHour
+from schemas.codec import encode_day_count, encode_row, full_row, read_row
+from schemas.counts import CampaignHour, encode_day_key
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
@@ -138,7 +138,7 @@ class World:
         self._restore_counts()
         for record in self.topic:
             if isinstance(record, WindowRow):
-                self.totals.restore_row(WindowRow.model_validate_json(record.model_dump_json()))
+                self.totals.restore_rows([encode_row(read_row(encode_row(record)))])
             else:
                 self.totals.restore_left(record)
         for event in self.events:
@@ -151,8 +151,7 @@ class World:
             self.totals.take_balance(balance)
 
     def _restore_counts(self) -> None:
-        for (shard, metric, scope, day), count in self.counts.items():
-            self.totals.update(shard, metric, scope, day, count)
+        self.totals.take([(encode_day_key(*key), encode_day_count(count)) for key, count in self.counts.items()])
         for (shard, metric, scope, hour), count in self.hours.items():
             self.totals.update(shard, metric, scope, hour, count)
 
@@ -197,7 +196,7 @@ class World:
         by_hour = [0] * 24
         by_hour[hour] = count
         self.counts[key] = DayCount(count, backfilled, by_hour, latest)
-        self.totals.update(shard, metric, scope, day, self.counts[key])
+        self.totals.take([(encode_day_key(*key), encode_day_count(self.counts[key]))])
 
     def put_minute(
         self,
@@ -258,8 +257,11 @@ class World:
                 self.held[milestone_id] = since_us
 
     def _publish_rows(self, step: Step) -> None:
-        made = {str(RowKey.of(row)): full_row(row) for row in step.rows}
-        for row in step.replaced:
+        plain = [(key.decode(), read_row(value)) for key, value in step.plain.records]
+        assert [key for key, _ in plain] == [str(RowKey.of(row)) for _, row in plain]
+        rows = [*step.rows, *(row for _, row in plain)]
+        made = {str(RowKey.of(row)): full_row(row) for row in rows}
+        for row in (*step.replaced, *(read_row(value) for _, value in step.plain.replaced)):
             key = f"{row.metric}/{row.scope}/{row.period}"
             assert full_row(row) in (self.rows.get(key), made.get(key)), key
             assert key not in self.replaced or self.replaced[key].version < row.version
@@ -274,7 +276,7 @@ class World:
                 self.kept[template] = state
             else:
                 del self.kept[template]
-        for row in step.rows:
+        for row in rows:
             key = f"{row.metric}/{row.scope}/{row.period}"
             before = self.rows.get(key)
             assert row.version == 1 or key in self.replaced, key

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.codec import decode_row
+from schemas.codec import decode_row, encode_row
 from schemas.outputs import WindowRow
 from streams.context import Context
+from streams.domain.row_columns import Columns
+from streams.domain.windows import PublishedRecord
 from streams.domain.zone import MINUTE_US
 from streams.settings import Settings
 from streams.totals.history import History as TotalsHistory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from streams.kafka.transactions import Outgoing
 
@@ -48,6 +50,8 @@ class History:
 
     def __init__(self) -> None:
         self.rows: dict[str, WindowRow] = {}
+        #: For rows without objects, of which there are none here.
+        self.columns = Columns()
         self.marked: dict[int, tuple[int, int]] = {}
         self.clock_us = START_US
         self.history = TotalsHistory(Context(Settings(), now_us=lambda: self.clock_us), self)
@@ -55,8 +59,9 @@ class History:
     def find(self, key: tuple[str, str, str]) -> int:
         return list(self.rows).index(key[2])
 
-    def published(self, place: int) -> WindowRow | None:
-        return list(self.rows.values())[place]
+    def published(self, places: Iterable[int]) -> list[PublishedRecord | None]:
+        rows = list(self.rows.values())
+        return [PublishedRecord(b"key", encode_row(rows[place]), rows[place].version) for place in places]
 
     def mark(self, place: int, version: int, written_us: int) -> None:
         self.marked[place] = version, written_us

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from schemas.codec import encode_day_count, encode_marker
+from schemas.codec import encode_day_count, encode_marker, read_row
 from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
 from schemas.facts import DayCount
 from streams.context import Context
@@ -89,7 +89,7 @@ def state_of(tables: WindowTables) -> dict[tuple[str, str, str], tuple[Any, ...]
             *(columns.published_count[place], columns.published_hours[place], columns.published_status[place]),
             *(columns.version[place], columns.restated[place], columns.updated_us[place]),
             columns.history_version[place],
-            windows.published(place),
+            windows.published([place]),
         )
     return found
 
@@ -160,7 +160,7 @@ async def test_the_minutes_of_campaigns_are_in_it_and_another_span_makes_it_void
         from_all = await world.opened(block_rows=7)
     found = state_of(from_snapshot)
     assert found == state_of(from_all)
-    row = found["orders_placed", "all", "campaign:night"][-1]
+    row = read_row(found["orders_placed", "all", "campaign:night"][-1][0].value)
     assert (row.count, row.version, row.by_minute) == (424, 2, [*[7] * 60, *[0] * 60, 1, *[0] * 58, 3])
     longer = world.context.settings.model_copy(update={"campaign": (night.model_copy(update={"hours": 4}),)})
     with caplog.at_level(logging.INFO):
