@@ -48,7 +48,6 @@ STORES = "/simulated/sales/stores"
 SERVICE = "/simulated/service/returns"
 
 _STORE_SHARE = 0.2
-_MINUTE_S = 60
 _MIN_LEAD_S = 2 * DAY_S
 _VIN_LETTERS = {"Standard": "A", "Pro": "B", "Max": "C"}
 #: Unusual steps need time between an order and its delivery, and before the end of the story.
@@ -125,10 +124,8 @@ class Lives:
         for at, order in enumerate(launched):
             self._place(order, source=SHOP)
             if at in refunded:
-                # Most of those who change their mind do so early.
-                self._cancel(
-                    order, order.time_s + _MINUTE_S + int(rng.random() ** 2 * (refunds.days * DAY_S - _MINUTE_S))
-                )
+                # Most do so late: by noon of the next day 469 had asked, as published.
+                self._cancel(order, order.time_s + int(max(rng.random(), rng.random()) * refunds.days * DAY_S))
             else:
                 locked.append(order)
         return locked

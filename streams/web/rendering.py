@@ -74,7 +74,9 @@ class Visitor:
         return text
 
     def remember(self, response: HTMLResponse) -> None:
-        """Makes the browser remember preferences given in the address."""
+        """Makes the browser remember preferences given in the address, but not those with which a page's script asks for more of it."""
+        if self.request.headers.get("sec-fetch-dest") == "empty":
+            return
         for name, known in (("lang", LOCALES), ("theme", THEMES)):
             wanted = self.request.query_params.get(name)
             if wanted is not None and wanted in known:

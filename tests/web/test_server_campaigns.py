@@ -22,6 +22,8 @@ CAMPAIGNS = (
     CampaignSettings(name="su7-launch", start=datetime.fromisoformat(INSTANTS["starts_at"]), hours=24),
     CampaignSettings(name="yu7-launch", start=datetime.fromisoformat("2025-06-26T22:00:00+08:00"), hours=24),
 )
+#: To its page, from the first one.
+LINK: Final = '<a href="/campaigns/su7-launch?metric=orders_placed&amp;scope=model%3DSU7">'
 
 
 async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_after_how_long(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_aft
         assert "用时 26分钟43秒" in chinese
         assert "活动 su7-launch" in chinese
         first = (await site.get("/?scope=model=SU7")).text
-        assert "<dt>Campaign su7-launch</dt>" in first
+        assert f"<dt>{LINK}Campaign su7-launch</a></dt>" in first
         assert "yu7-launch" not in first
         to_come = (await site.get("/campaigns/yu7-launch?scope=model=SU7")).text
         assert "Not begun" in to_come
@@ -77,8 +79,28 @@ async def test_a_campaign_that_an_event_has_announced_is_known_by_its_rows(tmp_p
         )
         found = (await site.get("/api/v1/campaigns/su7-launch?scope=model=SU7")).json()
         assert (found["minutes"], found["row"]["count"], found["others"]) == (1440, 12, [])
-        assert "<dt>Campaign su7-launch</dt>" in (await site.get("/?scope=model=SU7")).text
+        assert found["elapsed"] == 28
+        site.rows(row(WINDOW, 14, **of_campaign | {"by_minute": [5, 7, *[0] * 60, 2]}))
+        # The row is ahead of the clock.
+        assert (await site.get("/api/v1/campaigns/su7-launch?scope=model=SU7")).json()["elapsed"] == 63
+        assert f"<dt>{LINK}Campaign su7-launch</a></dt>" in (await site.get("/?scope=model=SU7")).text
         assert 'value="campaign"' in (await site.get("/windows")).text
+
+
+async def test_a_first_page_about_deliveries_has_the_orders_of_a_campaign(tmp_path: Path) -> None:
+    with Site(tmp_path, clock="events", campaign=CAMPAIGNS) as site:
+        site.at(NOW)
+        site.rows(
+            row(WINDOW, 12, **SPAN, **INSTANTS, metric="orders_placed", by_minute=[5, 7]),
+            row(WINDOW, 11, **SPAN, **INSTANTS, metric="orders", by_minute=[4, 7]),
+            row("day:2024-03-28", 3),
+        )
+        assert (await site.get("/api/v1/now?scope=model=SU7")).json()["metric"] == "deliveries"
+        first = (await site.get("/?scope=model=SU7")).text
+        assert f"<dt>{LINK}Campaign su7-launch</a> · Orders placed</dt>" in first
+        assert 'data-row="orders_placed|model=SU7|campaign:su7-launch">12<' in first
+        assert "活动 su7-launch</a> · 新下订单</dt>" in (await site.get("/?scope=model=SU7&lang=zh")).text
+        assert "<dt>Campaign su7-launch · Orders placed</dt>" in (await site.get("/?scope=model=SU7&kiosk=1")).text
 
 
 async def test_a_campaign_is_known_before_its_first_unit_and_after_it_was_withdrawn(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TODAY = "2024-10-10"
 
@@ -62,6 +64,46 @@ async def test_the_label_of_a_target_event_is_shown(site: Site) -> None:
     assert (view["lines"][0]["label"], view["windows"][0]["span"]["aims"][0]["label"]) == ("Singles day", "Singles day")
     assert "Singles day" in (await site.get("/targets?target=plan-11")).text
     assert (await site.get("/search?q=singles+day")).headers["location"] == "/targets?target=plan-11"
+
+
+@pytest.mark.parametrize(
+    ("made_on", "end", "outdated"),
+    [
+        ("2024-10-16", "2024-10-31", False),
+        ("2024-10-05", "2024-10-31", True),
+        ("2024-10-01", "2024-09-30", False),
+        ("2024-09-30", "2024-09-30", True),
+    ],
+)
+async def test_a_forecast_that_is_older_than_the_count_is_shown_with_its_date(
+    tmp_path: Path, made_on: str, end: str, outdated: bool
+) -> None:
+    period = f"month:{end[:7]}"
+    with Site(tmp_path, clock="events") as site:
+        site.at("2024-10-16T04:00:00Z")
+        aims = [{"target_id": "plan", "value": 20_000, "reached": False}]
+        site.rows(row(period, 16_240, targets=aims), row("day:2024-10-16", 3))
+        made = forecast(
+            period,
+            state="upcoming",
+            business_date=made_on,
+            projected_total={"p10": 422, "p50": 9250, "p90": 18_184},
+            quality="good",
+        )
+        site.read(Feed.FORECASTS, Record(f"deliveries/model=SU7/{period}/plan".encode(), json.dumps(made).encode()))
+        (aim,) = (await asked(site, "target=plan"))["windows"][0]["span"]["aims"]
+        assert aim["outdated"] is outdated
+        pages = [(await site.get(f"/targets?target=plan&lang={lang}")).text for lang in ("en", "zh")]
+        if end > "2024-10-16":
+            pages += [(await site.get(f"/?lang={lang}")).text for lang in ("en", "zh")]
+            assert ('"total": {' in pages[2]) is not outdated
+        for page, lang in zip(pages, ("en", "zh", "en", "zh"), strict=False):
+            date_said, state = (
+                ("Forecast of (Oct|Sep)", "Not begun") if lang == "en" else ("2024年\\d+月\\d+日的预测", "未开始")
+            )
+            badges = re.findall(r'<span class="badge[^>]*>([^<]+)</span>', page)
+            assert any(re.match(date_said, each) for each in badges) is outdated
+            assert (state in badges) is not outdated
 
 
 async def test_targets_are_filtered_and_few_are_shown_whole(site: Site) -> None:

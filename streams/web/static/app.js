@@ -111,8 +111,11 @@
     }
   }
 
+  /* A page in the language of this one: another tab may have chosen another. */
   async function pageAt(address) {
-    const response = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
+    const asked = new URL(address, location.href);
+    asked.searchParams.set("lang", root.lang.slice(0, 2));
+    const response = await fetch(asked, { headers: { accept: "text/html" }, cache: "no-store" });
     if (!response.ok || response.redirected) throw new Error(`${response.status}`);
     return new DOMParser().parseFromString(await response.text(), "text/html");
   }
@@ -174,6 +177,10 @@
     }
     for (const element of document.querySelectorAll("[data-bar]")) {
       if (element.dataset.bar === key) element.value = Math.min(row.count, element.max);
+    }
+    // How long a campaign has lasted is told with the next page; until then it must not belong to an older count.
+    for (const element of document.querySelectorAll("[data-elapsed]")) {
+      if (element.dataset.of === key) element.hidden = (row.by_minute?.length ?? 0) > Number(element.dataset.elapsed) + 1;
     }
     if (live) window.Charts?.row(key, row);
     refreshSoon(UNHURRIED_MS);

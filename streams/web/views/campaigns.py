@@ -34,7 +34,7 @@ class CampaignParameters(DatedParameters):
 class CampaignView(View):
     """A campaign of a scope: the row of a metric with its minutes, the counts of other metrics, and its milestones.
 
-    `minutes` is its length, `elapsed` how many of its minutes have begun by the service's clock; `count` is null if its value at the
+    `minutes` is its length, `elapsed` how many of its minutes have begun, by the service's clock or by what is counted; `count` is null if its value at the
     earlier moment is unknown. `left_out` says that it is no longer counted. `others` are the other campaigns, by start.
     """
 
@@ -90,7 +90,8 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
         ends_at=ends_at,
         minutes=minutes,
         left_out=ask.is_left_out(name),
-        elapsed=min(max((now - start) // _MINUTE + 1, 0), minutes),
+        # Rows may be ahead of the clock, which is heard of once a second.
+        elapsed=min(max((now - start) // _MINUTE + 1, *(len(each.by_minute or ()) for each in rows), 0), minutes),
         metric=metric,
         scope=scope,
         metrics=metrics,

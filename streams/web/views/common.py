@@ -226,13 +226,17 @@ class Goal(View):
 
 
 class Aim(View):
-    """A target in force on a window, with its forecast; `label` is its name, empty if it has none."""
+    """A target in force on a window, with its forecast; `label` is its name, empty if it has none.
+
+    `outdated` says that the forecast is of an earlier date: not everything up to today has been counted since.
+    """
 
     target_id: str
     label: str
     value: int
     reached: bool
     forecast: Forecast | None
+    outdated: bool
 
 
 class UsualDay(View):
@@ -396,6 +400,7 @@ class Ask:
         """The targets in force on a window, the greatest last."""
         targets = sorted(row.targets if row is not None else [], key=lambda target: target.value)
         forecasts = [self.view.forecasts.get(metric, scope, period, target.target_id) for target in targets]
+        today = self.today.isoformat()
         return [
             Aim(
                 target_id=target.target_id,
@@ -403,6 +408,9 @@ class Ask:
                 value=target.value,
                 reached=target.reached,
                 forecast=forecast,
+                outdated=forecast is not None
+                and forecast.business_date < today
+                and forecast.business_date <= forecast.end,
             )
             for target, forecast in zip(targets, forecasts, strict=True)
         ]

@@ -82,7 +82,8 @@ class Span(View):
 class Now(View):
     """The first page, for the metric `metric`.
 
-    `parts` are the current week, quarter and half-year, the total, and the inventory; `alerts` are the newest standing alerts, `alert_count`
+    `parts` are the current week, quarter and half-year, the total, recent campaigns (the orders placed if they are counted), and the
+    inventory; `alerts` are the newest standing alerts, `alert_count`
     is the number of all; `sample` is an event that could be published now, for a first try.
     """
 
@@ -163,8 +164,12 @@ def _sample(now: str, families: Sequence[str]) -> str:
 def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
     periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half", TOTAL))
     rolling = (rolling_period(ask.today, window.days) for window in ask.settings.rolling)
-    names = [*(period.id for period in (*periods, *rolling)), *_campaigns(ask, scope)]
-    rows = [ask.view.windows.get(metric, scope, name) for name in names]
+    rows = [ask.view.windows.get(metric, scope, period.id) for period in (*periods, *rolling)]
+    # A start of sale is told by its orders, whatever the page is about.
+    rows += [
+        ask.view.windows.get(ORDERS_PLACED, scope, name) or ask.view.windows.get(metric, scope, name)
+        for name in _campaigns(ask, scope)
+    ]
     rows.append(ask.view.windows.get(INVENTORY, scope, TOTAL))
     return [row for row in rows if row is not None]
 
