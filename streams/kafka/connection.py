@@ -1,4 +1,4 @@
-"""Connections that are replaced before the broker ends their session, and that notice when a token is refused.
+"""Connections that are replaced before the broker ends their session, notice when a token is refused, and count what quotas cost.
 
 A broker may limit how long an authentication is valid (`connections.max.reauth.ms`, or a token's lifetime). It then closes the
 connection at the next request, even within a transaction. aiokafka does not reauthenticate, so from a little earlier on a
@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
@@ -36,6 +37,20 @@ _RENEWED_AFTER = 0.8
 _LOOK_S = 0.02
 
 
+@dataclass
+class Throttling:
+    """How long the cluster's quotas have held up the requests of this process.
+
+    Attributes:
+        seconds: In all. Requests on several connections are held up side by side, so it can grow faster than time passes.
+    """
+
+    seconds: float = 0.0
+
+
+throttling = Throttling()
+
+
 class Connection(AIOKafkaConnection):
     """aiokafka's connection, replaced before its session ends.
 
@@ -56,6 +71,12 @@ class Connection(AIOKafkaConnection):
         """Sends a request; returns an awaitable for its answer."""
         answer: Awaitable[Any] = super().send(request, expect_response)
         return self._authenticated(answer) if isinstance(request, SaslAuthenticateRequest) else answer
+
+    def _handle_frame(self, resp: bytes) -> None:
+        answer = self._requests[0][2]
+        super()._handle_frame(resp)
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            throttling.seconds += max(0, getattr(answer.result(), "throttle_time_ms", 0)) / 1000
 
     def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:
         """Closes the connection."""

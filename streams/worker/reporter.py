@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
@@ -13,8 +14,10 @@ from schemas.codec import encode_status
 from schemas.instants import utc_text
 from schemas.outputs import Health, WorkerStatus
 from streams.domain.hotpath import HOT_PATH
+from streams.kafka.connection import throttling
 from streams.kafka.plain_writer import PlainWriter
 from streams.kafka.transactions import Outgoing
+from streams.worker.quotas import QuotaNotice
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,6 +51,7 @@ class WorkerReporter:
         self._keeps = keeps
         self._look = look
         self._started_at = utc_text(context.now_us())
+        self._quotas = QuotaNotice(throttling, time.monotonic)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +83,7 @@ class WorkerReporter:
     async def _report_until_stopped(self, writer: PlainWriter) -> None:
         while not self._stopping.is_set():
             await writer.write(self._record(self._health))
+            self._quotas.look()
             await self._sleep(_INTERVAL_S)
         await writer.write(self._record("stopped"))
 

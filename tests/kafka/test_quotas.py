@@ -1,0 +1,110 @@
+"""What quotas of the cluster cost is counted, and told by a worker that they slow down."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import AbstractType, Array, Boolean, Int16, Int32, Schema, String
+
+from streams.kafka.admin import admin
+from streams.kafka.connection import Throttling, throttling
+from streams.settings import Settings
+from streams.worker.quotas import QuotaNotice
+
+if TYPE_CHECKING:
+    from io import BytesIO
+
+    from aiokafka.client import AIOKafkaClient
+
+_ENTITY = Array(("type", String("utf-8")), ("name", String("utf-8")))
+
+
+class _Float64(AbstractType[float]):
+    @classmethod
+    def encode(cls, value: float) -> bytes:
+        return struct.pack(">d", value)
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> float:
+        return float(struct.unpack(">d", data.read(8))[0])
+
+
+class _QuotasResponse(Response):
+    API_KEY = 49
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("entries", Array(("error_code", Int16), ("error_message", String("utf-8")), ("entity", _ENTITY))),
+    )
+
+
+class _QuotasStruct(RequestStruct):
+    API_KEY = 49
+    API_VERSION = 0
+    RESPONSE_TYPE = _QuotasResponse
+    SCHEMA = Schema(
+        (
+            "entries",
+            Array(
+                ("entity", _ENTITY),
+                ("ops", Array(("key", String("utf-8")), ("value", _Float64), ("remove", Boolean))),
+            ),
+        ),
+        ("validate_only", Boolean),
+    )
+
+
+class _QuotasRequest(Request[_QuotasStruct]):
+    """Sets the bytes per second that a client id may produce."""
+
+    API_KEY = 49
+
+    def __init__(self, client_id: str, rate: float) -> None:
+        self._entry = ([("client-id", client_id)], [("producer_byte_rate", rate, False)])
+
+    def build(self, request_struct_class: type[_QuotasStruct]) -> _QuotasStruct:
+        return request_struct_class([self._entry], False)
+
+
+@pytest.mark.kafka
+async def test_what_quotas_cost_is_counted(bootstrap: str, prefix: str) -> None:
+    async with admin(Settings(bootstrap_servers=bootstrap)) as cluster:
+        await cluster.create_topics([NewTopic(f"{prefix}quotas", 1, 1)])
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, client_id=f"{prefix}slow") as producer:
+        client: AIOKafkaClient = producer.client
+        await producer.send_and_wait(f"{prefix}quotas", b"x")
+        answer: Any = await client.send(client.get_random_node(), _QuotasRequest(f"{prefix}slow", 5_000.0))
+        assert [entry[0] for entry in answer.entries] == [0]
+        before_s = throttling.seconds
+        for _ in range(10):  # the quota holds a moment later
+            await producer.send_and_wait(f"{prefix}quotas", bytes(20_000))
+            if throttling.seconds > before_s:
+                break
+        assert throttling.seconds > before_s
+
+
+def test_a_worker_tells_of_quotas_once_a_minute_and_only_if_they_cost_something(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counted, now = Throttling(), [0.0]
+    notice = QuotaNotice(counted, lambda: now[0])
+
+    def told(at_s: float, held_up_s: float) -> list[str]:
+        caplog.clear()
+        now[0], counted.seconds = at_s, counted.seconds + held_up_s
+        with caplog.at_level(logging.WARNING):
+            notice.look()
+        return caplog.messages
+
+    assert told(1.5, 30.0) == []
+    (message,) = told(60.0, 11.0)
+    assert "held up requests for 41 s in the last 60 s" in message
+    assert told(61.5, 0.0) == []
+    assert told(120.0, 5.9) == []
+    assert len(told(180.0, 6.0)) == 1
