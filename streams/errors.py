@@ -14,6 +14,13 @@ class ExpectedError(Exception):
         self.exit_code = exit_code
 
 
+class UnreachableError(ExpectedError):
+    """The cluster, or a leader, does not answer; it may later, so a worker tries again. Exit code 3."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=3)
+
+
 class GapError(ExpectedError):
     """Records were removed from a source before they were read; the ledger partition stops until an operator accepts that."""
 

@@ -23,7 +23,7 @@ from schemas.wrappers import WRAPPERS
 from streams.audit.kept_events import Kept
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts
+from streams.kafka.clients import Silence, partition_counts
 from streams.kafka.records import record_key
 from streams.listener import ignore
 
@@ -133,6 +133,7 @@ class Sources:
     ) -> None:
         self.names = catalogue_of(settings).names()
         self.numbers = {name: number for number, name in self.names.items()}
+        self._settings = settings
         self._partitions = settings.partitions
         self._future_limit_us = settings.future_limit_s * 1_000_000
         self._consumer = consumer
@@ -410,7 +411,9 @@ class Sources:
             await consumer.seek_to_beginning(tp)
         else:
             consumer.seek(tp, begin)
-        while await consumer.position(tp) < stop:
+        silence = Silence(self._settings)
+        while (position := await consumer.position(tp)) < stop:
+            silence.note({tp: position})
             for records in (await consumer.getmany(tp, timeout_ms=500)).values():
                 below = records if records[-1].offset < stop else [one for one in records if one.offset < stop]
                 self._progress(len(below))

@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from streams.errors import ExpectedError
-from streams.kafka.connection import TokenError
+from streams.errors import ExpectedError, UnreachableError
+from streams.kafka.connection import TokenError, throttling
 from streams.kafka.metadata import create_nothing
 from streams.kafka.permissions import denial, denied, topic_answers
 from streams.kafka.records import record_key
@@ -344,9 +344,7 @@ async def read_to_end(  # noqa: PLR0913 - one reading
         begins |= await consumer.beginning_offsets(whole)
     plan(sum(max(ends[tp] - begins[tp], 0) for tp in tps))
     waiting = set(tps)
-    patience_s = settings.cluster_timeout_s + (settings.transaction_timeout_s + _EXPIRY_CHECK_S if complete else 0.0)
-    heard_s = time.monotonic()
-    seen: dict[TopicPartition, int] = {}
+    silence = Silence(settings, settings.transaction_timeout_s + _EXPIRY_CHECK_S if complete else 0.0)
     while waiting:
         # Only the position shows that a partition is empty, or that only aborted records and markers remain.
         positions = {tp: await consumer.position(tp) for tp in waiting}
@@ -355,24 +353,59 @@ async def read_to_end(  # noqa: PLR0913 - one reading
         waiting -= done
         if not waiting:
             return
-        if positions != seen:
-            seen, heard_s = positions, time.monotonic()
-        silent_s = time.monotonic() - heard_s
-        if silent_s > patience_s:
-            raise _silence(waiting, silent_s)
+        silence.note({tp: positions[tp] for tp in waiting})
         fetched = await consumer.getmany(*waiting, timeout_ms=200, max_records=_UNPACKED_RECORDS)
         for records in fetched.values():
             # All of them, even beyond the end, so that the consumer's position matches what was yielded.
             yield records
 
 
-def _silence(waiting: Iterable[TopicPartition], silent_s: float) -> ExpectedError:
-    names = ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(waiting)[:3])
-    return ExpectedError(
-        f"nothing has come of {names} for {silent_s:.0f} s, and there is more; look at its leader, or wait longer with "
-        "--timeout",
-        exit_code=3,
-    )
+class Silence:
+    """Notices that nothing comes of partitions although there is more; without it, a reader would wait for ever.
+
+    Args:
+        settings: For how long to wait, `cluster_timeout_s`. While quotas hold up the answers, that does not count.
+        more_s: Longer by this.
+    """
+
+    def __init__(self, settings: Settings, more_s: float = 0.0) -> None:
+        self._patience_s = settings.cluster_timeout_s + more_s
+        self._positions: Mapping[TopicPartition, int] = {}
+        self._heard_s = time.monotonic()
+
+    def note(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Takes the positions of the partitions that are waited for; call it between two fetches.
+
+        Raises:
+            UnreachableError: They have not moved for too long.
+        """
+        if positions != self._positions:
+            self._positions, self._heard_s = positions, time.monotonic()
+            return
+        silent_s = time.monotonic() - max(self._heard_s, throttling.until_s)
+        if silent_s > self._patience_s:
+            names = ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(positions)[:3])
+            raise UnreachableError(
+                f"nothing has come of {names} for {silent_s:.0f} s, and there is more; look at its leader, or wait longer "
+                "(--timeout, or cluster_timeout_s in the settings)"
+            )
+
+
+async def read_one(settings: Settings, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> LogRecord | None:
+    """The committed record at an offset; `None` if there is none, which only a position behind it proves.
+
+    Raises:
+        UnreachableError: The partition does not answer, or ends before the offset.
+    """
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    silence = Silence(settings)
+    while (position := await consumer.position(tp)) <= offset:
+        silence.note({tp: position})
+        for records in (await consumer.getmany(tp, timeout_ms=200, max_records=1)).values():
+            found: LogRecord = records[0]
+            return found if found.offset == offset else None
+    return None
 
 
 async def _written_ends(

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 import ssl
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,11 @@ class Throttling:
 
     Attributes:
         seconds: In all. Requests on several connections are held up side by side, so it can grow faster than time passes.
+        until_s: Until when a broker does not answer, by `time.monotonic`.
     """
 
     seconds: float = 0.0
+    until_s: float = 0.0
 
 
 throttling = Throttling()
@@ -60,6 +63,8 @@ class Connection(AIOKafkaConnection):
 
     client: AIOKafkaClient | None = None
     _renewed_at_s = math.inf
+    _patience_s: float | None = None  # for an answer, once quotas have held up one
+    _held_until_s = 0.0
     _renewal: asyncio.TimerHandle | None = None
 
     def connected(self) -> bool:
@@ -69,6 +74,8 @@ class Connection(AIOKafkaConnection):
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: FBT001, FBT002 - aiokafka's signature
         """Sends a request; returns an awaitable for its answer."""
+        if self._patience_s is not None:
+            self._request_timeout = self._patience_s + max(0.0, self._held_until_s - time.monotonic())
         answer: Awaitable[Any] = super().send(request, expect_response)
         return self._authenticated(answer) if isinstance(request, SaslAuthenticateRequest) else answer
 
@@ -76,7 +83,17 @@ class Connection(AIOKafkaConnection):
         answer = self._requests[0][2]
         super()._handle_frame(resp)
         if answer.done() and not answer.cancelled() and answer.exception() is None:
-            throttling.seconds += max(0, getattr(answer.result(), "throttle_time_ms", 0)) / 1000
+            held_ms = getattr(answer.result(), "throttle_time_ms", 0)
+            if held_ms > 0:
+                self._hold(held_ms / 1000)
+
+    def _hold(self, seconds: float) -> None:
+        """Notes that the broker does not read from this connection for a while."""
+        if self._patience_s is None:
+            self._patience_s = self._request_timeout
+        self._held_until_s = time.monotonic() + seconds
+        throttling.seconds += seconds
+        throttling.until_s = max(throttling.until_s, self._held_until_s)
 
     def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:
         """Closes the connection."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from aiokafka import TopicPartition
 
 from streams.errors import ExpectedError
-from streams.kafka.clients import cluster_id, partition_counts, read_to_end, reader
+from streams.kafka.clients import cluster_id, partition_counts, read_one, read_to_end, reader
 from streams.kafka.topic_ids import topic_ids
 from streams.kafka.transactions import Outgoing, TransactionalWriter
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
-
-_READ_ONE_MS = 5000
 
 
 class Partition(NamedTuple):
@@ -67,7 +65,7 @@ class LogReader(Protocol):
         """Bounds of each partition; the end is that of a read_committed consumer."""
 
     async def record_at(self, partition: tuple[str, int], offset: int) -> LogRecord | None:
-        """The committed record at an offset."""
+        """The committed record at an offset below the end; `None` if there is none."""
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         """Number of partitions of each topic; 0 if there is no such topic."""
@@ -170,15 +168,7 @@ class _KafkaReader:
         return {(tp.topic, tp.partition): Bounds(firsts[tp], ends[tp]) for tp in tps}
 
     async def record_at(self, partition: tuple[str, int], offset: int) -> LogRecord | None:
-        tp = TopicPartition(*partition)
-        self._consumer.assign([tp])
-        self._consumer.seek(tp, offset)
-        fetched = await self._consumer.getmany(tp, timeout_ms=_READ_ONE_MS, max_records=1)
-        for records in fetched.values():
-            if records[0].offset == offset:
-                found: LogRecord = records[0]
-                return found
-        return None
+        return await read_one(self._settings, self._consumer, TopicPartition(*partition), offset)
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         return await partition_counts(self._consumer, topics)

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from streams.errors import ExpectedError
+from streams.errors import ExpectedError, UnreachableError
 from streams.kafka.connection import TokenError, create_conn
 
 if TYPE_CHECKING:
@@ -123,10 +123,9 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
         if isinstance(failures[0], RefusedError):
             raise failures[0]
         reason = str(failures[0]).partition(";")[0]
-        raise ExpectedError(
+        raise UnreachableError(
             f"{living[0]} answers, but advertises {brokers[0]}, where it cannot be reached from here ({reason}); name the "
             "listener that is meant for this network (bootstrap_servers), or correct advertised.listeners of the brokers",
-            exit_code=_UNREACHABLE_CODE,
         )
     return Reached(living, advertised)
 
@@ -141,9 +140,8 @@ async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseExc
     away = next((failure for failure in reached.advertised.values() if failure is not None), None)
     if away is not None:
         reason = f"{reason}, and {str(away).partition(';')[0]}"
-    return ExpectedError(
+    return UnreachableError(
         f"Kafka at {settings.bootstrap_servers} did not do what was asked: {reason}; look at the brokers, and try again",
-        exit_code=_UNREACHABLE_CODE,
     )
 
 
@@ -203,9 +201,8 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
         wanted = "SASL_SSL" if "SSL" in protocol else "SASL_PLAINTEXT"
         return RefusedError(f"{server} wants a user; set security_protocol to {wanted} {now}")
     reason = "" if isinstance(error, KafkaError | EOFError) else f" ({str(error) or type(error).__name__})"
-    return ExpectedError(
+    return UnreachableError(
         f"{server} closes the connection{reason}; check bootstrap_servers and security_protocol {now}",
-        exit_code=_UNREACHABLE_CODE,
     )
 
 
@@ -242,7 +239,7 @@ def explain(settings: Settings, server: str, error: BaseException) -> ExpectedEr
             return explain(settings, server, cause)
         case _:
             return None
-    return ExpectedError(line, exit_code=_UNREACHABLE_CODE)
+    return UnreachableError(line)
 
 
 def _refused(settings: Settings, server: str, error: BaseException) -> str | None:

@@ -31,7 +31,7 @@ from streams.domain.campaigns import Campaigns
 from streams.domain.packing import has_event_between, terms, unpack
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
-from streams.kafka.clients import meet, partition_counts, read_to_end, reader
+from streams.kafka.clients import Silence, meet, partition_counts, read_to_end, reader
 from streams.kafka.forwarding import unwrap
 from streams.kafka.records import record_key
 from streams.kafka.topic_ids import topic_ids
@@ -347,8 +347,10 @@ class Finder:
         async with self._fetch_lock:
             self._fetching.assign([tp])
             self._fetching.seek(tp, min(offsets))
+            silence = Silence(self._settings)
             try:
-                while await self._fetching.position(tp) <= last:
+                while (position := await self._fetching.position(tp)) <= last:
+                    silence.note({tp: position})
                     fetched = await self._fetching.getmany(tp, timeout_ms=500, max_records=last - min(offsets) + 1)
                     for record in fetched.get(tp, ()):
                         if record.offset in offsets and is_chunk(record_key(record)) and record.value:

@@ -40,7 +40,7 @@ class QuotaNotice:
         self._began_s, self._before_s = now_s, self._throttling.seconds
         if held_s >= passed_s * _WORTH_TELLING:
             logger.warning(
-                "quotas of the cluster have held up requests for %.0f s in the last %.0f s; if this worker lags, "
+                "quotas of the cluster hold up this worker: its requests waited for %.0f s in all within the last %.0f s; if it lags, "
                 "raise the quotas of its user or of its client ids (producer_byte_rate, consumer_byte_rate, request_percentage)",
                 held_s,
                 passed_s,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
 
-from streams.errors import ExpectedError, GapError, ReopenError
+from streams.errors import ExpectedError, GapError, ReopenError, UnreachableError
 from streams.kafka.log import Partition
 from streams.kafka.pacing import pause
 from streams.kafka.transactions import FencedError, InDoubtError
@@ -206,7 +206,7 @@ class TaskRunner:
                 # The other partitions are not affected.
                 self.stopped_by, wait_s = str(error), _GAP_BACKOFF_S
                 logger.error("%s stands still: %s", self.name, error)  # noqa: TRY400 - the line says all
-            except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
+            except (InDoubtError, KafkaError, OSError, TimeoutError, UnreachableError) as error:
                 await self._look()
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
                 # A mere timeout leaves nothing after the colon.

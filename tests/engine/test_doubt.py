@@ -14,7 +14,7 @@ from aiokafka.errors import CoordinatorNotAvailableError
 from faust.types.tuples import TP
 
 from streams.context import Context
-from streams.errors import ExpectedError
+from streams.errors import ExpectedError, UnreachableError
 from streams.kafka.log import Partition
 from streams.kafka.transport import Batch, BatchConsumer
 from streams.settings import Settings
@@ -112,6 +112,29 @@ async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
     await asyncio.wait_for(ended.wait(), 30)
     assert [str(failure) for failure in failures] == ["the topic was recreated"]
     assert (state.opened, state.taken) == (2, [])
+
+
+class Unreachable(Recreated):
+    """A state that finds the cluster unreachable when it is opened for the first time."""
+
+    async def open(self) -> Mapping[Partition, int]:
+        """Opens."""
+        self.opened += 1
+        if self.opened == 1:
+            raise UnreachableError("no Kafka at 127.0.0.1:1")
+        return self.positions()
+
+
+async def test_a_cluster_that_is_unreachable_just_while_a_state_is_opened_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that is unreachable at any other moment."""
+    monkeypatch.setattr("streams.worker.task_runner._FIRST_BACKOFF_S", 0.01)
+    state, consumer, fatal = Unreachable(), Consumer(), AsyncMock()
+    running(state, consumer, fatal)
+    await asyncio.wait_for(consumer.is_sought.wait(), 30)
+    assert state.opened == 2
+    fatal.assert_not_awaited()
 
 
 class Busy(Recreated):
