@@ -2,6 +2,8 @@
 
 The events come from the ledger's changelog, through an index of their dates; of the source topics only what was appended between the
 two times is read, which also shows exact copies. With `from_sources`, all of them are read again instead.
+
+Where deliveries are judged by production, an order is not enough to say what its delivery does: that of the vehicle is looked up too.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.facts import BEYOND_LIMITS, DIMENSIONS, ID_CONFLICT, METRICS_OF, TOO_MANY_EVENTS, Fact, Kind
 from schemas.texts import ALL, template_of
 from streams.audit.dead_letters import Letters, accepted, read_letters
-from streams.audit.judging import EFFECTS, time_order
+from streams.audit.judging import EFFECTS, Reading, time_order
+from streams.audit.production import KIND as NOT_PRODUCED
+from streams.audit.production import ProductionRecount, Wrong
 from streams.audit.report import KIND_OF_METRIC, describe_event
 from streams.audit.scopes import business_of
-from streams.audit.sources import Coordinates, Sources, Stops, coordinates_of
+from streams.audit.sources import Sources, Stops, coordinates_of
 from streams.audit.targets import read_targets
 from streams.kafka.clients import reader
 from streams.listener import ignore
@@ -61,6 +65,7 @@ class WindowExplanation:
         without_effect: Reason → number of events in the window that arrived in between but do not count.
         waiting: Number of records of all orders that have arrived but are not counted yet; `None` if unknown.
         has_copies: Whether `without_effect` includes exact copies of events.
+        production: Which deliveries of the orders that were compared were of vehicles not produced.
     """
 
     key: RowKey
@@ -73,6 +78,28 @@ class WindowExplanation:
     without_effect: Counter[str] = field(default_factory=Counter)
     waiting: int | None = 0
     has_copies: bool = True
+    production: ProductionRecount = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.production = ProductionRecount(self.business)
+
+    def judge_by_production(self) -> None:
+        """Says of deliveries of vehicles that were not produced that they were not, once all production is known."""
+        wrong = {each for found in self.production.found().values() for each in found}
+        if not wrong:
+            return
+
+        def judged(event: Fact, effect: str) -> str:
+            is_wrong = effect == EFFECTS["delivered"] and Wrong(event.order_id, event.source, event.id) in wrong
+            return EFFECTS[NOT_PRODUCED] if is_wrong else effect
+
+        self.changes = [
+            change._replace(
+                effect=judged(change.event, change.effect),
+                because=tuple((event, judged(event, effect)) for event, effect in change.because),
+            )
+            for change in self.changes
+        ]
 
     def described(self, change: UnitChange) -> dict[str, Any]:
         """A change as JSON."""
@@ -154,6 +181,7 @@ async def explain_window(
                 # Without times, everything that the ledger has counts, including what came while it was read.
                 points = first, last if between is not None else {}
                 await _compare_known(explanation, finder, came, points, letters)
+    explanation.judge_by_production()
     explanation.changes.sort(key=lambda change: time_order(change.event))
     return explanation
 
@@ -181,12 +209,16 @@ async def _compare_known(
 ) -> None:
     """Compares before and after for what the ledger has of the window's orders, with all that came in between."""
     first, last = points
+    of_vehicles = dict(came)
 
-    def compare(facts: Sequence[Fact], more: Sequence[Fact]) -> None:
+    def all_of(facts: Sequence[Fact], more: Sequence[Fact]) -> list[Fact]:
         # Former topics have no stops: what came from them was there before.
         known = {coordinates_of(fact): fact for fact in facts if _is_before(fact, last)}
         every = known | {coordinates_of(fact): fact for fact in more}
-        _compare(explanation, [every[place] for place in sorted(every)], first, letters)
+        return [every[place] for place in sorted(every)]
+
+    def compare(facts: Sequence[Fact], more: Sequence[Fact]) -> None:
+        _compare(explanation, all_of(facts, more), first, letters)
 
     start, end = explanation.period.start, explanation.period.end
     async for order in finder.orders_within(start, end, of_vehicles=explanation.key.metric not in METRICS_OF["orders"]):
@@ -195,6 +227,11 @@ async def _compare_known(
         if any(_is_dated_here(explanation, fact) for fact in facts):
             found = await finder.order(order_id)
             compare([] if found is None else found.facts, facts)
+    vehicles = {vin: of_vehicles.get(vin, []) for vin in explanation.production.found()}
+    async for vehicle in finder.orders_named(vehicles):
+        vehicles[vehicle.order_id] = all_of(vehicle.facts, vehicles[vehicle.order_id])
+    for vin, facts in vehicles.items():
+        explanation.production.take(vin, _judged(explanation, facts, letters)[0])
 
 
 def _is_before(record: Fact, stops: Stops) -> bool:
@@ -211,13 +248,18 @@ def _check_scope(scope: str, settings: Settings) -> None:
 
 def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Stops, letters: Letters) -> None:
     """Compares an order before and after."""
+    if not records:
+        return
     then = [record for record in records if _is_before(record, first)]
-    after, effects, same_again = _reading(explanation, records, letters)
+    reading, same_again = _judged(explanation, records, letters)
+    explanation.production.take(records[0].order_id, reading)
+    after = _units(explanation, reading)
+    effects = {coordinates_of(event): EFFECTS[effect] for event, effect in reading.effects}
     explanation.after += len(after)
     if len(then) == len(records):
         explanation.before += len(after)
         return
-    before, _, _ = _reading(explanation, then, letters)
+    before = _units(explanation, _judged(explanation, then, letters)[0])
     explanation.before += len(before)
     known = {coordinates_of(record) for record in then}
     came = tuple(
@@ -239,23 +281,24 @@ def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Sto
             _note_without_effect(explanation, record, effect)
 
 
-def _reading(
-    explanation: WindowExplanation, records: Sequence[Fact], letters: Letters
-) -> tuple[dict[tuple[str, str], Fact], dict[Coordinates, str], list[Fact]]:
-    """Units of the window by identity, effects of all events by coordinates, and duplicates."""
+def _judged(explanation: WindowExplanation, records: Sequence[Fact], letters: Letters) -> tuple[Reading, list[Fact]]:
+    """The judgement of the records of an order or a vehicle, and their duplicates."""
     if not records:
-        return {}, {}, []
+        return Reading(), []
     found = accepted(records, letters.by_record)
-    reading = explanation.business.read_order(found.events)
+    return explanation.business.read_order(found.events), found.duplicates
+
+
+def _units(explanation: WindowExplanation, reading: Reading) -> dict[tuple[str, str], Fact]:
+    """Units of the window by identity."""
     metric, scope, _ = explanation.key
-    units = {
+    return {
         (unit.event.source, unit.event.id): unit.event
         for unit in reading.units
         if unit.metric == metric
         and scope in explanation.business.scopes_at(unit.dims, unit.event)
         and _is_dated_here(explanation, unit.event)
     }
-    return units, {coordinates_of(event): EFFECTS[effect] for event, effect in reading.effects}, found.duplicates
 
 
 def _note_without_effect(explanation: WindowExplanation, record: Fact, effect: str) -> None:

@@ -274,6 +274,23 @@ class Finder:
             return None
         return FoundOrder(order_id, home, unpack(order_id, blob, self._indexes[home].vocabulary.words))
 
+    async def orders_named(self, numbers: Iterable[str]) -> AsyncIterator[FoundOrder]:
+        """The orders with these numbers, as the ledger had them when last read; each chunk is read once, for all of its orders."""
+        by_home: dict[int, set[str]] = {}
+        for number in numbers:
+            by_home.setdefault(self.home(number), set()).add(number)
+        for home, wanted in sorted(by_home.items()):
+            index = self._indexes[home]
+            offsets = {offset for number in wanted for offset in index.find(ORDER, number.encode())}
+            for block in _blocks(sorted(offsets, reverse=True)):
+                found = await self._chunks(home, block)
+                for offset in block:
+                    for order_id, blob in found.get(offset, ()):
+                        # The latest chunk with an order has it whole.
+                        if order_id in wanted:
+                            wanted.remove(order_id)
+                            yield FoundOrder(order_id, home, unpack(order_id, blob, index.vocabulary.words))
+
     async def _blob(self, home: int, order_id: str) -> bytes | None:
         index = self._indexes[home]
         for offset in index.find(ORDER, order_id.encode()):

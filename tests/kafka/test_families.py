@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.outputs import EVENT_EFFECTS
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
@@ -56,10 +57,27 @@ async def _check_told(installation: Installation, unproduced: str, order_id: str
     assert isinstance(again, MilestoneExplanation)
     effects = [record["effect"] for record in again.history]
     assert "delivers the vehicle, although it was not produced before" in effects, effects
+    assert unproduced in await _not_produced_in_window(installation)
     told = await installation.run("order", unproduced)
     assert told.returncode == 0, told.stdout + told.stderr
     assert told.stdout.startswith(f"Vehicle {unproduced}: nothing of it has ever arrived")
     assert f"delivered under order {order_id}" in told.stdout
+
+
+async def _not_produced_in_window(installation: Installation) -> set[str]:
+    """The vehicles of which what is behind a row says that they were not produced, which are those published as such."""
+    found = []
+    for options in ((), ("--sources",)):
+        explained = await installation.run("explain", "deliveries/all/total", "--json", *options)
+        assert explained.returncode == 0, explained.stdout + explained.stderr
+        found.append({change["vin"]: change["effect"] for change in json.loads(explained.stdout)["changes"]})
+    by_ledger, by_sources = found
+    assert by_ledger == by_sources
+    said = {vin for vin, effect in by_ledger.items() if effect == EVENT_EFFECTS["delivered_without_production"]}
+    published = await read_latest(installation.settings, installation.catalogue.violations.whole)
+    wrong = {vin.decode() for vin, value in published.items() if b"delivered_without_production" in (value or b"")}
+    assert said == wrong & by_ledger.keys()
+    return said
 
 
 async def _check_explained(installation: Installation) -> None:
@@ -135,6 +153,7 @@ async def _add_production(before: Installation, config: str) -> None:
         while unproduced.encode() in await read_latest(installation.settings, parts):
             assert time.monotonic() < give_up_s, "a contradiction stays that production has resolved"
             await asyncio.sleep(0.2)
+        assert unproduced not in await _not_produced_in_window(installation)
         verified = await installation.run("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
         worker.kill(signal.SIGTERM)
