@@ -25,6 +25,8 @@ ONLY_IN = {
         "schemas",
         "streams.lookup.postings",
         "streams.domain.counted_units",
+        "streams.domain.forecast_range",
+        "streams.domain.pace",
         "streams.domain.packed_columns",
         "streams.domain.restored_units",
     ),

@@ -24,7 +24,13 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from streams.domain.pace import relative_errors
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streams.domain.pace import PaceModel
 
 COVERAGE: Final = 0.8
@@ -33,7 +39,7 @@ LEAST_DAYS: Final = 14
 LEAST_ERRORS: Final = 10
 MOST_ERRORS: Final = 60
 HALF_LIFE_DAYS: Final = 120
-CORRECTION: Final = 0.65
+CORRECTION: Final = 0.5
 _WEEK: Final = 7
 #: Errors are stretched from at least a week, which has all weekdays.
 _LEAST_MEASURED_DAYS = 7
@@ -74,7 +80,6 @@ class Spreads:
 
     def __init__(self, model: PaceModel) -> None:
         self._model = model
-        self._forecasts: dict[int, list[float]] = {}
         self._measured: dict[int, Spread] = {}
 
     def at(self, days_ahead: int) -> Spread | None:
@@ -91,31 +96,36 @@ class Spreads:
         return found
 
     def _measure(self, days: int) -> Spread:
-        model = self._model
-        length = len(model.counts)
-        last = length - days
-        origins = [origin for origin in self._origins if origin <= last]
-        sums, at = self._model.sums, days - 1
-        errors = []
-        for origin in origins:
-            forecast, came = self._forecast(origin)[at], sums[origin + days] - sums[origin]
-            most = (forecast + came) / 2 if came > forecast else forecast
-            errors.append((abs(came - forecast) / max(most, 1.0), self._weights[origin]))
-        errors.sort()
-        weights = sum(weight for _, weight in errors)
+        length, origins = len(self._model.counts), self._origins
+        # The latest points first: the days after the first few are not over yet.
+        first = next(number for number, origin in enumerate(origins) if origin <= length - days)
+        errors, weights = self._errors[first:, days - 1], self._weights[first:]
+        order = errors.argsort()
+        below = weights[order].cumsum()
         independent = (length - origins[-1]) / days
-        wanted = min(1.0, COVERAGE * (1 + CORRECTION / independent)) * weights * _ALL_BUT_ROUNDING
-        below = accumulate(weight for _, weight in errors)
-        relative = next(
-            (error for (error, _), sum_ in zip(errors, below, strict=True) if sum_ >= wanted), errors[-1][0]
-        )
-        return Spread(relative, days, len(errors))
+        wanted = min(1.0, COVERAGE * (1 + CORRECTION / independent)) * float(below[-1]) * _ALL_BUT_ROUNDING
+        return Spread(float(errors[order[below.searchsorted(wanted)]]), days, len(errors))
 
     @cached_property
-    def _weights(self) -> list[float]:
-        """The weight of the error of each point, relative to one at the end of the past."""
+    def _weights(self) -> NDArray[np.float64]:
+        """The weights of the errors of each point, relative to one at the end of the past."""
         length = len(self._model.counts)
-        return [0.5 ** ((length - origin) / HALF_LIFE_DAYS) for origin in range(length)]
+        return np.array([0.5 ** ((length - origin) / HALF_LIFE_DAYS) for origin in self._origins])
+
+    @cached_property
+    def _errors(self) -> NDArray[np.float64]:
+        """By point and days ahead, from one on: the relative errors of what would have been forecast there.
+
+        Where the days are not over yet, there is no error.
+        """
+        model, longest = self._model, _LONGEST_MEASURED_DAYS
+        sums = np.array(model.sums, dtype=np.float64)
+        forecasts, came = np.full((2, len(self._origins), longest), np.nan)
+        for row, origin in enumerate(self._origins):
+            units = model.at(origin).expected(model.types[origin : origin + longest])
+            forecasts[row, : len(units)] = list(accumulate(units))
+            came[row, : len(units)] = sums[origin + 1 : origin + 1 + len(units)] - sums[origin]
+        return relative_errors(forecasts, came)
 
     @cached_property
     def _origins(self) -> list[int]:
@@ -128,15 +138,6 @@ class Spreads:
         step = max(1, math.ceil((length - first) / MOST_ERRORS))
         step += step % _WEEK == 0
         return list(range(length - step, first - 1, -step))
-
-    def _forecast(self, origin: int) -> list[float]:
-        """What would have been forecast at a point in the past for 1, 2, 3, ... days."""
-        found = self._forecasts.get(origin)
-        if found is None:
-            # Only days that have come can be compared.
-            types = self._model.types[origin : origin + _LONGEST_MEASURED_DAYS]
-            found = self._forecasts[origin] = list(accumulate(self._model.at(origin).expected(types)))
-        return found
 
 
 def measure(model: PaceModel, days_ahead: int) -> Spread | None:

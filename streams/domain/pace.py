@@ -15,10 +15,16 @@ for the day that is `h` days after the first one to come, where
   the ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, likewise shrunk towards 1. A working weekend day has
   the mean weight of Monday to Friday. There is no month-end effect: the series of the back-test show none, so it would not
   earn its keep.
-- `slope`, units a day per day: Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels of
-  the last `TREND_WEEKS` weeks, used only if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at
-  the 5 % level, else 0. Half of it is used, as the theta method does (Hyndman, Billah 2003, Int. J. Forecasting 19), and
-  `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend lasts for weeks, not forever.
+- `slope`, units a day per day: a share of Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels
+  of the last `TREND_WEEKS` weeks, if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at the 5 % level,
+  else 0. `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend lasts for weeks, not
+  forever.
+- The share of the trend is what the series' own past says of it: every Monday, the next `JUDGED_DAYS` days are forecast
+  with all of the trend and without it, and each is weighted by its mean error to the power of -`SHARPNESS` (as forecasts are
+  combined by their errors: Bates, Granger 1969, Oper. Res. Quarterly 20). Errors count half as much as ones `HALF_LIFE_DAYS`
+  later. It is one half as long as nothing is known, as in the theta method (Hyndman, Billah 2003, Int. J. Forecasting 19).
+- A shift: if each of the last weeks, two to `LEVEL_WEEKS` - `WEEKS_BEFORE` of them, is above (or below) all of the `WEEKS_BEFORE`
+  weeks before them, by more than those differ among themselves, then the level and the trend come from these last weeks alone.
 
 Medians and signs keep a launch day, an outage or its catch-up from distorting the day effects and the trend.
 """
@@ -26,11 +32,14 @@ Medians and signs keep a launch day, an outage or its catch-up from distorting t
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cache, cached_property
+from itertools import accumulate, combinations
 from statistics import median
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from streams.domain.daytypes import HOLIDAY, WEEKDAYS
 
@@ -38,10 +47,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from numpy.typing import NDArray
+
     from streams.domain.daytypes import DayTypes
 
 MODEL: Final = "weekday-level-trend"
-MODEL_VERSION: Final = "2"
+MODEL_VERSION: Final = "3"
 
 LEVEL_WEEKS: Final = 10
 DECAY_PER_WEEK: Final = 0.5
@@ -51,13 +62,20 @@ HOLIDAY_PRIOR_DAYS: Final = 7
 AROUND_HOLIDAY_DAYS: Final = 14
 TREND_WEEKS: Final = 8
 LEAST_TREND_WEEKS: Final = 5
-TREND_SHARE: Final = 0.5
 DAMPING_PER_WEEK: Final = 0.9
+WEEKS_BEFORE: Final = 5
+JUDGED_DAYS: Final = 28
+HALF_LIFE_DAYS: Final = 90
+SHARPNESS: Final = 4
 
 _PHI = DAMPING_PER_WEEK ** (1 / 7)
 _SIGNIFICANT = 1.96  # two-sided 5 %
 _WEEK = 7
 _HALF_WEEK = 3
+#: Days between two points at which trends are judged, and of history that the first one needs.
+_JUDGING_STEP = 7
+_LEAST_JUDGED = 35
+_KEPT_PER_STEP = 0.5 ** (_JUDGING_STEP / HALF_LIFE_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,10 @@ class Pace:
     def rate(self) -> float:
         """Units of an average day at this point in time."""
         return max(0.0, self.level + self.slope * self.lag_days)
+
+    def with_trend(self, share: float) -> Pace:
+        """The same with a share of the trend."""
+        return Pace(self.level, self.slope * share, self.lag_days, self.weights)
 
     def expected(self, day_types: Sequence[int]) -> list[float]:
         """Units of each day to come, given their types; the first is the day after the last complete one."""
@@ -115,6 +137,7 @@ class PaceModel:
         self._ratios = self._weekday_ratios()
         self._holidays, self._holiday_sums = self._holiday_ratios()
         self._known: dict[int, Pace] = {}
+        self._whole: dict[int, Pace] = {}
 
     def units(self, first: int, end: int) -> int:
         """Units of the days with these numbers, `end` excluded."""
@@ -128,8 +151,51 @@ class PaceModel:
         return found
 
     def _estimate(self, days: int) -> Pace:
+        whole = self._with_whole_trend(days)
+        return whole.with_trend(self.trend_share(days)) if whole.slope else whole
+
+    def trend_share(self, days: int) -> float:
+        """How much of a trend to believe, 0 to 1, by how forecasts with and without trends have done.
+
+        Nothing of the last week is used, so that late units, which are part of the level, do not change it.
+        """
+        found = bisect_right(self._judged, days - _WEEK)
+        return self._shares[found]
+
+    @cached_property
+    def _shares(self) -> list[float]:
+        """The share of a trend after each of `_judged`, and one half before the first."""
+        forecasts = []
+        for end in self._judged:
+            pace, types = self._with_whole_trend(end - JUDGED_DAYS), self.types[end - JUDGED_DAYS : end]
+            without = sum(pace.with_trend(0).expected(types))
+            forecasts.append((without, sum(pace.expected(types)) if pace.slope else without))
+        came = [(self.units(end - JUDGED_DAYS, end),) for end in self._judged]
+        shares, without_error, with_error = [0.5], 0.0, 0.0
+        for without, with_ in relative_errors(np.reshape(forecasts, (-1, 2)), np.reshape(came, (-1, 1))).tolist():
+            without_error = without_error * _KEPT_PER_STEP + without
+            with_error = with_error * _KEPT_PER_STEP + with_
+            for_it, against_it = without_error**SHARPNESS, with_error**SHARPNESS
+            shares.append(for_it / (for_it + against_it) if for_it + against_it else 0.5)
+        return shares
+
+    @cached_property
+    def _judged(self) -> range:
+        """The numbers of days after which there is one more error to learn from: every Monday, whenever a history begins."""
+        first = _LEAST_JUDGED + JUDGED_DAYS
+        first += -(self.start.toordinal() - 1 + first) % _JUDGING_STEP
+        return range(first, len(self.counts) + 1, _JUDGING_STEP)
+
+    def _with_whole_trend(self, days: int) -> Pace:
+        found = self._whole.get(days)
+        if found is None:
+            found = self._whole[days] = self._estimate_whole(days)
+        return found
+
+    def _estimate_whole(self, days: int) -> Pace:
         weights = self._weights(days)
         weeks = self._weeks(days, weights)
+        weeks = weeks[: weeks_since_shift([units / weight for units, weight, _ in weeks])]
         decay, weighed_units, weighed_days, weighed_ages = 1.0, 0.0, 0.0, 0.0
         for units, weight, age_days in weeks:
             weighed_units += decay * units
@@ -137,7 +203,7 @@ class PaceModel:
             weighed_ages += decay * weight * age_days
             decay *= DECAY_PER_WEEK
         levels = [units / weight for units, weight, _ in reversed(weeks[:TREND_WEEKS])]
-        slope = TREND_SHARE * _supported_slope(levels) / _WEEK if len(levels) >= LEAST_TREND_WEEKS else 0.0
+        slope = _supported_slope(levels) / _WEEK if len(levels) >= LEAST_TREND_WEEKS else 0.0
         return Pace(weighed_units / weighed_days, slope, weighed_ages / weighed_days, weights)
 
     def _weeks(self, days: int, weights: Sequence[float]) -> list[tuple[int, float, float]]:
@@ -192,12 +258,43 @@ class PaceModel:
         return numbers, sums
 
 
+def relative_errors(forecasts: NDArray[np.float64], came: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors as fractions of the forecasts, or of the mean of forecast and actual if the actual was higher; of at least one unit."""
+    most = np.maximum(np.maximum(forecasts, (forecasts + came) / 2), 1.0)
+    return np.abs(came - forecasts) / most
+
+
+def weeks_since_shift(levels: Sequence[float]) -> int:
+    """How many of the latest weeks belong to another level than those before; all of them if there was no shift.
+
+    Args:
+        levels: Units a day by week, latest first.
+    """
+    for since in range(2, len(levels) - WEEKS_BEFORE + 1):
+        last = levels[since - 1]
+        before = levels[since : since + WEEKS_BEFORE]
+        lowest, highest = min(before), max(before)
+        apart = highest - lowest
+        if last - highest > apart:
+            if min(levels[:since]) - highest > apart:
+                return since
+        elif lowest - last > apart and lowest - max(levels[:since]) > apart:
+            return since
+    return len(levels)
+
+
+@cache
+def _pairs(count: int) -> list[tuple[int, int]]:
+    return list(combinations(range(count), 2))
+
+
 def _supported_slope(levels: Sequence[float]) -> float:
     """Sen's slope per step where the Mann-Kendall test supports a trend, else 0."""
     count = len(levels)
-    pairs = [(first, second) for first in range(count) for second in range(first + 1, count)]
-    rises = sum((levels[second] > levels[first]) - (levels[second] < levels[first]) for first, second in pairs)
+    pairs = _pairs(count)
+    gaps = [levels[second] - levels[first] for first, second in pairs]
+    rises = len([gap for gap in gaps if gap > 0]) - len([gap for gap in gaps if gap < 0])
     deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
     if abs(rises) - 1 < _SIGNIFICANT * deviation:
         return 0.0
-    return median((levels[second] - levels[first]) / (second - first) for first, second in pairs)
+    return median([gap / (second - first) for gap, (first, second) in zip(gaps, pairs, strict=True)])

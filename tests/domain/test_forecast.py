@@ -14,9 +14,10 @@ import pytest
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.forecast import forecast, project, usual_share
 from streams.domain.forecast_range import measure
+from streams.domain.pace import PaceModel, weeks_since_shift
 from streams.domain.periods import total_period
 from streams.domain.rules import Target
-from tests.domain.forecast_world import AS_OF, AUTUMN, DAY, START, forecast_of, known, of
+from tests.domain.forecast_world import AS_OF, AUTUMN, DAY, NO_HOLIDAYS, START, forecast_of, known, of
 from tests.domain.forecast_world import period as period_of
 
 if TYPE_CHECKING:
@@ -197,23 +198,54 @@ def test_only_mondays_stays_only_mondays() -> None:
     assert sum(mondays) > 0.7 * sum(by_day)
 
 
-def test_a_steady_rise_is_followed_half_way() -> None:
-    counts = of(MID_MAY, lambda number, _: 100 + 2 * number)
-    as_before = sum(counts[-14:]) + 17 * counts[-1]
+def rising(number: int, _: date) -> int:
+    return 100 + 2 * number
+
+
+def test_a_rise_that_has_just_begun_is_followed_half_way() -> None:
+    """Nothing is known yet of how the series goes on where it rises."""
+    days = 49
+    counts = of(days, rising)
+    to_come = 30
+    as_before = to_come * counts[-1]
+    truth = sum(rising(number, START) for number in range(days, days + to_come))
+    model = known(counts).history.model
+    assert model is not None
+    expected = sum(model.at(days).expected([0] * to_come))
+    assert to_come * sum(counts[-28:]) / 28 < expected < truth
+    assert expected == pytest.approx(as_before, rel=0.02)
+
+
+def test_a_rise_that_went_on_before_is_followed_nearly_all_the_way() -> None:
+    counts = of(MID_MAY, rising)
     truth = sum(counts[-14:]) + sum(100 + 2 * number for number in range(MID_MAY, MID_MAY + 17))
     made = forecast_of(known(counts), "month:2024-05", 2000)
-    level_only = sum(counts[-14:]) + 17 * sum(counts[-28:]) / 28
     assert made.projected_total.p50 is not None
-    assert level_only < made.projected_total.p50 < truth
-    assert made.projected_total.p50 == pytest.approx(as_before, rel=0.02)
+    assert 0.98 * truth < made.projected_total.p50 < truth
+
+
+def test_rises_that_did_not_go_on_are_not_followed() -> None:
+    """Five times it has risen for eight weeks, and fallen back for the next two."""
+    counts = of(5 * 70 + 56, lambda number, _: 100 + 2 * min(number % 70, 4 * (70 - number % 70)))
+    model = known(counts).history.model
+    assert model is not None
+    pace = model.at(len(model.counts))
+    assert 0 < pace.slope < 0.8, "less than half of two units a day per day"
+
+
+def test_late_units_of_the_last_week_do_not_change_how_much_of_a_trend_is_believed() -> None:
+    counts = of(MID_MAY, rising)
+    late = [*counts[:-7], *(count + 50 for count in counts[-7:])]
+    fewer, greater = (PaceModel(START, each, NO_HOLIDAYS).trend_share(MID_MAY) for each in (counts, late))
+    assert fewer == greater > 0.9
 
 
 def test_a_trend_fades_with_the_weeks_ahead() -> None:
-    model = known(of(MID_MAY, lambda number, _: 100 + 2 * number)).history.model
+    model = known(of(MID_MAY, rising)).history.model
     assert model is not None
     pace = model.at(MID_MAY)
-    assert pace.slope == pytest.approx(1, rel=0.01), "half of two units a day per day"
-    ahead = [units - pace.rate for units in pace.expected([0] * 730)]
+    assert pace.slope == pytest.approx(2, rel=0.01), "all of two units a day per day"
+    ahead = [(units - pace.rate) / 2 for units in pace.expected([0] * 730)]
     assert ahead[:7] == pytest.approx([1, 2, 3, 4, 5, 6, 7], rel=0.1)
     assert ahead[-1] == pytest.approx(1 / (1 - 0.9 ** (1 / 7)), rel=0.01), "67 days of it, however far ahead"
 
@@ -276,6 +308,27 @@ def test_a_jump_to_another_level_is_taken_up_within_weeks() -> None:
     made = forecast_of(known(jump), "month:2024-05", 3000)
     assert made.projected_total.p50 is not None
     assert made.projected_total.p50 > 14 * 300 + 17 * 230
+
+
+@pytest.mark.parametrize("to", [60, 130])
+@pytest.mark.parametrize("weeks", [2, 3, 4, 5])
+def test_a_shift_of_two_weeks_or_more_is_the_new_level_and_no_trend(to: int, weeks: int) -> None:
+    counts = of(MID_MAY, lambda number, _: (to if number >= MID_MAY - 7 * weeks else 100) + number * 5 % 7 - 3)
+    model = known(counts).history.model
+    assert model is not None
+    pace = model.at(MID_MAY)
+    assert pace.level == pytest.approx(to, rel=0.01)
+    assert pace.slope == 0
+
+
+def test_one_week_is_no_shift_nor_are_weeks_within_what_is_usual() -> None:
+    """A week of holidays or an outage is over soon."""
+    for levels in ([300, 100, 102, 98, 101, 99, 100], [103, 102, 98, 101, 99, 100, 97], [6, 5, 4, 3, 2, 1, 0]):
+        assert weeks_since_shift(levels) == len(levels)
+    assert weeks_since_shift([300, 290, 102, 98, 101, 99, 100]) == 2
+    assert weeks_since_shift([300, 290, 310, 102, 98, 101, 99, 100, 500]) == 3
+    assert weeks_since_shift([50, 60, 102, 98, 101, 99, 100]) == 2
+    assert weeks_since_shift([300, 290, 102, 98, 101, 99]) == 6, "four weeks before are too few"
 
 
 # Holidays -----------------------------------------------------------------------------------------------------------
