@@ -283,11 +283,12 @@ class LimitSettings(_Section):
     values: int = Field(default=1_000, ge=1)
     scopes: int = Field(default=20_000, ge=1)
     rows: int = Field(default=2_000_000, ge=1)
+    announced_campaigns: int = Field(default=100, ge=1, le=1_000)
     beyond: Literal["warn", "other", "reject"] = "warn"
 
     @property
     def bounds(self) -> dict[str, int]:
-        """The limits by name."""
+        """The limits by name; that of announced campaigns is kept by counting those that begin last."""
         return {"values": self.values, "scopes": self.scopes, "rows": self.rows}
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: For a campaign that applies to none of the counted scopes.
 _NO_SCOPES: Final = (("none of them",),)
-#: If more are announced, those that begin last are counted.
-_MOST_ANNOUNCED: Final = 100
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class TargetEvents:
                 announced[event.data.campaign] = _announced(event.data, service)
         by_start = sorted(filter(None, announced.values()), key=lambda each: (each.start, each.name))
         kept = [each for each in settings.campaign if each.name not in announced]
-        late = [each for each in by_start[-_MOST_ANNOUNCED:] if each.scopes != _NO_SCOPES]
+        late = [each for each in by_start[-settings.limits.announced_campaigns :] if each.scopes != _NO_SCOPES]
         return settings.model_copy(update={"campaign": (*kept, *late)}) if announced else settings
 
     def balances(self, business: Business, now_us: int, appended_us: int | None = None) -> dict[RowKey, int]:

@@ -11,7 +11,7 @@ from schemas.facts import ID_CONFLICT, Rejection
 from schemas.memory import ANNOUNCED, SIDE, key_of
 from streams.checkup import Finding, note, ok, wrong
 from streams.context import Context
-from streams.domain.announcements import MOST_ANNOUNCED, Announcement, CampaignBook, campaign_change_of
+from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.domain.campaigns import CAMPAIGN, Campaigns
 from streams.installation import rules_of, targets_of
 from streams.kafka.append_time import LOG_APPEND_TIME
@@ -141,7 +141,8 @@ def campaign_findings(settings: Settings, basis: CampaignBasis, now_us: int) -> 
         now_us: The time, microseconds since 1970.
     """
     topic, templates = settings.catalogue.targets.name, Context(settings).templates
-    book = CampaignBook(campaign.name for campaign in settings.campaigns)
+    most = settings.limits.announced_campaigns
+    book = CampaignBook((campaign.name for campaign in settings.campaigns), most)
     accepted, refused = _judged(basis, book, templates)
     for record, why in refused[:_MOST_LINES]:
         type_, _, source, id_ = record.said or ("", "", "", "")
@@ -154,7 +155,7 @@ def campaign_findings(settings: Settings, basis: CampaignBasis, now_us: int) -> 
             last[change.name] = record, change
     yield from _without_effect(accepted, last, topic)
     yield from _scopes(last, templates)
-    yield from _beyond_limit(last, book, now_us)
+    yield from _beyond_limit(last, book, most, now_us)
     counted = Announcement(1, book.decided).beside(settings.campaigns)
     behind: list[Finding] = []
     if accepted:
@@ -242,7 +243,7 @@ def _scopes(
 
 
 def _beyond_limit(
-    last: Mapping[str, tuple[PlanRecord, CampaignChange]], book: CampaignBook, now_us: int
+    last: Mapping[str, tuple[PlanRecord, CampaignChange]], book: CampaignBook, most: int, now_us: int
 ) -> Iterator[Finding]:
     """Campaigns that are not counted because too many are announced."""
     announced = [change.campaign for _, change in last.values() if change.campaign is not None]
@@ -256,14 +257,14 @@ def _beyond_limit(
         yield wrong(
             NAME,
             f"{_names(needed)} {'is' if len(needed) == 1 else 'are'} not counted: of {len(announced):,} that are announced, "
-            f"the {MOST_ANNOUNCED} that begin last are",
-            "withdraw campaigns that begin later and are not needed, with campaign.withdrawn.v1",
+            f"the {most:,} that begin last are",
+            "set announced_campaigns in [limits] to more and restart the workers, or withdraw campaigns that begin later",
         )
     elif left_out:
         yield note(
             NAME,
-            f"{len(left_out):,} that are over are no longer counted, since more than {MOST_ANNOUNCED} are announced: "
-            "their rows stay as they are",
+            f"{len(left_out):,} that are over are no longer counted, since more than {most:,} are announced: "
+            "their rows stay as they are, unless announced_campaigns in [limits] is more",
         )
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from schemas.events import CampaignEvent
     from streams.domain.disposition import Disposition
 
-#: If more are announced, those that begin last are counted: the announcement travels with every transaction.
-MOST_ANNOUNCED: Final = 100
 _WITHDRAWN: Final = "@-"
 _BETWEEN: Final = "; "
 
@@ -118,9 +116,11 @@ class CampaignBook:
 
     Args:
         of_settings: Names of the campaigns of the settings.
+        most: If more are announced, those that begin last are counted: the announcement travels with every transaction.
     """
 
-    def __init__(self, of_settings: Iterable[str] = ()) -> None:
+    def __init__(self, of_settings: Iterable[str], most: int) -> None:
+        self._most = most
         self._of_settings = frozenset(of_settings)
         self._seen: dict[tuple[str, str, str], CampaignChange] = {}
         self._last: dict[str, CampaignChange] = {}
@@ -144,7 +144,7 @@ class CampaignBook:
             last = {name: change.campaign for name, change in self._last.items()}
             counted = [campaign for campaign in last.values() if campaign is not None]
             counted.sort(key=lambda campaign: (campaign.start_us, campaign.name))
-            kept = {campaign.name for campaign in counted[-MOST_ANNOUNCED:]}
+            kept = {campaign.name for campaign in counted[-self._most :]}
             # One that is left out counts as withdrawn, which matters if the settings have one of that name.
             self._decided = tuple(
                 (name, campaign if name in kept else None)

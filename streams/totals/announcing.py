@@ -111,4 +111,5 @@ async def announces(context: Context, reader: LogReader) -> bool:
 
 
 def _empty_book(context: Context) -> CampaignBook:
-    return CampaignBook(campaign.name for campaign in context.campaigns)
+    names = (campaign.name for campaign in context.campaigns)
+    return CampaignBook(names, context.settings.limits.announced_campaigns)

@@ -79,7 +79,7 @@ def basis(
         )
         for offset, value in enumerate(values)
     )
-    book = CampaignBook(campaign.name for campaign in of.campaigns)
+    book = CampaignBook((campaign.name for campaign in of.campaigns), of.limits.announced_campaigns)
     for record in records:
         outcome: Any = record.outcome
         if record.said is not None and not hasattr(outcome, "reason") and record.offset not in rejected:
@@ -176,15 +176,20 @@ def test_campaigns_beyond_the_hundred_that_are_counted_are_found(monkeypatch: py
     assert first == wrong(
         "campaigns",
         "yu7 is not counted: of 101 that are announced, the 100 that begin last are",
-        "withdraw campaigns that begin later and are not needed, with campaign.withdrawn.v1",
+        "set announced_campaigns in [limits] to more and restart the workers, or withdraw campaigns that begin later",
     )
     _told(monkeypatch, first)
     over = event(start="2025-05-01T00:00:00+08:00")
     first, *_ = found(of, basis(of, over, *later))
     assert (first.state, first.detail) == (
         "note",
-        "1 that are over are no longer counted, since more than 100 are announced: their rows stay as they are",
+        (
+            "1 that are over are no longer counted, since more than 100 are announced: their rows stay as they are, "
+            "unless announced_campaigns in [limits] is more"
+        ),
     )
+    more = settings(limits={"announced_campaigns": 101})
+    assert [each.state for each in found(more, basis(more, event(), *later))] == ["ok"]
 
 
 def test_a_campaign_for_scopes_that_are_not_counted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -543,7 +543,7 @@ def test_which_campaign_is_counted_is_what_the_document_says_in_whatever_order_t
     wanted = _said((rows or [settings])[-1][3])
     events = [_event_of_campaign(time, codes(event_id)[0], text) for time, event_id, text, _ in rows]
     for order in itertools.islice(itertools.permutations(events), 720):
-        book = CampaignBook(["spring-sale"])
+        book = CampaignBook(["spring-sale"], 100)
         for event in order:
             book.take(campaign_change_of(event, ((),)))
         found = Announcement(1, book.decided).beside([of_settings])

@@ -19,7 +19,6 @@ from streams.audit.sums import Business
 from streams.audit.targets import TargetEvents
 from streams.context import Context
 from streams.domain.announcements import (
-    MOST_ANNOUNCED,
     Announcement,
     CampaignBook,
     CampaignChange,
@@ -29,7 +28,7 @@ from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.domain.pauses import whole
 from streams.domain.zone import MINUTE_US
-from streams.settings import CampaignSettings, Settings
+from streams.settings import CampaignSettings, LimitSettings, Settings
 from tests.contract.goldens import MARKER
 from tests.domain.test_campaigns import MODELS, campaigns, counted, ledger_of, recount, scopes_of, told_rows
 from tests.domain.test_ledger_properties import TIMES, arrivals, take
@@ -74,7 +73,7 @@ def test_which_campaigns_are_counted_does_not_depend_on_the_order_of_the_events(
     events: list[CampaignChange], data: st.DataObject, of_settings: tuple[str, ...]
 ) -> None:
     known = [campaign_of(name, 20, 5) for name in of_settings]
-    book = CampaignBook(of_settings)
+    book = CampaignBook(of_settings, 100)
     again = data.draw(st.lists(st.sampled_from(events))) if events else []
     seen: set[str] = set()
     for event in data.draw(st.permutations([*events, *again])):
@@ -89,7 +88,7 @@ def test_which_campaigns_are_counted_does_not_depend_on_the_order_of_the_events(
 
 
 def test_another_content_under_one_identity_is_refused_and_has_no_effect() -> None:
-    book = CampaignBook()
+    book = CampaignBook((), 100)
     first = CampaignChange(1, "e", "/plan", "a", campaign_of("a", 0, 5))
     assert book.take(first) == APPLIED
     assert book.take(first._replace(campaign=None)) == ID_CONFLICT
@@ -99,8 +98,8 @@ def test_another_content_under_one_identity_is_refused_and_has_no_effect() -> No
 
 
 def test_of_very_many_those_are_counted_that_begin_last() -> None:
-    book = CampaignBook(["c0", "c5"])
-    every = [campaign_of(f"c{number}", number * 10, 5) for number in range(MOST_ANNOUNCED + 2)]
+    book = CampaignBook(["c0", "c5"], 100)
+    every = [campaign_of(f"c{number}", number * 10, 5) for number in range(102)]
     for number, campaign in enumerate(every):
         book.take(CampaignChange(number, "e", "/plan", campaign.name, campaign))
     announcement = Announcement(1, book.decided)
@@ -110,6 +109,21 @@ def test_of_very_many_those_are_counted_that_begin_last() -> None:
         campaign.name for campaign in every[1:] if campaign.name != "c50"
     }
     assert len(announcement.text.encode()) < 8_000  # it is in every transaction
+
+
+@given(st.permutations(range(8)), st.integers(1, 9))
+def test_which_are_beyond_the_limit_does_not_depend_on_the_order_of_the_events(order: list[int], most: int) -> None:
+    """A maker who announces for years has the latest counted; what comes late about an early one changes nothing."""
+    book = CampaignBook((), most)
+    for number in order:
+        book.take(CampaignChange(number, "e", "/plan", f"c{number}", campaign_of(f"c{number}", number * 10, 5)))
+        kept = [name for name, campaign in book.decided if campaign is not None]
+        seen = sorted(order[: order.index(number) + 1])
+        assert kept == [f"c{each}" for each in seen[-most:]]
+    latest = book.decided
+    if most < 8:
+        book.take(CampaignChange(99, "late", "/plan", "c0", campaign_of("c0", 0, 7)))
+        assert book.decided == latest
 
 
 @pytest.mark.parametrize("text", ["x", "1 a", "1 a@5+", "1 A@5+3 all", "1 a@5+0 all"])
@@ -153,14 +167,17 @@ def campaign_events(draw: st.DrawFn) -> list[CampaignEvent]:
     return made
 
 
-@given(campaign_events(), st.randoms(use_true_random=False))
-def test_the_recount_finds_the_campaigns_that_the_service_counts(events: list[CampaignEvent], dice: Random) -> None:
+@given(campaign_events(), st.randoms(use_true_random=False), st.sampled_from([1, 100]))
+def test_the_recount_finds_the_campaigns_that_the_service_counts(
+    events: list[CampaignEvent], dice: Random, most: int
+) -> None:
     given_ones = (CampaignSettings(name=NAMES[0], start=INSTANT, hours=1),)
-    settings = Settings(campaign=given_ones, scopes=(("model",), ()))
+    limits = LimitSettings(announced_campaigns=most)
+    settings = Settings(campaign=given_ones, scopes=(("model",), ()), limits=limits)
     context = Context(settings)
     in_order = sorted(events, key=lambda event: (event.time_us, event.id, event.source))
     dice.shuffle(events)
-    book = CampaignBook([NAMES[0]])
+    book = CampaignBook([NAMES[0]], most)
     for event in events:
         book.take(campaign_change_of(event, context.templates))
     counted_by_service = Announcement(1, book.decided).beside(context.campaigns)

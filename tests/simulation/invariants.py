@@ -884,15 +884,19 @@ class Invariants:
 
     def _counted_after(self, events: Iterable[dict[str, Any]]) -> Campaigns:
         """The campaigns that are counted after some events, by the plain rule."""
-        found = dict(self._of_settings)
+        settled, found = dict(self._of_settings), Campaigns()
         for event in sorted(events, key=lambda event: (event["time"], event["id"])):
             data = event["data"]
+            settled.pop(f"campaign:{data['campaign']}", None)
             found.pop(f"campaign:{data['campaign']}", None)
             if event["type"] == "campaign.set.v1":
                 start = datetime.fromisoformat(data["start"])
                 end = datetime.fromisoformat(data["end"]) if "end" in data else start + _LONGEST
                 found[f"campaign:{data['campaign']}"] = Campaign(start, end, "scopes" not in data)
-        return found
+        while len(found) > self._world.settings.limits.announced_campaigns:
+            del found[min(found, key=lambda period: (found[period][0], period))]
+            self._world.seen["campaigns beyond the limit"] += 1
+        return settled | found
 
     def _campaigns_by(self, text: str, who: str) -> Campaigns:
         """The campaigns of an announcement, which must be the result of the events up to one of them."""

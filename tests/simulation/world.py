@@ -569,7 +569,9 @@ class World:
             aliased_from=self.aliased_from,
             rolling=Random(plan.seed + 2).random() < 0.25 and not plan.keep_days,
             day_starts=day_starts,
-            limits=plan.limits,
+            limits=plan.limits.model_copy(
+                update={"announced_campaigns": 1 if Random(f"{plan.seed} campaigns").random() < 1 / 3 else 100}
+            ),
             held_s=plan.held_s,
             windows=plan.windows,
             produces=plan.produces,
