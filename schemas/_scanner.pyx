@@ -39,6 +39,7 @@ cdef extern from *:
     #endif
     """
     const char* MILESTONES_SOURCE
+    int __builtin_ctzll(unsigned long long) noexcept
 
 #: Digest of the source that this was built from; see `schemas.hotpath`.
 SOURCE = (<bytes> MILESTONES_SOURCE).decode()
@@ -1240,24 +1241,28 @@ cdef inline Py_ssize_t space_end(const unsigned char* text, Py_ssize_t at, Py_ss
 
 cdef inline Py_ssize_t text_end(const unsigned char* text, Py_ssize_t at, Py_ssize_t end) noexcept:
     """The position of the first character, from a position on, that plain texts cannot have."""
-    cdef unsigned long long eight
+    cdef unsigned long long eight, found
     while end - at >= 8:
         memcpy(&eight, text + at, 8)
-        if has_odd(eight):
-            break
+        found = odd_ones(eight)
+        if found:
+            return at + __builtin_ctzll(found) // 8
         at += 8
     while at < end and IN_TEXT[text[at]]:
         at += 1
     return at
 
 
-cdef inline bint has_odd(unsigned long long eight) noexcept:
-    """Whether one of eight characters is none of plain texts: as `IN_TEXT`, for all of them at once."""
+cdef inline unsigned long long odd_ones(unsigned long long eight) noexcept:
+    """Which of eight characters plain texts cannot have, as `IN_TEXT` for all at once.
+
+    The highest bit of the first such character is the lowest bit that is set, those of later characters may be wrong.
+    """
     cdef unsigned long long quote = eight ^ ONES * c'"', backslash = eight ^ ONES * c"\\", delete = eight ^ ONES * 0x7F
+    cdef unsigned long long low = eight - ONES * 0x20
     return (
-        (eight | eight - ONES * 0x20 | (quote - ONES) & ~quote | (backslash - ONES) & ~backslash | (delete - ONES) & ~delete)
-        & ONES * 0x80
-    ) != 0
+        eight | low & ~eight | (quote - ONES) & ~quote | (backslash - ONES) & ~backslash | (delete - ONES) & ~delete
+    ) & ONES * 0x80
 
 
 cdef inline bint is_ascii(const unsigned char* text, Py_ssize_t at, Py_ssize_t end) noexcept:

@@ -583,3 +583,17 @@ TIMES = st.from_regex(
 @example("")
 def test_times_are_read_alike(time: str) -> None:
     assert_agreement(Record(structured(time=time), timestamp=5_000_000_000_000), 1)
+
+
+@each_way
+def test_each_character_is_plain_or_not_wherever_it_stands(way: PlainFacts) -> None:
+    """Compiled, eight characters are looked at together."""
+    event = plain_record("order.placed.v1")
+    assert event.value is not None
+    for code in range(256):
+        for place in range(18):
+            text = b"x" * place + bytes([code]) + b"\x1f" * (place % 3) + b"x" * (18 - place)
+            record = event._replace(value=event.value.replace(b'"id":"', b'"id":"' + text, 1))
+            found = alone(way, record, 0)
+            is_plain = 0x20 <= code < 0x7F and code not in b'"\\' and place % 3 == 0 and (code != 0x20 or place > 0)
+            assert (found is not None) is is_plain, (code, place)
