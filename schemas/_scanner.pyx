@@ -970,9 +970,10 @@ cdef class Records:
             piece = each
             batch = _RecordBatch()
             batch.body, batch.timestamp_type = piece.batch.body, 1
-            batch.places = array("q", piece.batch.places)
+            batch.places = array("q", bytes(8 * COLUMNS * (piece.end - piece.first)))
+            batch.places[:] = piece.batch.places[piece.first * COLUMNS : piece.end * COLUMNS]
             part = None
-            for index in range(piece.first, piece.end):
+            for index in range(piece.end - piece.first):
                 if not unwrap(batch, index, name, &topic):
                     return None
                 if topic != known_topic or part is None:
