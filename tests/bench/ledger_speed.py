@@ -2,7 +2,7 @@
 
 Prints microseconds an event for each way an event can take, bytes an order, and the seconds of a restore. Applying and
 draining count alike; a step has 10,000 events, as a busy partition's transactions do. `MILESTONES_HOT_PATH=python` measures
-the way in Python.
+the way in Python. Events are stored as facts, as in a worker only those that are not plain: packing each takes a microsecond more.
 """
 
 from __future__ import annotations
