@@ -1313,27 +1313,30 @@ class Invariants:
         else:
             end_ms = int(self._end_s(key[2], self.table[key]) * 1000)
             self._world.seen["campaigns that are over"] += 1
-        reached_s = self._world.clock_reached_s(end_ms)
         for tp in self._world.sources():
-            if (key[2], tp) in self._over_without:
+            if (key[2], tp) not in self._over_without:
+                self._check_all_counted(key, tp, end_ms, summed)
+
+    def _check_all_counted(self, key: Cell, tp: Partition, end_ms: int, summed: _Summed) -> None:
+        """Checks of a partition that what was appended before an instant is counted, at its home if it was forwarded."""
+        reached_s = self._world.clock_reached_s(end_ms)
+        number = tp.partition % len(self._shards)
+        position = summed.markers[number].positions.get(source_name(*tp, number), (0, ""))[0]
+        for entry in self._world.cluster.entries(tp):
+            if entry.timestamp >= end_ms or entry.appended_s >= reached_s or entry.is_marker or entry.is_aborted:
                 continue
-            number = tp.partition % len(self._shards)
-            position = summed.markers[number].positions.get(source_name(*tp, number), (0, ""))[0]
-            for entry in self._world.cluster.entries(tp):
-                if entry.timestamp >= end_ms or entry.appended_s >= reached_s or entry.is_marker or entry.is_aborted:
-                    continue
-                place = Place(*tp, entry.offset)
-                if entry.offset >= position:
-                    if source_name(*tp, number) not in summed.markers[number].positions:
-                        self._over_without.add((key[2], tp))
-                        break
-                    raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
-                home = home_of(entry.key, len(self._shards))
-                if home == number or place in self._lost or not self._world.is_event(entry):
-                    continue
-                arrived = self._forwarded.get(place)
-                if arrived is None or summed.markers[home].positions[self._topics.rerouted][0] <= arrived[1]:
-                    raise BrokenError("called over", f"{key} is over and {place} is on its way to ledger {home}")
+            place = Place(*tp, entry.offset)
+            if entry.offset >= position:
+                if source_name(*tp, number) not in summed.markers[number].positions:
+                    self._over_without.add((key[2], tp))
+                    return
+                raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
+            home = home_of(entry.key, len(self._shards))
+            if home == number or place in self._lost or not self._world.is_event(entry):
+                continue
+            arrived = self._forwarded.get(place)
+            if arrived is None or summed.markers[home].positions[self._topics.rerouted][0] <= arrived[1]:
+                raise BrokenError("called over", f"{key} is over and {place} is on its way to ledger {home}")
 
     def still_open(self) -> list[Cell]:
         """Periods that ended long ago by the machines' clock but are not closed."""
