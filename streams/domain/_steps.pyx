@@ -233,8 +233,11 @@ cdef class PackedOrders:
     cdef _Buffer compact
     cdef _Buffer found
     cdef _Buffer later
+    #: Kept here, as orders stay from step to step.
+    cdef _Codes codes
 
     def __init__(self):
+        self.codes = _Codes()
         self.blocks = []
         self.segments = [None] * SEGMENTS
         self.compact = _Buffer(256)
@@ -1068,9 +1071,6 @@ cdef class Touched:
     cdef Py_ssize_t length
     #: A hash index by address: numbers of touches from 1 on.
     cdef unsigned int[::1] index
-    #: The vocabulary's codes of the words of `Events`, by number; -1 for one that is not known yet.
-    cdef list words
-    cdef long long[::1] codes
     #: Scratch memory: the event to be stored.
     cdef _Buffer event
 
@@ -1226,14 +1226,32 @@ cdef class Touched:
         touch.size += size
         return 0
 
-    cdef long long code(self, Py_ssize_t number, vocabulary) except -1:
+
+@cython.final
+cdef class _Codes:
+    """The codes that a vocabulary has for the words of `Events`, by number; -1 for one that is not known yet."""
+
+    cdef list words
+    cdef object vocabulary
+    cdef long long[::1] codes
+
+    def __init__(self):
+        self.codes = array("q")
+
+    cdef int between(self, list words, vocabulary) except -1:
+        """Begins anew if the words or the vocabulary are others than before."""
+        if self.words is not words or self.vocabulary is not vocabulary:
+            self.words, self.vocabulary, self.codes = words, vocabulary, array("q")
+        return 0
+
+    cdef long long code(self, Py_ssize_t number) except -1:
         """The code of a word."""
         if number >= self.codes.shape[0]:
             larger = array("q", self.codes)
-            larger.extend([-1] * (number + 1))
+            larger.frombytes(b"\xff" * (8 * (number + 1)))
             self.codes = larger
         if self.codes[number] < 0:
-            self.codes[number] = vocabulary.code(self.words[number])
+            self.codes[number] = self.vocabulary.code(self.words[number])
         return self.codes[number]
 
 
@@ -1259,8 +1277,7 @@ def store(
             storing.take_fact(place, fact, vocabulary)
         return storing.ended()
     packed, starts = facts.packed, facts.starts
-    if touched.words is not facts.words:
-        touched.words, touched.codes = facts.words, array("q", [-1] * 16)
+    orders.codes.between(facts.words, vocabulary)
     for place in range(len(facts)):
         if starts[place] < 0:
             storing.take_fact(place, facts.others[place], vocabulary)
@@ -1270,8 +1287,8 @@ def store(
         order.at = take(&cursor, read_fixed(&cursor, 2))
         order.end = cursor.at
         memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
-        head.source = touched.code(head.source, vocabulary)
-        head.dims = touched.code(head.dims, vocabulary)
+        head.source = orders.codes.code(head.source)
+        head.dims = orders.codes.code(head.dims)
         touched.event.filled = 0
         touched.event.room_for(HEAD_BYTES + head.text_bytes, &event)
         write(&event, &head, HEAD_BYTES)
