@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from schemas.codec import decode_day_count, decode_marker, decode_row
 from schemas.counts import CampaignHour, CountKey, decode_counts_key
 from schemas.instants import utc_text
+from schemas.memory import SIDE, WAITING, key_of
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey, date_of_day
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _POLL_S = 0.3
+_WAITING = key_of(SIDE, WAITING)
 _STANDSTILL_S = 5.0
 _SPATE_S = 15.0
 _LONGEST_LINE = 256
@@ -72,6 +74,7 @@ class _Published:
 
     Attributes:
         counts: Topic of the day counts.
+        memory: Topic of what the totals remember.
         since: Partition of that topic → offset. Markers before it are from an earlier worker; only a new one shows that this
             worker has taken over the ledger partition.
         partitions: Number of ledger partitions.
@@ -81,6 +84,7 @@ class _Published:
     """
 
     counts: str
+    memory: str
     since: Mapping[int, int]
     partitions: int
     calendar: Calendar
@@ -94,6 +98,8 @@ class _Published:
     _sums: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     _unsummed: set[RowKey] | None = None
     _wanted: dict[RowKey, int] = field(default_factory=dict)
+    #: Milestones that have been decided and are published once it is known which unit passed their number, by their keys in memory.
+    waiting: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.markers_by_part = {part: {} for part in self.since}
@@ -104,9 +110,13 @@ class _Published:
         return self.markers_by_part[0]
 
     def take(self, record: LogRecord) -> None:
-        """Takes a record of the day counts or of the window rows."""
+        """Takes a record of the day counts, of the totals' memory or of the window rows."""
         if record.topic == self.counts:
             self._take_count(record)
+        elif record.topic == self.memory:
+            key = record_key(record)
+            if key.startswith(_WAITING):
+                (self.waiting.discard if record.value is None else self.waiting.add)(key)
         elif record.value is None:
             self.rows.pop(RowKey.parse(record_key(record).decode()), None)
         else:
@@ -347,6 +357,7 @@ async def caught_up(
         since = {part: bounds.end for (_, part), bounds in (await reader.bounds(counts.whole)).items()}
         published = _Published(
             counts.name,
+            context.catalogue.totals.name,
             since,
             context.settings.partitions,
             calendar_of(context.settings),
@@ -360,7 +371,7 @@ async def caught_up(
             published.announces = published.announces and await announces(context, reader)
 
         with worker as counting:
-            topics = [*counts.whole, *context.catalogue.windows.whole]
+            topics = [*counts.whole, *context.catalogue.windows.whole, *context.catalogue.totals.whole]
             await _until_caught_up(reader, topics, published, ends, counting, listener, on_standstill=on_standstill)
             yield published.read({topic for topic, _ in ends})
 
@@ -426,6 +437,12 @@ async def _until_caught_up(  # noqa: PLR0913, PLR0917 - what is read, and who is
     listener.plan(sum(ends.values()))
     await step()
     while not (published.all_applied(ends) and published.all_summed()):
+        await asyncio.sleep(_POLL_S)
+        await step()
+    # Rows may have been read further than the memory of their milestones.
+    await step()
+    milestones = set(published.waiting)
+    while not milestones.isdisjoint(published.waiting):
         await asyncio.sleep(_POLL_S)
         await step()
     # Days close only when there is nothing left to read, which may never happen on a busy stream.

@@ -6,6 +6,7 @@ import json
 from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -13,12 +14,13 @@ import pytest
 from schemas.codec import encode_day_count, encode_marker, encode_row
 from schemas.counts import CampaignHour, encode_count_key, encode_day_key, encode_marker_key
 from schemas.facts import DayCount
+from schemas.memory import SIDE, WAITING, key_of
 from schemas.outputs import WindowRow
 from schemas.rows import RowKey
 from streams.context import Context
 from streams.domain.campaigns import Campaigns
 from streams.holidays import calendar_of
-from streams.operations.rebuild import _Published
+from streams.operations.rebuild import _Published, _until_caught_up
 from streams.settings import CampaignSettings, Settings
 from streams.totals.announcing import announces
 from tests.bench.totals import marker_of
@@ -40,7 +42,7 @@ def counted(offset: int, count: int) -> Any:
 
 
 def test_it_waits_for_the_rows_of_every_window_that_a_day_is_in() -> None:
-    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=("national-day",))))
+    published = _Published("counts", "memory", {0: 0}, 1, calendar_of(Settings(holidays=("national-day",))))
     published.take(counted(0, 3))
     for period in ("day:2024-10-07", "month:2024-10", "year:2024", "holiday:national-day:2024"):
         assert not published.all_summed(), f"without {period}"
@@ -49,7 +51,7 @@ def test_it_waits_for_the_rows_of_every_window_that_a_day_is_in() -> None:
 
 
 def test_a_row_with_the_sum_of_a_later_moment_will_do() -> None:
-    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=())))
+    published = _Published("counts", "memory", {0: 0}, 1, calendar_of(Settings(holidays=())))
     published.take(counted(0, 3))
     assert not published.all_summed()
     published.take(counted(1, 5))
@@ -60,7 +62,7 @@ def test_a_row_with_the_sum_of_a_later_moment_will_do() -> None:
 
 def test_a_row_that_was_seen_must_still_hold_unless_later_counts_have_changed_it() -> None:
     """A unit that came and went has no row yet; then a part of an earlier step, which counts it, is published."""
-    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=(), windows=("day", "month"))))
+    published = _Published("counts", "memory", {0: 0}, 1, calendar_of(Settings(holidays=(), windows=("day", "month"))))
     day, month = (RowKey("deliveries", "all", period) for period in ("day:2024-10-07", "month:2024-10"))
     published.take(counted(0, 3))
     published.take(counted(1, 0))
@@ -74,7 +76,7 @@ def test_a_row_that_was_seen_must_still_hold_unless_later_counts_have_changed_it
 
 def test_an_opening_balance_is_no_sum_of_days() -> None:
     settings = Settings(windows=("day", "total"))
-    published = _Published("counts", {0: 0}, 1, calendar_of(settings))
+    published = _Published("counts", "memory", {0: 0}, 1, calendar_of(settings))
     published.take(counted(0, 3))
     total = WindowRow(
         metric="deliveries", scope="all", period="total", start="1999-12-31", end="2101-01-01", timezone="Asia/Shanghai",
@@ -93,7 +95,7 @@ def settings_with(scopes: tuple[tuple[str, ...], ...]) -> Settings:
 
 
 def test_a_row_of_a_campaign_that_is_not_counted_for_its_scope_any_more_is_as_it_was() -> None:
-    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=())))
+    published = _Published("counts", "memory", {0: 0}, 1, calendar_of(Settings(holidays=())))
     for count in (3, 0):
         key = encode_count_key(0, ("deliveries", "all", CampaignHour("launch", 0)))
         value = encode_day_count(DayCount(count, 0, [*[0] * 59, count], None))
@@ -106,6 +108,38 @@ def test_a_row_of_a_campaign_that_is_not_counted_for_its_scope_any_more_is_as_it
         )
         published.take(cast("Any", record))
         assert published.all_summed() is is_summed
+
+
+class Pieces:
+    """A consumer whose records come in these pieces, and then no more."""
+
+    def __init__(self, *pieces: list[object]) -> None:
+        self.pieces = list(pieces)
+
+    async def read(self, _partitions: object, *, since: object) -> AsyncIterator[list[object]]:  # noqa: ARG002 - as it is called
+        yield self.pieces.pop(0) if self.pieces else []
+
+    async def position(self, _partition: object) -> int:
+        return 0
+
+
+async def test_it_waits_for_milestones_that_wait_for_their_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if their rows are read before what the totals remember of them."""
+    monkeypatch.setattr("streams.operations.rebuild._POLL_S", 0.0)
+    marker: object = SimpleNamespace(
+        topic="counts", partition=0, offset=0, key=encode_marker_key(0), value=encode_marker(marker_of(0))
+    )
+    waits, is_out = (
+        SimpleNamespace(topic="memory", key=key_of(SIDE, f"{WAITING}1"), value=value) for value in (b"{}", None)
+    )
+    reader = Pieces([marker], [waits], [], [is_out])
+    published = _Published("counts", "memory", {0: 0}, 1, calendar_of(Settings(holidays=())))
+    worker = SimpleNamespace(check=lambda: None)
+    listener = SimpleNamespace(plan=lambda _: None, progress=lambda _: None)
+    await _until_caught_up(
+        cast("Any", reader), [], published, {}, worker, cast("Any", listener), on_standstill=AsyncMock()
+    )
+    assert reader.pieces == []
 
 
 class Reader:
