@@ -12,6 +12,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from schemas.events import MAX_INTEGER
+from schemas.texts import decoded_gbk
 
 MAX_DEPTH: Final = 32
 
@@ -101,11 +102,7 @@ def _in_plain_words(text: str, error: json.JSONDecodeError) -> str:
 
 
 def _encoding_of(text: bytes) -> str:
-    try:
-        text.decode("gb18030")
-    except UnicodeDecodeError:
-        return ""
-    return ", text in GBK?"
+    return "" if decoded_gbk(text) is None else ", text in GBK?"
 
 
 def _malformed(what: str) -> StrictJsonError:

@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.texts import tidy_name
+from schemas.texts import decoded_gbk, tidy_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -128,36 +128,53 @@ class TableRow(NamedTuple):
     cells: list[str]
 
 
-def decoded_text(content: bytes) -> tuple[str, str]:
-    """The text of a file and the name of its encoding, detected from the content.
+def decoded_text(content: bytes, encoding: str = "") -> tuple[str, str]:
+    """The text of a file and the name of its encoding.
+
+    Args:
+        content: The bytes.
+        encoding: Its encoding, by any name that Python knows; recognised from the content if empty.
 
     Raises:
-        ValueError: It is in no known encoding.
+        ValueError: It is not in that encoding, or in none that is recognised.
     """
+    if not encoding:
+        return _recognised_text(content)
+    try:
+        return content.decode(encoding), encoding
+    except UnicodeError:
+        raise ValueError(f"is not in {encoding}: name another --encoding") from None
+
+
+def _recognised_text(content: bytes) -> tuple[str, str]:
+    """The text and its encoding, if that is Unicode or clearly GBK: a wrong guess would change names without anybody noticing."""
     if content.startswith(_UTF_32_MARKS):
         raise ValueError("is in UTF-32; save it as CSV UTF-8")
     if content.startswith(_PACKED):
         raise ValueError("is compressed; unpack it first")
-    for mark, encoding, name in (
+    for mark, codec, name in (
         (b"\xef\xbb\xbf", "utf-8-sig", "UTF-8 with a byte order mark"),
         (b"\xff\xfe", "utf-16", "UTF-16"),
         (b"\xfe\xff", "utf-16", "UTF-16"),
     ):
         if content.startswith(mark):
             try:
-                return content.decode(encoding), name
+                return content.decode(codec), name
             except UnicodeDecodeError:
                 raise ValueError(f"is in {name} and damaged") from None
     start = content[:64]
     zeros = start[0::2].count(0), start[1::2].count(0)
     if len(start) >= 4 and max(zeros) > len(start) // 4 and min(zeros) == 0:
         return content.decode("utf-16-be" if zeros[0] else "utf-16-le", "replace"), "UTF-16"
-    for encoding, name in (("utf-8", "UTF-8"), ("gb18030", "GBK")):
-        try:
-            return content.decode(encoding), name
-        except UnicodeDecodeError:
-            continue
-    raise ValueError("is in none of UTF-8, UTF-16 and GBK; save it as CSV UTF-8")
+    try:
+        return content.decode(), "UTF-8"
+    except UnicodeDecodeError:
+        pass
+    if (text := decoded_gbk(content)) is not None:
+        return text, "GBK"
+    raise ValueError(
+        "is not in Unicode, nor clearly Chinese in GBK; name its encoding with --encoding, such as windows-1252"
+    )
 
 
 def rows_of_text(text: str, encoding: str) -> tuple[list[TableRow], str]:

@@ -113,7 +113,7 @@ def read_theirs(lines: Iterable[str], wanted: Mapping[str, str] | None = None) -
     return _read(*rows_of_text("".join(_with_end(line) for line in lines), "text"), wanted or {})
 
 
-def read_list(content: bytes, wanted: Mapping[str, str] | None = None) -> Theirs:
+def read_list(content: bytes, wanted: Mapping[str, str] | None = None, encoding: str = "") -> Theirs:
     """Reads a list.
 
     A row within the first ten that names a column of order numbers or VINs, in English or Chinese, is the header; rows above it are
@@ -121,8 +121,9 @@ def read_list(content: bytes, wanted: Mapping[str, str] | None = None) -> Theirs
     begin with `#`, and totals are skipped.
 
     Args:
-        content: CSV in UTF-8, UTF-16 or GBK, or an Excel workbook (`.xlsx`).
+        content: CSV, or an Excel workbook (`.xlsx`).
         wanted: `order_id`, `vin`, `date` or `either` → name or number of the column to use, whatever the list says.
+        encoding: Of CSV; detected from the content if empty, see `decoded_text`.
 
     Raises:
         ValueError: It cannot be read; the message says why, and which row.
@@ -133,7 +134,7 @@ def read_list(content: bytes, wanted: Mapping[str, str] | None = None) -> Theirs
         raise ValueError("is an old Excel file (.xls); save it as .xlsx or CSV")
     if content.startswith(b"PAR1"):
         raise ValueError("is a Parquet file; save it as CSV")
-    text, encoding = decoded_text(content)
+    text, encoding = decoded_text(content, encoding)
     return _read(*rows_of_text(text, encoding), wanted or {})
 
 

@@ -76,6 +76,27 @@ def cluster_options(function: F) -> F:
     )(function)
 
 
+def encoding_option(function: F) -> F:
+    """Adds `--encoding`, the encoding of a table; empty if it is to be recognised."""
+    return click.option(
+        "--encoding",
+        default="",
+        metavar="NAME",
+        callback=_known_encoding,
+        help="Encoding of a CSV file, such as windows-1252 or big5; Unicode and GBK are recognised.",
+    )(function)
+
+
+def _known_encoding(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        b"a".decode(value or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        raise click.BadParameter(
+            f"no encoding is called {value!r}; such as gbk, big5, windows-1252, shift_jis", context, parameter
+        ) from None
+    return value
+
+
 def _set_timeout(_context: click.Context, _parameter: click.Parameter, value: float | None) -> None:
     """Sets it as a setting, so that it also applies to a worker that the command starts."""
     if value is not None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.facts import FAMILIES, family_of
-from streams.cli.options import Number, cluster_options
+from streams.cli.options import Number, cluster_options, encoding_option
 from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.errors import ExpectedError
@@ -82,6 +82,7 @@ class _Tally:
     is_flag=True,
     help="Print a draft of a mapping for FILE (CSV, Excel or Parquet); publish nothing.",
 )
+@encoding_option
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -102,6 +103,7 @@ def command(
     topics: tuple[str, ...],
     mapping: Path | None,
     wants_proposal: bool,
+    encoding: str,
     dry_run: bool,
     backfill: bool,
     rate: float | None,
@@ -122,17 +124,19 @@ def command(
     name = "stdin" if str(file) == "-" else str(file)
     if wants_proposal:
         with _on_disk(file) as path:
-            click.echo(_proposal(path, name, settings.timezone), nl=False)
+            click.echo(_proposal(path, name, settings.timezone, encoding), nl=False)
         return
     if mapping is None and file.suffix.lower() in _TABLES:
         raise ExpectedError(f"{name}: a table is published with --map; publish --propose {name} drafts a mapping")
+    if encoding and mapping is None:
+        raise click.UsageError("--encoding is that of a table: name its columns with --map")
     void_topic = family_of(min(settings.catalogue.published))
     columns = None if mapping is None else _mapping(mapping)
     checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and columns is None)
     gc.set_threshold(*_RARELY)  # millions of events live as long as their file is read
     with _opened(file) as stream, _on_disk(file, needed=columns is not None) as path:
         size = _size_of(file)
-        table = None if columns is None else TableReader(path, columns, backfill, void_topic)
+        table = None if columns is None else TableReader(path, columns, backfill, void_topic, encoding)
         pieces = _chunks(stream, name) if table is None else _rows(table, name)
         if dry_run:
             rehearsal = Rehearsal(settings)
@@ -143,7 +147,9 @@ def command(
         journal = None
         if size:
             mapped = "" if mapping is None else mapping.read_bytes().decode(errors="replace")
-            journal = LoadJournal(settings, file, [mapped, *sorted(topics), "history" if backfill else ""])
+            journal = LoadJournal(
+                settings, file, [mapped, *sorted(topics), "history" if backfill else "", *filter(None, [encoding])]
+            )
         tally = _Tally(before=LoadNote() if journal is None or from_start else journal.read())
         if tally.before.events:
             click.echo(f"{name}: goes on after {tally.before.events:,} events of an interrupted load", err=True)
@@ -153,9 +159,9 @@ def command(
     _summarise(tally, name, settings)
 
 
-def _proposal(file: Path, name: str, timezone: str) -> str:
+def _proposal(file: Path, name: str, timezone: str, encoding: str) -> str:
     try:
-        return propose(file, timezone)
+        return propose(file, timezone, encoding)
     except OSError as error:
         raise ExpectedError(f"{name}: {error.strerror}; name a table, CSV, Excel or Parquet") from None
     except ValueError as error:

@@ -15,7 +15,7 @@ from streams.audit.differences import WRITERS, differences
 from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, owner_text, place_text
-from streams.cli.options import business_text, cluster_options
+from streams.cli.options import business_text, cluster_options, encoding_option
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -78,6 +78,7 @@ class _Filter(NamedTuple):
     metavar="KIND=NAME",
     help="The column of the list with the order_id, vin or date, by name or number; NAME alone for orders or VINs.",
 )
+@encoding_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -96,6 +97,7 @@ def command(
     units: bool,
     against: Path | None,
     columns: tuple[str, ...],
+    encoding: str,
     out: Path | None,
     in_json: bool,
     bootstrap_servers: str | None,
@@ -109,8 +111,8 @@ def command(
     guess can be noticed.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    if against is None and (columns or out):
-        raise click.UsageError("--column and --out say something about a list: name it with --against")
+    if against is None and (columns or encoding or out):
+        raise click.UsageError("--column, --encoding and --out say something about a list: name it with --against")
     if out is not None and out.suffix not in WRITERS:
         raise click.UsageError(f"--out {out}: differences are written as {' or '.join(WRITERS)}")
     if out is not None and against is not None and against.exists() and out.exists() and out.samefile(against):
@@ -122,7 +124,7 @@ def command(
     differing = [one for one in chosen if one.control.difference]
     if against is not None:
         key = _one_row(wanted, chosen, differing)
-        return _against(settings, key, against, told, out=out, in_json=in_json)
+        return _against(settings, key, against, told, encoding, out=out, in_json=in_json)
     listed = chosen if show_all else differing
     found = _recounted(settings, {one.key for one in listed}) if units and listed else None
     if in_json:
@@ -240,11 +242,18 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
 
 def _against(
-    settings: Settings, key: RowKey, file: Path, told: dict[str, str], *, out: Path | None, in_json: bool
+    settings: Settings,
+    key: RowKey,
+    file: Path,
+    told: dict[str, str],
+    encoding: str,
+    *,
+    out: Path | None,
+    in_json: bool,
 ) -> int:
     name = "stdin" if str(file) == "-" else str(file)
     try:
-        theirs = read_list(_content(file), told)
+        theirs = read_list(_content(file), told, encoding)
     except ValueError as error:
         raise ExpectedError(f"{name}: {error}", exit_code=2) from None
     click.echo(f"{name}: {printable(theirs.how.line())}", err=True)

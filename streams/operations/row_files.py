@@ -96,6 +96,15 @@ class FileRow(NamedTuple):
     is_plain: bool = False
 
 
+class _CsvForm(NamedTuple):
+    """How a CSV file is read: its encoding as people call it and as Python does, the separator, and how it is compressed, if it is."""
+
+    encoding: str
+    codec: str
+    separator: str
+    packing: str
+
+
 class TableMapping(BaseModel):
     """What a table's columns mean, from a TOML file.
 
@@ -148,6 +157,7 @@ class TableReader:
     Attributes:
         backfill: Whether to mark the events as history.
         void_topic: The topic for events that void others.
+        encoding: Of CSV; detected from the content if empty.
         form: How the table was read, in words.
         read_bytes: Number of bytes of the file read so far.
     """
@@ -156,6 +166,7 @@ class TableReader:
     mapping: TableMapping
     backfill: bool = False
     void_topic: int = ORDERS
+    encoding: str = ""
     form: str = ""
     read_bytes: int = 0
     _offsets: dict[str, str] = field(default_factory=dict)
@@ -169,7 +180,7 @@ class TableReader:
         Raises:
             ValueError: The table cannot be read, or lacks a column that the mapping names.
         """
-        rows, form = rows_of(self.path, self._reached)
+        rows, form = rows_of(self.path, self.encoding, self._reached)
         wanted = {name: plain_name(column) for name, column in self.mapping.columns.items()}
         make: _Maker | None = None
         make_plain: _PlainMaker | None = None
@@ -327,11 +338,14 @@ class TableReader:
         return f"{text[:3]}:{text[3:]}"
 
 
-def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None) -> tuple[Iterable[FileRow], str]:
+def rows_of(
+    path: Path, encoding: str = "", reached: Callable[[int], None] = lambda _position: None
+) -> tuple[Iterable[FileRow], str]:
     """The rows of a table, and how it was read.
 
     Args:
         path: The file.
+        encoding: Of CSV; detected from the content if empty.
         reached: Called with the number of bytes read so far.
 
     Raises:
@@ -355,12 +369,12 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
             raise ValueError(_COPY_AGAIN) from None
     if len(start) == _START_BYTES and not start.startswith(_UTF_16_MARKS):
         start = start[: start.rfind(b"\n") + 1] or start  # not in the middle of a character
-    text, encoding = decoded_text(start)
-    codec = {"GBK": "gb18030", "UTF-16": "utf-16"}.get(encoding, "utf-8-sig")
-    if codec == "utf-16" and not start.startswith(_UTF_16_MARKS):
+    text, form = (start.decode(encoding, "replace"), encoding) if encoding else decoded_text(start)
+    codec = encoding or {"GBK": "gb18030", "UTF-16": "utf-16"}.get(form, "utf-8-sig")
+    if codec == "utf-16" and not encoding and not start.startswith(_UTF_16_MARKS):
         codec = "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
-    separator = separator_of(text)
-    return _csv_rows(path, packing, codec, separator, reached), f"{encoding}{f', {packing}' if packing else ''}"
+    how = _CsvForm(form, codec, separator_of(text), packing)
+    return _csv_rows(path, how, reached), f"{form}{f', {packing}' if packing else ''}"
 
 
 def _unpacked(raw: IO[bytes], packing: str) -> IO[bytes]:
@@ -370,13 +384,11 @@ def _unpacked(raw: IO[bytes], packing: str) -> IO[bytes]:
     return io.BytesIO(cramjam.zstd.decompress(raw.read()))
 
 
-def _csv_rows(
-    path: Path, packing: str, codec: str, separator: str, reached: Callable[[int], None]
-) -> Iterator[FileRow]:
-    with path.open("rb") as raw, _unpacked(raw, packing) as file:
+def _csv_rows(path: Path, form: _CsvForm, reached: Callable[[int], None]) -> Iterator[FileRow]:
+    with path.open("rb") as raw, _unpacked(raw, form.packing) as file:
         # It only reads.
-        text = io.TextIOWrapper(cast("io.BufferedReader", file), encoding=codec, newline="")
-        number = 0
+        text = io.TextIOWrapper(cast("io.BufferedReader", file), encoding=form.codec, newline="")
+        number, separator = 0, form.separator
         try:
             while lines := text.readlines(_PIECE_CHARACTERS):
                 piece = "".join(lines)
@@ -395,8 +407,10 @@ def _csv_rows(
                     number += 1
                     cells = line.rstrip("\r\n").split(separator)
                     yield FileRow(number, cells if is_clean else [clean_cell(cell) for cell in cells], is_plain)
-        except UnicodeDecodeError:
-            raise ValueError(f"a row after row {number} is not in the encoding of the rows before it") from None
+        except UnicodeError:
+            raise ValueError(
+                f"a row after row {number} is not in {form.encoding}, as the others are read; name the encoding with --encoding"
+            ) from None
         except _DAMAGED:
             raise ValueError(_COPY_AGAIN) from None
 
@@ -482,13 +496,18 @@ _MORE_NAMES: Final = {
 }  # fmt: skip
 
 
-def propose(path: Path, timezone: str) -> str:
+def propose(path: Path, timezone: str, encoding: str = "") -> str:
     """A first draft of a table's mapping, as TOML to be reviewed.
+
+    Args:
+        path: The table.
+        timezone: IANA name of the zone of its times.
+        encoding: Of CSV; detected from the content if empty.
 
     Raises:
         ValueError: The table cannot be read, or no row looks like a header.
     """
-    rows, form = rows_of(path)
+    rows, form = rows_of(path, encoding)
     kinds = {"order_id": "order_id", "vin": "vin", "date": "time"}
     for tried, (number, cells, _) in enumerate(rows):
         found: dict[str, str] = {}

@@ -19,7 +19,7 @@ from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
 from streams.cli.reconcile import command
 from streams.settings import Settings
-from streams.tables import rows_of_text
+from streams.tables import decoded_text, rows_of_text
 from tests.domain.facts import delivered
 
 if TYPE_CHECKING:
@@ -154,6 +154,42 @@ def test_how_a_list_was_read_is_said(name: str, words: str) -> None:
     assert words in read_list(FILES[name]).how.line()
 
 
+#: Headings and names that other encodings than GBK have, most of which can be decoded as GBK too.
+IN_OTHER_ENCODINGS = [
+    ("windows-1252", "order_id,city", "München, Köln, Zürich, créée"),
+    ("windows-1250", "order_id,miasto", "Łódź, Kraków"),
+    ("windows-1251", "ЗАКАЗ,ГОРОД", "МОСКВА, Казань"),  # noqa: RUF001 - Russian
+    ("koi8-r", "заказ,город", "Москва, Сочи"),
+    ("windows-1253", "order_id,πόλη", "Αθήνα"),
+    ("big5", "訂單,城市", "臺北, 高雄"),
+    ("shift_jis", "order_id,都市", "東京, カタカナ"),
+    ("euc-jp", "order_id,都市", "大阪市, カタカナ"),
+    ("euc-kr", "order_id,도시", "김철수, 서울, 부산"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "head", "names"), IN_OTHER_ENCODINGS)
+def test_another_encoding_is_asked_for_and_not_guessed(encoding: str, head: str, names: str) -> None:
+    text = f"{head}\nD-100,{names.replace(', ', '/')}\n"
+    content = text.encode(encoding)
+    with pytest.raises(ValueError, match="name its encoding with --encoding"):
+        decoded_text(content)
+    assert decoded_text(content, encoding) == (text, encoding)
+
+
+@pytest.mark.parametrize("text", ["王喆,赵镕基,欧阳娜娜", "订单号;客户:张三", "北京", "已交付£5"])
+def test_chinese_in_gbk_is_recognised(text: str) -> None:
+    assert decoded_text(text.encode("gb18030")) == (text, "GBK")
+
+
+def test_an_encoding_that_the_list_is_not_in_is_said() -> None:
+    with pytest.raises(ValueError, match="is not in utf-8: name another --encoding"):
+        read_list("order_id\nMünchen-1\n".encode("windows-1252"), encoding="utf-8")
+    theirs = read_list("order_id\nMünchen-1\n".encode("windows-1252"), encoding="windows-1252")
+    assert [entry.order_id for entry in theirs.entries] == ["München-1"]
+    assert theirs.how.form == "windows-1252"
+
+
 def test_columns_can_be_named() -> None:
     content = lines("客户单号,底盘,日", "{o},{v},7").encode()
     for wanted in ({"order_id": "客户单号"}, {"vin": "底盘"}, {"either": "客户单号"}, {"order_id": "1", "vin": "底盘"}):
@@ -194,7 +230,7 @@ def test_what_a_list_has_twice_is_said() -> None:
         (b"PAR1", "Parquet"),
         ("order_id\nSO-1\n".encode("utf-32"), "is in UTF-32; save it as CSV UTF-8"),
         (gzip.compress(b"order_id\nSO-1\n", mtime=0), "is compressed; unpack it first"),
-        (b"\xff\xff\xff\x80\x81", "none of UTF-8, UTF-16 and GBK"),
+        (b"\xff\xff\xff\x80\x81", "is not in Unicode, nor clearly Chinese in GBK; name its encoding with --encoding"),
         (b"order_id,vin,day\nSO-1,,7\n,,8\n", "row 3 has neither"),
         (b'order_id,vin,day\nSO-1,,"7', "row 2 has a quotation mark that is never closed"),
         (b'order_id\nSO-1\n"SO-2\nSO-3\n', "row 3 has a quotation mark that is never closed"),

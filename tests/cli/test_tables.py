@@ -242,6 +242,39 @@ def test_a_table_may_come_through_a_pipe(tmp_path: Path, name: str) -> None:
     assert (done.exit_code, done.stdout) == (0, "deliveries     2024-10          5\n"), done.output
 
 
+def test_a_table_in_another_encoding_takes_the_option(tmp_path: Path) -> None:
+    """Also where only a late row shows that it is in another one than was recognised."""
+    path, mapping = tmp_path / "big5.csv", tmp_path / "m.toml"
+    rows = [f"D-{number},LNBSU7A10R100{number:04},2024-10-07 14:03,a" for number in range(2_000)]
+    content = "\n".join(["order_id,vin,time,note", *rows, "D-9999,LNBSU7A10R1009999,2024-10-07 14:03,臺北高雄"])
+    path.write_bytes(content.encode("big5"))
+    mapping.write_text(
+        'type = "vehicle.delivered.v1"\nsource = "/archive"\ntimezone = "Asia/Shanghai"\nconstants = {model = "SU7"}\n'
+        'columns = {order_id = "order_id", vin = "vin", time = "time", variant = "note"}\n'
+    )
+    told = [str(path), "--map", str(mapping), "--dry-run"]
+    refused = CliRunner().invoke(command, told)
+    assert isinstance(refused.exception, ExpectedError)
+    assert "is not in UTF-8, as the others are read; name the encoding with --encoding" in str(refused.exception)
+    done = CliRunner().invoke(command, [*told, "--encoding", "big5"])
+    assert (done.exit_code, done.stdout) == (0, "deliveries     2024-10      2,001\n"), done.output
+    last = list(TableReader(path, read_mapping(mapping.read_bytes()), encoding="big5").events())[-1]
+    assert json.loads(last.text)["data"]["variant"] == "臺北高雄"
+
+
+def test_an_encoding_that_there_is_not_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(TABLES["utf-8.csv"])
+    unknown = CliRunner().invoke(command, [str(path), "--propose", "--encoding", "windows-125"])
+    assert unknown.exit_code == 2
+    assert "no encoding is called 'windows-125'" in unknown.stderr
+    lines = tmp_path / "events.ndjson"
+    lines.write_bytes(b"")
+    needless = CliRunner().invoke(command, [str(lines), "--encoding", "gbk"])
+    assert needless.exit_code == 2
+    assert "--encoding is that of a table: name its columns with --map" in needless.stderr
+
+
 # Parquet -------------------------------------------------------------------------------------------------------------
 
 
