@@ -96,6 +96,7 @@ class _Published:
     caught_up: set[int] = field(default_factory=set)
     _cells: dict[tuple[int, CountKey], int] = field(default_factory=dict)
     _sums: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
+    _latest_day: date = date.min
     _unsummed: set[RowKey] | None = None
     _wanted: dict[RowKey, int] = field(default_factory=dict)
     #: Milestones that have been decided and are published once it is known which unit passed their number, by their keys in memory.
@@ -135,6 +136,7 @@ class _Published:
             if isinstance(day, CampaignHour):
                 self._sums[RowKey(metric, scope, f"{CAMPAIGN}:{day.campaign}")] += more
                 return
+            self._latest_day = max(self._latest_day, day)
             for period in self.calendar.periods_of(day):
                 self._sums[RowKey(metric, scope, period.id)] += more
         elif record.offset >= self.since[record.partition]:
@@ -199,17 +201,15 @@ class _Published:
 
     def _not_holding(self, some: Iterable[RowKey]) -> set[RowKey]:
         """Those of some rows that hold neither what was counted at the first call nor what is counted now."""
-        days = (day for _, (_, _, day) in self._cells if not isinstance(day, CampaignHour))
-        latest = max(days, default=date.min)
         counted = [Campaigns.parse(marker.campaigns) for marker in self.markers.values()]
-        return {row for row in some if not self._holds(row) and not self._has_no_row(row, latest, counted)}
+        return {row for row in some if not self._holds(row) and not self._has_no_row(row, counted)}
 
     def _holds(self, row: RowKey) -> bool:
         count = self.rows.get(row)
         # What has come and gone within a step of the totals has no row.
         return self._sums[row] == 0 if count is None else count in {self._wanted[row], self._sums[row]}
 
-    def _has_no_row(self, row: RowKey, latest: date, counted: Sequence[Campaigns]) -> bool:
+    def _has_no_row(self, row: RowKey, counted: Sequence[Campaigns]) -> bool:
         """Whether a row need not exist: its day is no longer kept, or its campaign is not counted, or not for its scope."""
         kind, _, name = row.period.partition(":")
         if kind == CAMPAIGN:
@@ -219,7 +219,7 @@ class _Published:
         if day is None or row in self.rows:
             return False
         days = self.kept_days.get(template_of(row.scope))
-        return days is not None and day < latest - timedelta(days=days)
+        return days is not None and day < self._latest_day - timedelta(days=days)
 
 
 async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
