@@ -29,12 +29,13 @@ from streams.installation import load_settings
 from streams.kafka.admin import check_rights, plan_topics, refuse
 from streams.kafka.clients import client_options, servers_of
 from streams.kafka.connection import tell_refusals
+from streams.kafka.coordinator import quiet_coordinator
 from streams.kafka.log import Partition
 from streams.kafka.permissions import denial
 from streams.kafka.refusals import group_refusal, refusal
 from streams.kafka.rights import Operation, rights_of
 from streams.kafka.transactions import quiet_abandoned_futures
-from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
+from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport
 from streams.settings import state_dir
 from streams.worker import agents
 from streams.worker.assignor import SharesAssignor
@@ -310,7 +311,7 @@ def create_app(settings: Settings, instance: str | None = None) -> MilestonesApp
         instance: The worker's name in the group; by default the host's name and the first free number on this machine.
     """
     quiet_abandoned_futures()
-    quiet_new_coordinators()
+    quiet_coordinator()
     context = Context(settings)
     return MilestonesApp(context, claim_instance(settings, instance))
 

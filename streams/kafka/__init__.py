@@ -1,6 +1,6 @@
 """Clients, transactions, transport: everything that talks to Kafka.
 
-reading     transport.py (for Faust), whole_batches.py, reading_order.py, long_poll.py, append_time.py
+reading     transport.py (for Faust), whole_batches.py, reading_order.py, long_poll.py, append_time.py, coordinator.py (of the group)
 the log     log.py, records.py, transactions.py, transaction_requests.py, pacing.py
 clients     clients.py, connection.py, metadata.py, topic_ids.py, digest.py
 writing     publisher.py and publication.py (source topics), plain_writer.py, forwarding.py, dead_letter_headers.py

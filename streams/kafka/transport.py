@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
 from aiokafka.consumer.fetcher import FetchError, PartitionRecords
-from aiokafka.errors import CorruptRecordException, GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
@@ -39,35 +39,6 @@ logger = logging.getLogger(__name__)
 _FETCH_BYTES = 1 << 20
 #: A leader exposes records to readers once its followers have them, which takes less than this.
 _REPLICATION_US = 1_000_000
-
-
-#: A new cluster creates its internal topic for groups only when the first group asks for its coordinator; within this time.
-_NEW_COORDINATOR_S = 10.0
-#: aiokafka's message.
-_GIVEN_UP = "Marking the coordinator dead (node %s)for group %s."
-
-
-def quiet_new_coordinators() -> None:
-    """Keeps aiokafka from logging errors while a new cluster has no coordinator yet."""
-    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(_NewCoordinator())
-
-
-class _NewCoordinator(logging.Filter):
-    """Drops reports of a missing coordinator for as long as its first start may take."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._missed_s: float | None = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        arguments = record.args if isinstance(record.args, tuple) else ()
-        is_missing = any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in arguments)
-        # While the coordinator is being set up, it is given up and looked up again a few times.
-        if not is_missing and record.msg != _GIVEN_UP:
-            return True
-        if self._missed_s is None:
-            self._missed_s = time.monotonic()
-        return time.monotonic() - self._missed_s > _NEW_COORDINATOR_S
 
 
 class Batch(NamedTuple):

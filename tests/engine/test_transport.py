@@ -19,6 +19,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from faust.types.tuples import TP
 
 from schemas import hotpath
+from streams.kafka.coordinator import _MissingCoordinator
 from streams.kafka.records import FetchedRecord
 from streams.kafka.transport import (
     Batch,
@@ -28,7 +29,6 @@ from streams.kafka.transport import (
     NothingRead,
     _ConsumerInLoop,
     _DatingConsumer,
-    _NewCoordinator,
     _Position,
 )
 from tests.support import batches
@@ -337,25 +337,34 @@ def test_the_same_leader_may_be_a_new_one_after_it_has_not_answered() -> None:
     assert ends[ONE] == LogEnd(9, 103_000_000)
 
 
-def test_a_coordinator_that_is_only_being_made_is_no_error_and_one_that_stays_away_is(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_coordinator_that_is_only_being_made_is_no_error_and_one_that_stays_away_is_said_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now_s = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    newly = _NewCoordinator()
+    missing = _MissingCoordinator()
 
-    def said(error: Exception) -> bool:
+    def passes(error: Exception) -> bool:
         record = logging.LogRecord(
             "aiokafka", logging.ERROR, "", 0, "Group Coordinator Request failed: %s", (error,), None
         )
-        return newly.filter(record)
+        return missing.filter(record)
 
-    assert not said(GroupCoordinatorNotAvailableError())
-    assert said(ConnectionError())
+    assert not passes(GroupCoordinatorNotAvailableError())
+    assert passes(ConnectionError())
     given_up = "Marking the coordinator dead (node %s)for group %s."
     record = logging.LogRecord("aiokafka", logging.WARNING, "", 0, given_up, (1, "milestones"), None)
-    assert not newly.filter(record)
-    now_s += 9
-    assert not said(GroupCoordinatorNotAvailableError())
-    now_s += 2
-    assert said(GroupCoordinatorNotAvailableError())
+    assert not missing.filter(record)
+    said_at = []
+    while now_s < 300:
+        now_s += 0.5
+        assert not passes(GroupCoordinatorNotAvailableError())
+        if caplog.messages:
+            assert "has had no coordinator for the group of the workers" in caplog.text
+            said_at.append(now_s - 100)
+            caplog.clear()
+    assert said_at == [10.5, 70.5, 130.5, 190.5]
+    assert missing.filter(record)
+    now_s += 3600  # there was one meanwhile: it may be missed for a moment again
+    assert not passes(GroupCoordinatorNotAvailableError())
+    assert not caplog.messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.java import SHORT_LIVED
 from tests.support.installation import Installation
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +55,11 @@ async def test_a_log_of_groups_that_cannot_be_created_is_told(tmp_path: Path) ->
             told = await made.run("doctor", "--json")
             (groups,) = [each for each in json.loads(told.stdout)["findings"] if each["name"] == "groups"]
             assert groups["detail"].startswith("the cluster keeps 3 copies of its log of groups and has 1 broker")
+            worker = made.worker("w1", cold=True)
+            async with asyncio.timeout(stretched(60)):
+                while "has had no coordinator" not in worker.log.read_text():  # noqa: ASYNC110 - another process is waited for
+                    await asyncio.sleep(0.5)
+            await asyncio.sleep(3)
+            lines = worker.log.read_text().splitlines()
+            assert len([line for line in lines if "coordinator" in line]) == 1, lines
+            assert "milestones doctor looks for the reason" in lines[-1]
