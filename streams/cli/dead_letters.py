@@ -164,8 +164,9 @@ def replay_(
     rejected again are left, and the exit code is then 1. A second replay takes over from a running one.
 
     --edit reads objects with topic, partition, offset, reason, message, key, headers and value (value_text or value_b64 if it is not
-    a JSON object), and writes them back, as jq -c '.value.data.model = "SU7"' does. With --edit-with value, the variables
-    DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record.
+    a JSON object), and writes them back, as jq -c '.value.data.model = "SU7"' does. If the command fails, nothing is published, and the
+    exit code is 2. With --edit-with value, the variables DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record,
+    and a record for which the command fails is left.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _wanted(settings, reason, topic, since, until, {_place(text) for text in offsets})

@@ -49,6 +49,8 @@ _DOES_NOT_FIT: Final = (
 )
 #: How long a filter may take for its next line once it has all its input, seconds.
 _FILTER_TIMEOUT_S: Final = 120.0
+#: Exit codes of a shell that finds no such command, or may not start it.
+NOT_RUN: Final = frozenset({126, 127})
 _PIECE_BYTES: Final = 1 << 20
 _AT_A_TIME: Final = 200
 
@@ -282,8 +284,15 @@ async def filtered(
         await asyncio.gather(writing, return_exceptions=True)
         await ended(process)
     if process.returncode:
-        raise ValueError(f"the command ended with {process.returncode}")
+        raise ValueError(how_it_failed(process.returncode))
     return found
+
+
+def how_it_failed(code: int) -> str:
+    """What a command's exit code other than 0 says."""
+    if code in NOT_RUN:
+        return f"the command cannot be run, the shell ended with {code}"
+    return f"the command was ended by {signal.Signals(-code).name}" if code < 0 else f"the command ended with {code}"
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:

@@ -25,7 +25,7 @@ from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.listener import Listener
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
-from streams.operations.repairs import Content, Mending, ended, filtered
+from streams.operations.repairs import NOT_RUN, Content, Mending, ended, filtered, how_it_failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -190,7 +190,7 @@ class _Run:
             self._listener.say("in the hands of the command")
             return await filtered(self._repair.command, mended, self._listener.progress)
         except ValueError as error:
-            raise ExpectedError(f"--edit: {error}", exit_code=1) from None
+            raise ExpectedError(f"--edit: {error}; nothing was published") from None
 
     async def publish(self, wanted: Wanted, writer: LogWriter, told: Callable[[Outcome], None]) -> None:
         ready: list[Outcome] = []
@@ -328,8 +328,10 @@ async def _edit(command: str, letter: DeadLetter, value: bytes | None) -> tuple[
         return b"", f"the command took longer than {_EDIT_TIMEOUT_S:.0f} s"
     finally:
         await ended(process)
+    if process.returncode in NOT_RUN:
+        raise ExpectedError(f"--edit: {how_it_failed(process.returncode)}")
     if process.returncode:
-        return b"", f"the command ended with {process.returncode}"
+        return b"", how_it_failed(process.returncode)
     # Commands usually end their output with a line feed, which is not part of the value.
     if not (value or b"").endswith(b"\n"):
         output = output.removesuffix(b"\n")

@@ -222,7 +222,9 @@ async def test_what_a_filter_leaves_out_has_no_answer_in_whatever_order_it_gives
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("exit 3", "ended with 3"),
+        ("exit 3", "^the command ended with 3$"),
+        ("no-such-command", "^the command cannot be run, the shell ended with 127$"),
+        ("kill -9 $$", "^the command was ended by SIGKILL$"),
         ("sed s/a/b/ | head -c 40; cat > /dev/null", "--edit-with value"),
         ("echo hello; cat > /dev/null", "line 1 of the command's output is none of the records"),
     ],

@@ -276,6 +276,12 @@ async def test_dead_letters_are_repaired_published_again_once_and_then_counted(r
     assert "1 skipped" in edited.stderr
     failing = await rejected.run("dead-letters", "replay", "--reason", "not_an_event", *edit)
     assert (failing.returncode, "the command ended with 1" in failing.stdout) == (1, True)
+    for how in ((), ("--edit-with", "value")):
+        not_run = await rejected.run(
+            "dead-letters", "replay", "--reason", "not_an_event", "--edit", "no-such-command", *how
+        )
+        assert (not_run.returncode, not_run.stdout) == (2, "")
+        assert "--edit: the command cannot be run, the shell ended with 127" in not_run.stderr
 
     listed = await rejected.run("dead-letters", "list", "--json", *mine)
     assert all(json.loads(line)["replayed"] for line in listed.stdout.splitlines())
