@@ -5,6 +5,7 @@ None of this is state: a new owner starts reading at the end of the topic, and l
 
 from __future__ import annotations
 
+import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,10 @@ _MOST_UNITS: Final = 1_000
 _MOST_CHARACTERS: Final = 150_000
 #: Questions answered in one pass over the orders of an hour.
 _MOST_TOGETHER: Final = 200
+#: After a pass that took longer than this, answering rests for so many times as long. An hour may have millions of orders, and a worker
+#: that is behind is asked more: without a rest, it would stay behind.
+_LONG_S: Final = 0.02
+_REST: Final = 4
 
 
 class Questions:
@@ -39,11 +44,16 @@ class Questions:
         self.next = 0
         self._waiting: dict[str, Question] = {}
         self._announcement: Announcement | None = None
+        self._rests_until_s = 0.0
 
     @property
     def has_more(self) -> bool:
-        """Whether any question is waiting."""
-        return bool(self._waiting)
+        """Whether any question is waiting, and answering does not rest."""
+        return bool(self._waiting) and not self._rests
+
+    @property
+    def _rests(self) -> bool:
+        return asyncio.get_running_loop().time() < self._rests_until_s
 
     def drop(self) -> None:
         """Forgets all waiting questions."""
@@ -66,7 +76,7 @@ class Questions:
         return announcement
 
     async def answers(self, ledger: Ledger, home_of: Callable[[str], int]) -> dict[int, list[Answer]]:
-        """Answers as many questions as fit into one transaction; the others wait for the next.
+        """Answers as many questions as fit into one transaction; the others wait for the next, or until answering has rested.
 
         Args:
             ledger: The orders to answer from.
@@ -77,9 +87,9 @@ class Questions:
         """
         found: dict[int, list[Answer]] = {}
         units = characters = 0
-        while self._waiting and units < _MOST_UNITS and characters < _MOST_CHARACTERS:
+        while self.has_more and units < _MOST_UNITS and characters < _MOST_CHARACTERS:
             together = self._take_alike()
-            for question, answer in zip(together, await in_turns(ledger.answering(together)), strict=True):
+            for question, answer in zip(together, await self._answered(together, ledger), strict=True):
                 if units >= _MOST_UNITS or characters >= _MOST_CHARACTERS:
                     # To be answered with the next transaction, from its counts.
                     self._waiting[question.id] = question
@@ -88,6 +98,15 @@ class Questions:
                 units += len(answer.units)
                 characters += sum(len(event_id) + len(source) for _, event_id, source, *_ in answer.units)
         return found
+
+    async def _answered(self, together: Sequence[Question], ledger: Ledger) -> list[Answer]:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        answers = await in_turns(ledger.answering(together))
+        took_s = loop.time() - began_s
+        if took_s > _LONG_S:
+            self._rests_until_s = loop.time() + _REST * took_s
+        return answers
 
     def _take_alike(self) -> list[Question]:
         """The question that has waited longest, and others that can be answered from the same orders."""
