@@ -1,9 +1,9 @@
 """The exact moment of a milestone: finds the unit that passed its number, by asking the ledger partitions.
 
-If it is the last unit of its window, the counts include it. Otherwise rows only have the number of units in each hour. So an event
-with the position of a unit waits, remembered in the transaction of its row, until every ledger partition has answered a question
-about that unit's hour; then it is published with the unit's time and event. A new writer finds the waiting events in the memory
-topic and asks again.
+If it is the last unit of its window, the counts include it, once every ledger partition has read what was there. Otherwise rows only
+have the number of units in each hour. So an event with the position of a unit waits, remembered in the transaction of its row, until
+every ledger partition has read that far and answered a question about that unit's hour; then it is published with the unit's time and
+event. A new writer finds the waiting events in the memory topic and asks again.
 
 Events of one metric and scope are published in the order in which they were decided: a waiting one holds back those behind it.
 """
@@ -25,7 +25,7 @@ from schemas.rows import RowKey
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.milestones import Completion, in_order
 from streams.domain.nth import Between, Miss, nth_unit
-from streams.domain.zone import HOURS
+from streams.domain.zone import HOURS, day_of_cell
 from streams.kafka.pacing import pause
 from streams.kafka.transactions import Outgoing
 from streams.totals.milestone_records import milestone_record
@@ -258,26 +258,30 @@ class Moments:
     def _at_once(self, event: MilestoneEvent) -> MilestoneEvent:
         """The event with its unit, if that is the latest of its window, which the ledger partitions publish with the counts."""
         place, now_us = _Place.of(event), self._context.now_us()
-        if place is None or event.data.count - event.data.balance != place.position:
+        if place is None or event.data.count - event.data.balance != place.position or not self._are_up_to(now_us):
             return event
-        if not all(self._is_up_to(marker, now_us) for marker in self._shards.markers.values()):
-            return event
-        first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
+        unit = self._newest(place)
+        return event if unit is None else self._complete.with_unit(event, unit)
+
+    def _newest(self, place: _Place) -> UnitKey | None:
+        """The latest unit of a window, if the ledger partitions have published which it is."""
         if place.campaign:
             unit = self._totals.newest_unit_of_campaign(place.row)
         else:
+            first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
             unit = self._totals.newest_unit(place.metric, place.scope, first, last)
             if unit is not None and self._clocks_change_near(self._context.zone.date_of(unit.time_us)):
-                return event
-        if unit is None:
-            return event
-        key = unit.time_us, unit.id, unit.source, unit.topic, unit.partition, unit.offset
-        return self._complete.with_unit(event, key)
+                return None
+        return None if unit is None else (unit.time_us, unit.id, unit.source, unit.topic, unit.partition, unit.offset)
 
     def _cut_at_once(self, before: MilestoneEvent, after: MilestoneEvent) -> Outgoing | None:
         if before is after:
             return None
-        return self._found_at(after, {shard: _offsets(marker) for shard, marker in self._shards.markers.items()})
+        return self._found_at(after, self._positions())
+
+    def _positions(self) -> dict[int, dict[str, int]]:
+        """Ledger partition → how far it had read its sources when it published its latest counts."""
+        return {shard: _offsets(marker) for shard, marker in self._shards.markers.items()}
 
     def _end(self, asked: _Asked, unit: UnitKey | None = None) -> None:
         """Ends the search with its result; None if there is no such unit, or no partition knows it."""
@@ -328,6 +332,9 @@ class Moments:
         """
         return marker.caught_up or marker.caught_up_us >= found_us - self._behind_us
 
+    def _are_up_to(self, found_us: int) -> bool:
+        return all(self._is_up_to(marker, found_us) for marker in self._shards.markers.values())
+
     def _let_go(self, asked: _Asked) -> None:
         """Notes that an event was published; the result of a place is forgotten with its last event."""
         asked.events -= 1
@@ -344,16 +351,19 @@ class Moments:
 
     async def questions(self) -> list[Outgoing]:
         """The questions to ask now, at most one record per ledger partition; with pauses, as each looks at the days of a series."""
+        if not self._shards.settled:
+            return []
         now_s = _now_s()
         to_send: dict[int, list[Question]] = {}
         for place, asked in islice(self._asked.items(), _MOST_ASKED):
             if asked.is_found:
                 continue
             if asked.question is None:
+                if not self._are_up_to(asked.found_us):
+                    continue  # what the others answer would be known only then
                 await pause()
-                asked.question = self._question(place, asked.bounds)
+                asked.question = self._question(place, asked)
                 if asked.question is None:
-                    self._end(asked)  # corrections have lowered the count since
                     continue
                 self._by_id[asked.question.id] = asked
             for number, marker in self._shards.markers.items():
@@ -369,24 +379,38 @@ class Moments:
             for number, questions in sorted(to_send.items())
         ]
 
-    def _question(self, place: _Place, bounds: Between) -> Question | None:
-        """The question to ask; None if the window has no such unit."""
-        if place.campaign:
-            if self._totals.instants_of(place.period) != place.instants:
-                return None  # the campaign has changed or is gone
-            minute = self._totals.minute_of_unit(place.row, place.position)
-            return self._ask(place, bounds, 0, minute, minute) if minute is not None else None
-        first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
-        found = self._totals.hour_of_unit(place.metric, place.scope, first, last, place.position)
-        if found is None:
+    def _question(self, place: _Place, asked: _Asked) -> Question | None:
+        """The question to ask; None if there is none, as it is known that there is no such unit, or which it is."""
+        cell = self._cell(place, place.position)
+        if cell is None:
+            self._end(asked)  # corrections have lowered the count since, or the campaign has changed
             return None
-        day, hour = found
-        first_cell = last_cell = day.toordinal() * HOURS + hour
+        if self._cell(place, place.position + 1) is None:
+            # It was too early to say so when the milestone was decided.
+            unit = self._newest(place)
+            if unit is not None:
+                asked.positions = self._positions()
+                self._end(asked, unit)
+                return None
+        if place.campaign:
+            return self._ask(place, asked.bounds, 0, cell, cell)
+        first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
+        first_cell, last_cell, day = cell, cell, day_of_cell(cell)
         if self._clocks_change_near(day):
             # If the clocks are put back across midnight, the end of a day comes after the beginning of the next.
             first_cell = max(first, day - _DAY).toordinal() * HOURS
             last_cell = min(last, day + _DAY).toordinal() * HOURS + HOURS - 1
-        return self._ask(place, bounds, first.toordinal(), first_cell, last_cell)
+        return self._ask(place, asked.bounds, first.toordinal(), first_cell, last_cell)
+
+    def _cell(self, place: _Place, number: int) -> int | None:
+        """The local hour, or minute of the campaign, of the N-th unit (from 1) of a window; None if there are not that many."""
+        if place.campaign:
+            if self._totals.instants_of(place.period) != place.instants:
+                return None
+            return self._totals.minute_of_unit(place.row, number)
+        first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
+        found = self._totals.hour_of_unit(place.metric, place.scope, first, last, number)
+        return None if found is None else found[0].toordinal() * HOURS + found[1]
 
     def _ask(self, place: _Place, bounds: Between, first_day: int, first_cell: int, last_cell: int) -> Question:
         self._numbers += 1
