@@ -24,6 +24,7 @@ ONLY_IN = {
     "numpy": (
         "schemas",
         "streams.lookup.postings",
+        "streams.domain.asked_units",
         "streams.domain.counted_units",
         "streams.domain.forecast_range",
         "streams.domain.pace",

@@ -3,7 +3,8 @@
 time         zone.py, calendar.py, periods.py, daytypes.py, campaigns.py, announcements.py
 ledger       ledger.py; orders.py judges an order; packing.py, steps.py, hotpath.py (which chooses between it and the compiled
              _steps.pyx), packed_columns.py, restored_units.py, delivered_vehicles.py
-counts       daycounts.py, scopes.py, aliases.py, value_bounds.py, counted_units.py, source_hours.py
+counts       daycounts.py, scopes.py, aliases.py, value_bounds.py, source_hours.py; counted_units.py, asked_units.py (which
+             unit was the N-th)
 rows         totals.py (a step), windows.py and, compiled, _rows.pyx; row_columns.py, packed_days.py, kept_days.py, overflow.py,
              totals_homes.py
 milestones   rules.py, milestones.py, firsts.py, records.py, streaks.py, comparisons.py, among_scopes.py, delayed_retractions.py,

@@ -16,7 +16,7 @@ from os import urandom
 import numpy as np
 
 from schemas._scanner import Events, unpack, unpack_at
-from streams.domain.packed_columns import EVENT, Restored
+from streams.domain.packed_columns import EVENT, PlainUnits, Restored
 from streams.domain.packing import pack
 from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
@@ -579,6 +579,34 @@ cdef class OrderLists:
                 found[address] = None
         return [self.orders.id_at(each) for each in found]
 
+    def places(self, numbers):
+        """As in `steps`; in the order of their addresses."""
+        cdef Cursor cursor
+        cdef unsigned long long address
+        cdef bytearray known
+        cdef Py_ssize_t count
+        cdef long long[::1] places
+        every = []
+        for number in numbers:
+            known = self.lists.get(number)
+            if known is None:
+                continue
+            cursor.at = <unsigned char*> PyByteArray_AS_STRING(known)
+            cursor.end = cursor.at + len(known)
+            take(&cursor, ADDRESS_BYTES)
+            # An order takes at least a byte.
+            places = made = np.empty(len(known), np.int64)
+            address = count = 0
+            while cursor.at < cursor.end:
+                address += signed_of(read_varint(&cursor))
+                places[count] = address
+                count += 1
+            every.append(made[:count])
+        found = np.concatenate([np.empty(0, np.int64), *every])
+        found.sort()
+        # `numpy.unique` takes ten times as long.
+        return found[np.concatenate(([True], found[1:] != found[:-1]))] if len(found) else found
+
     def __sizeof__(self):
         return object.__sizeof__(self) + self.lists.__sizeof__() + sum([each.__sizeof__() for each in self.lists.values()])
 
@@ -887,6 +915,13 @@ cdef enum:
     SIZE_BYTES = 5
 
 
+#: What matters of an event to `UnitSearch`.
+cdef struct Seen:
+    int kind
+    long long time_us
+    long long label
+
+
 @cython.final
 cdef class Restoring:
     """As `steps.Restoring`; the place of an order is its address."""
@@ -938,10 +973,10 @@ cdef class Restoring:
     def taken(self):
         """As in `steps`."""
         made = Restored(
-            np.frombuffer(whole_buffer(self.places), np.int64),
+            numbers_in(self.places),
             np.frombuffer(whole_buffer(self.first), EVENT),
             np.frombuffer(whole_buffer(self.second), EVENT),
-            np.frombuffer(whole_buffer(self.followed), np.int64),
+            numbers_in(self.followed),
             self.longer,
             self.size,
         )
@@ -970,6 +1005,130 @@ cdef class Restoring:
         return 0
 
 
+@cython.final
+cdef class UnitSearch:
+    """As `steps.UnitSearch`; the place of an order is its address."""
+
+    cdef PackedOrders orders
+    #: Bits of kinds.
+    cdef unsigned int sole, kinds
+    cdef object label_of
+    #: By the codes of the dimensions, -1 for one that is not known yet.
+    cdef long long[::1] labels
+    cdef _Buffer times
+    cdef _Buffer found_labels
+    cdef _Buffer places
+    cdef _Buffer others
+    #: Of the order that is looked at: how many events were read, the first two of them, and whether any has a label.
+    cdef Py_ssize_t events
+    cdef Seen first, second
+    cdef bint has_label
+
+    def __init__(self, PackedOrders orders not None, sole, kinds, label_of):
+        self.orders, self.label_of = orders, label_of
+        for kind in sole:
+            self.sole |= 1 << <int> kind
+        for kind in kinds:
+            self.kinds |= 1 << <int> kind
+        self.labels = array("q", [-1] * 16)
+        self.times, self.found_labels, self.places, self.others = _Buffer(256), _Buffer(256), _Buffer(256), _Buffer(256)
+
+    def look(self, const long long[::1] places not None):
+        """As in `steps`."""
+        cdef Py_ssize_t number
+        for each in (self.times, self.found_labels, self.places, self.others):
+            (<_Buffer> each).filled = 0
+        for number in range(places.shape[0]):
+            self.look_at(places[number])
+        units = PlainUnits(numbers_in(self.times), numbers_in(self.found_labels), numbers_in(self.places))
+        return units, numbers_in(self.others)
+
+    cdef int look_at(self, unsigned long long address) except -1:
+        """Looks at the order at an address."""
+        cdef Cursor first, cursor
+        cdef unsigned long long id_bytes, entry
+        self.events = 0
+        self.has_label = False
+        self.orders.seek(address, &first)
+        id_bytes = read_varint(&first)
+        entry = read_fixed(&first, LATEST_BYTES)
+        while entry > INSTEAD:
+            self.orders.seek(entry, &cursor)
+            read_varint(&cursor)
+            entry = read_varint(&cursor)
+            self.read(&cursor, 0)
+        if entry == AFTER_FIRST:
+            self.read(&first, id_bytes - 1)
+        if self.events == 1:
+            if self.sole >> self.first.kind & 1:
+                return self.note(address, &self.first)
+        elif self.events == 2:
+            if self.is_delivered_later(&self.first, &self.second) or self.is_delivered_later(&self.second, &self.first):
+                self.note(address, &self.first)
+                return self.note(address, &self.second)
+        if self.has_label:
+            append(self.others, &address, ADDRESS_BYTES)
+        return 0
+
+    cdef int read(self, Cursor* entry, Py_ssize_t id_bytes) except -1:
+        """Reads the events of an entry, as `decode` does."""
+        cdef Cursor events
+        cdef Head head
+        cdef Py_ssize_t size = read_varint(entry), text_bytes
+        cdef unsigned char content
+        take(entry, id_bytes)
+        events.at = take(entry, size)
+        events.end = entry.at
+        while events.at < events.end:
+            content = take(&events, 1)[0]
+            if content & AS_PACKED:
+                while events.at < events.end:
+                    take(&events, next_head(events, &head))
+                    self.see(head.content & KIND, <long long> head.time_us, head.dims)
+                return 0
+            take(&events, 1)
+            read_varint(&events)
+            read_varint(&events)
+            head.time_us = read_fixed(&events, TIME_BYTES)
+            read_varint(&events)
+            head.dims = read_varint(&events) & 0xFFFF_FFFF
+            text_bytes = read_varint(&events)
+            if not content & HAS_UUID:
+                read_varint(&events)
+            read_varint(&events)
+            take(&events, text_bytes + (UUID_BYTES if content & HAS_UUID else 0))
+            self.see(content & KIND, <long long> head.time_us, head.dims)
+        return 0
+
+    cdef inline int see(self, int kind, long long time_us, Py_ssize_t dims) except -1:
+        """Notes an event of the order that is looked at."""
+        cdef Seen* seen = &self.first if self.events == 0 else &self.second
+        cdef long long label
+        if dims >= self.labels.shape[0]:
+            larger = array("q", self.labels)
+            larger.extend([-1] * (dims + 1))
+            self.labels = larger
+        label = self.labels[dims]
+        if label < 0:
+            label = self.labels[dims] = self.label_of(dims)
+        self.has_label = self.has_label or label != 0
+        if self.events < 2:
+            seen.kind, seen.time_us, seen.label = kind, time_us, label
+        self.events += 1
+        return 0
+
+    cdef inline bint is_delivered_later(self, const Seen* placed, const Seen* delivered) noexcept:
+        return placed.kind == PLACED and delivered.kind == DELIVERED and placed.time_us < delivered.time_us
+
+    cdef inline int note(self, unsigned long long address, const Seen* event) except -1:
+        """Notes a unit, if it is of the metric and has a label."""
+        if self.kinds >> event.kind & 1 and event.label:
+            append(self.times, &event.time_us, sizeof(event.time_us))
+            append(self.found_labels, &event.label, sizeof(event.label))
+            append(self.places, &address, ADDRESS_BYTES)
+        return 0
+
+
 def order_at(PackedOrders orders not None, unsigned long long place):
     """As `steps.order_at`."""
     return orders.id_at(place), orders.events(place)
@@ -993,6 +1152,10 @@ cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1:
 
 cdef bytes whole_buffer(_Buffer these):
     return bytes(these.kept[: these.filled])
+
+
+cdef object numbers_in(_Buffer these):
+    return np.frombuffer(whole_buffer(these), np.int64)
 
 
 cdef Py_ssize_t read_size(

@@ -6,32 +6,30 @@ them and sorting these takes ten times as long as sorting numbers.
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from schemas.questions import UnitKey
-    from streams.domain.packed_columns import Numbers, PlainUnits
+    from streams.domain.packed_columns import Numbers, Places
 
 
 class CountedUnits:
     """Add units, then ask; units added later are in the next answers.
 
     Args:
-        id_of: The id of a unit's event, given the packed event, which is its order's only one.
-        unit_of: The unit, given the order's id as well.
+        unit_of: Returns a unit, given the place of its order, and its time, which no other event of the order has.
     """
 
-    def __init__(self, id_of: Callable[[bytes], str], unit_of: Callable[[str, bytes], UnitKey]) -> None:
-        self._id_of, self._unit_of = id_of, unit_of
+    def __init__(self, unit_of: Callable[[object, int], UnitKey]) -> None:
+        self._unit_of = unit_of
         self._units: list[UnitKey] = []
-        #: Orders with the indices of those that have a unit; `_starts`: the number of units before each entry.
-        self._orders: list[tuple[Sequence[str], Sequence[bytes], Numbers]] = []
+        #: Places of the orders of the others; `_starts`: the number of units before each entry.
+        self._places: list[Places] = []
         self._starts: list[int] = [0]
         self._times: list[Numbers] = []
         #: The sorted times, and the number of the unit of each: first those added one by one, then those added by orders.
@@ -43,11 +41,11 @@ class CountedUnits:
         self._units.append(unit)
         self._sorted = None
 
-    def add_orders(self, units: PlainUnits, order_ids: Sequence[str], blobs: Sequence[bytes]) -> None:
-        """Adds the units of some of these orders, given with their packed events."""
-        self._times.append(units.times_us)
-        self._orders.append((order_ids, blobs, units.places))
-        self._starts.append(self._starts[-1] + len(units.places))
+    def add_orders(self, times_us: Numbers, places: Places) -> None:
+        """Adds units, given their times and the places of their orders."""
+        self._times.append(times_us)
+        self._places.append(places)
+        self._starts.append(self._starts[-1] + len(places))
         self._sorted = None
 
     def __len__(self) -> int:
@@ -84,24 +82,13 @@ class CountedUnits:
         """The numbers of units of the same instant, in order."""
         found = self._ties.get(first)
         if found is None:
-            numbers = self._in_order()[1][first:end].tolist()
-            ids = sorted((self._id(number), number) for number in numbers)
-            found = [number for _, number in ids]
-            if any(one[0] == other[0] for one, other in itertools.pairwise(ids)):
-                found = sorted(numbers, key=self._unit)
-            self._ties[first] = found
+            found = self._ties[first] = sorted(self._in_order()[1][first:end].tolist(), key=self._unit)
         return found
 
-    def _id(self, number: int) -> str:
-        return self._units[number][1] if number < len(self._units) else self._id_of(self._order(number)[1])
-
     def _unit(self, number: int) -> UnitKey:
-        return self._units[number] if number < len(self._units) else self._unit_of(*self._order(number))
-
-    def _order(self, number: int) -> tuple[str, bytes]:
-        """The id and the packed event of the order of a unit that was added by its order."""
         at = number - len(self._units)
+        if at < 0:
+            return self._units[number]
         part = bisect_right(self._starts, at) - 1
-        order_ids, blobs, places = self._orders[part]
-        place = places[at - self._starts[part]]
-        return order_ids[place], blobs[place]
+        within = at - self._starts[part]
+        return self._unit_of(self._places[part][within], int(self._times[part][within]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 from itertools import chain
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from schemas.counts import CampaignHour
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from numpy.typing import NDArray
-
     from schemas.counts import CampaignKey, CountKey, DayKey
     from streams.domain.campaigns import Campaign
+    from streams.domain.packed_columns import Places
     from streams.domain.packing import Word
     from streams.domain.scopes import Scopes
     from streams.domain.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum
@@ -341,22 +340,22 @@ class DayCounts:
         total.by_hour = list(map(add, total.by_hour, by_hour))
         self._counted[key] = max((*latest, *filter(None, (self._counted.get(key),))), key=_rank)
 
-    def note_restored(self, number: int, places: NDArray[Any]) -> None:
+    def note_restored(self, number: int, places: Places) -> None:
         """Notes restored orders that have units in a cell and group, shifted."""
         self._orders.note_places(number, places)
 
-    def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
-        """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
-        return self._orders.noted(
+    def places_in(self, metric: Metric, first_cell: int, last_cell: int) -> Places:
+        """Places of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
+        return self._orders.places(
             cell << GROUPS_BITS | group
             for cell in range(first_cell, last_cell + 1)
             for group, metrics in enumerate(GROUPS)
             if metric in metrics
         )
 
-    def orders_in_minute(self, metric: Metric, minute: int) -> list[str]:
-        """Ids of the orders that have, or had, units of a metric in a UTC minute of a campaign, each once."""
-        return self._orders_of_minutes.noted(
+    def places_in_minute(self, metric: Metric, minute: int) -> Places:
+        """Places of the orders that have, or had, units of a metric in a UTC minute of a campaign, each once."""
+        return self._orders_of_minutes.places(
             minute << GROUPS_BITS | group for group, metrics in enumerate(GROUPS) if metric in metrics
         )
 
@@ -385,12 +384,15 @@ class DayCounts:
 
     def scopes_at(self, dims: Dims, cell: int) -> tuple[str, ...]:
         """The scopes in which a unit with these dimensions counts in a cell."""
-        eras = self._scopes.scopes_by_era(dims)
+        eras = self.scopes_by_era(dims)
         return eras[self._scopes.aliases.era(day_of_cell(cell))] if len(eras) > 1 else eras[0]
 
     def scopes_by_era(self, dims: Dims) -> tuple[tuple[str, ...], ...]:
         """The scopes in which units with these dimensions count, for each era of the aliases."""
-        return self._scopes.scopes_by_era(dims)
+        code = self._scopes_codes.get(dims)
+        if code is None:
+            code = self._scopes_code(dims)
+        return self._scopes_by_code[code >> _SCOPES_SHIFT]
 
     def cell_of(self, time_us: int) -> int:
         """The cell of an instant."""

@@ -8,19 +8,16 @@ the step. So units and violations that come and go within a step leave no trace,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from schemas.changelog import decode_entries
-from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
+from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
 from schemas.source_hours import SourceKey
-from schemas.texts import template_of
 from streams.domain import hotpath
-from streams.domain.counted_units import CountedUnits
-from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
+from streams.domain.asked_units import GROUP_OF_SOLE, AskedUnits
+from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
 from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
-from streams.domain.nth import answer_of, answering
 from streams.domain.orders import (
     CANCELLATIONS_METRIC,
     CANCELLED,
@@ -30,7 +27,6 @@ from streams.domain.orders import (
     ORDERS_PLACED_METRIC,
     PLACED,
     PRODUCED,
-    PRODUCED_METRIC,
     Judgement,
     OrderViolation,
     OrderViolations,
@@ -39,7 +35,6 @@ from streams.domain.orders import (
     judge,
     produced_within,
 )
-from streams.domain.packed_columns import plain_units
 from streams.domain.packing import (
     MIN_EVENT_BYTES,
     Vocabulary,
@@ -49,7 +44,6 @@ from streams.domain.packing import (
     holds,
     is_sole,
     sole_event,
-    sole_id,
     source_at,
 )
 from streams.domain.pauses import whole
@@ -59,11 +53,10 @@ from streams.domain.steps import GROUP_SHIFT, KNOWN, Refused
 from streams.domain.zone import MINUTE_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from schemas.counts import CountKey
-    from schemas.questions import Answer, Question, UnitKey
+    from schemas.questions import Answer, Question
     from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.packed_columns import Restored
@@ -73,13 +66,11 @@ if TYPE_CHECKING:
     from streams.domain.zone import BusinessZone
 
 
-#: Orders to judge between two pauses, also for an answer.
+#: Orders to judge between two pauses, and orders to look at for other campaigns.
 _PAUSE_ORDERS: Final = 250
-_PAUSE_ANSWERED: Final = 500
+_PAUSE_RECOUNTED: Final = 500
 #: Minutes, each with orders that count alike, to recount between two pauses.
 _PAUSE_MINUTES: Final = 100
-#: Orders to process together for an answer.
-_ANSWERED_AT_ONCE: Final = 5_000
 #: Orders to restore together: their columns fit into the processor's cache.
 _RESTORED_AT_ONCE: Final = 10_000
 
@@ -90,9 +81,6 @@ _ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED_METRIC]
 _ORDERS: Final = GROUP_OF_METRIC[ORDERS_METRIC]
 _CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS_METRIC]
 _DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES_METRIC]
-#: Kind of the only event of an order, or of a vehicle → the group of metrics that it adds to.
-_GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
-
 
 #: Orders with a single event that count alike: UTC minute, group of metrics, code of the dimensions, whether it is backfill.
 _Plain = tuple[int, int, int, bool]
@@ -181,6 +169,7 @@ class Ledger:
         self._orders: PackedOrders = hotpath.way.PackedOrders()
         self._touched: Touched = hotpath.way.Touched(self._orders)
         self._days = DayCounts(zone, scopes, self._orders, campaigns, self._vocabulary.words)
+        self._asked = AskedUnits(self._days, self._orders, self._vocabulary.words, self._unpack, self._units)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
         self.last_by_source: dict[str, int] = {}
@@ -228,119 +217,7 @@ class Ledger:
             questions: Questions about one metric and the same local hours, which are answered in one pass over the orders of
                 these hours; or a single one about a campaign.
         """
-        first = questions[0]
-        if first.campaign:
-            answer = yield from self._answering_of_campaign(first, self._scopes_meant(first))
-            return [answer]
-        before: list[int] = []
-        # Questions about the same scopes are about the same units.
-        groups: dict[tuple[str, ...], CountedUnits] = {}
-        asked_in: dict[str, list[CountedUnits]] = {}
-        units_of: list[CountedUnits] = []
-        for question in questions:
-            first_day, scopes = date.fromordinal(question.first_day), self._scopes_meant(question)
-            before.append(
-                sum(self._days.units_before(first.metric, scope, first_day, first.first_cell) for scope in scopes)
-            )
-            group = tuple(sorted(scopes))
-            if group not in groups:
-                groups[group] = CountedUnits(sole_id, self._sole_unit)
-                for scope in scopes:
-                    asked_in.setdefault(scope, []).append(groups[group])
-            units_of.append(groups[group])
-        yield from self._find_units(first.metric, first.first_cell, first.last_cell, asked_in)
-        answers = []
-        for question, counted, units in zip(questions, before, units_of, strict=True):
-            answers.append((yield from answering(question, counted, units)))
-        return answers
-
-    def _find_units(
-        self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[CountedUnits]]
-    ) -> Generator[None]:
-        """Adds the units of a metric in some cells to those of the scopes in which they count."""
-        known: dict[int, bool] = {}
-        days, words, wanted = self._days, self._vocabulary.words, asked_in.keys()
-        order_ids = days.orders_in(metric, first_cell, last_cell)
-        for start in range(0, len(order_ids), _ANSWERED_AT_ONCE):
-            some = order_ids[start : start + _ANSWERED_AT_ONCE]
-            blobs = [self._orders[order_id] for order_id in some]
-            plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
-            for code, cell, some_units in plain.by_dims_and_cell(days):
-                scopes = days.scopes_at(dims_at(words, code), cell) if first_cell <= cell <= last_cell else ()
-                for each in {each for scope in scopes for each in asked_in.get(scope, ())}:
-                    each.add_orders(some_units, some, blobs)
-            yield
-            for number, place in enumerate(others, 1):
-                if number % _PAUSE_ANSWERED == 0:
-                    yield
-                order_id, blob = some[place], blobs[place]
-                # A unit has the dimensions of an event of its order; judging an order takes five times as long.
-                if not any(self._may_count_in(dims, wanted, known) for _, _, _, dims, _ in heads(blob)):
-                    continue
-                for of_metric, dims, cause in self._judge(self._unpack(order_id, blob)).units:
-                    cell = days.cell_of(cause.time_us)
-                    if of_metric != metric or not first_cell <= cell <= last_cell:
-                        continue
-                    unit = _key_of(cause)
-                    scopes = days.scopes_at(dims, cell)
-                    for each in {each for scope in scopes for each in asked_in.get(scope, ())}:
-                        each.add(unit)
-
-    def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
-        """The same for minutes of a campaign; the answer for one that is not counted is empty."""
-        days, words, metric = self._days, self._vocabulary.words, question.metric
-        campaign = days.campaign(question.campaign)
-        if campaign is None:
-            return answer_of(question, 0, [])
-        first_us = campaign.start_us + question.first_cell * MINUTE_US
-        end_us = campaign.start_us + (question.last_cell + 1) * MINUTE_US
-        before = sum(
-            days.units_of_campaign_before(metric, scope, campaign.name, question.first_cell) for scope in wanted
-        )
-        units = CountedUnits(sole_id, self._sole_unit)
-        for minute_us in range(first_us, end_us, MINUTE_US):
-            cell, known = days.cell_of(minute_us), dict[int, bool]()
-            order_ids = days.orders_in_minute(metric, minute_us // MINUTE_US)
-            for start in range(0, len(order_ids), _ANSWERED_AT_ONCE):
-                some = order_ids[start : start + _ANSWERED_AT_ONCE]
-                blobs = [self._orders[order_id] for order_id in some]
-                plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
-                for code in plain.codes - known.keys():
-                    known[code] = not wanted.isdisjoint(days.scopes_at(dims_at(words, code), cell))
-                asked = plain.with_dims([code for code, is_asked in known.items() if is_asked])
-                units.add_orders(asked, some, blobs)
-                yield
-                for number, place in enumerate(others, 1):
-                    if number % _PAUSE_ANSWERED == 0:
-                        yield
-                    for of_metric, dims, cause in self._judge(self._unpack(some[place], blobs[place])).units:
-                        if of_metric != metric or not minute_us <= cause.time_us < minute_us + MINUTE_US:
-                            continue
-                        if not wanted.isdisjoint(days.scopes_at(dims, cell)):
-                            units.add(_key_of(cause))
-        return (yield from answering(question, before, units))
-
-    def _sole_unit(self, order_id: str, blob: bytes) -> UnitKey:
-        """The unit of an order's only event."""
-        (cause,) = self._unpack(order_id, blob)
-        return _key_of(cause)
-
-    def _may_count_in(self, code: int, wanted: AbstractSet[str], known: dict[int, bool]) -> bool:
-        """Whether a unit with the dimensions of a code counts in some scopes on any day; `known` caches the results."""
-        found = known.get(code)
-        if found is None:
-            dims = dims_at(self._vocabulary.words, code)
-            found = known[code] = any(not wanted.isdisjoint(scopes) for scopes in self._days.scopes_by_era(dims))
-        return found
-
-    def _scopes_meant(self, question: Question) -> set[str]:
-        """The scopes whose units a question is about, all with the same dimensions, so that no two share a unit."""
-        if question.others_than is None:
-            return {question.scope}
-        kept = set(question.others_than)
-        dimensions = template_of(question.scope)
-        same = {scope for scope in self._days.scopes_of(question.metric) if template_of(scope) == dimensions}
-        return (same - kept) | {question.scope}
+        return self._asked.answering(questions)
 
     # Applying -------------------------------------------------------------------------------------------------------
 
@@ -471,7 +348,7 @@ class Ledger:
         days = self._days
         if len(facts) == 1:
             (fact,) = facts
-            group = _GROUP_OF_SOLE.get(fact.kind)
+            group = GROUP_OF_SOLE.get(fact.kind)
             if group is not None:
                 self._add(group, fact.dims, fact)
                 if fact.kind == DELIVERED and self._orders_known:
@@ -511,6 +388,9 @@ class Ledger:
 
     def _judge(self, facts: Sequence[Fact]) -> Judgement:
         return judge(facts, orders_known=self._orders_known)
+
+    def _units(self, facts: Sequence[Fact]) -> Sequence[Unit]:
+        return self._judge(facts).units
 
     def _count_difference(self, before: Sequence[Unit], after: Sequence[Unit]) -> None:
         gone = {_unit_key(unit): unit for unit in before}
@@ -592,13 +472,13 @@ class Ledger:
         times = days.count_by(campaigns)
         plain: dict[_Plain, list[str]] = {}
         for number, order_id in enumerate(days.orders_between(times), 1):
-            if number % _PAUSE_ANSWERED == 0:
+            if number % _PAUSE_RECOUNTED == 0:
                 yield
             events = heads(own[order_id])
             if not any(first <= time_us < end for _, time_us, *_ in events for first, end in times):
                 continue
             kind, time_us, _, code, backfill = events[0]
-            group = _GROUP_OF_SOLE.get(kind) if len(events) == 1 else None
+            group = GROUP_OF_SOLE.get(kind) if len(events) == 1 else None
             if group is not None:
                 # Unpacking and judging it would take ten times as long, and a night may have hundreds of thousands.
                 plain.setdefault((time_us // MINUTE_US, group, code, backfill), []).append(order_id)
@@ -688,16 +568,6 @@ class Ledger:
 def _without_order(source: str, identity: str) -> OrderViolations:
     """What is wrong with a delivery that is an order's only event."""
     return (OrderViolation("delivered_without_order", source, identity),)
-
-
-def _kinds_of(metric: Metric) -> list[int]:
-    """The kinds of events that are units of a metric if they are their order's only event."""
-    return [kind for kind, group in _GROUP_OF_SOLE.items() if metric in GROUPS[group]]
-
-
-def _key_of(cause: Fact) -> UnitKey:
-    """The unit of an event."""
-    return cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset
 
 
 def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:

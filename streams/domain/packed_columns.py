@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from streams.domain.packing import KIND, LAYOUT
+from streams.domain.packing import LAYOUT
 from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.int64]
+    #: By which orders are found again: their ids or, compiled, where they are in memory.
+    Places = NDArray[Any]
 
 #: An event without its text.
 EVENT: Final = np.dtype([(name, f"<{code}") for name, code in LAYOUT])
@@ -31,7 +33,7 @@ class Restored(NamedTuple):
     """Orders that were restored, in columns.
 
     Attributes:
-        places: By which the orders are found again: their ids or, compiled, where they are in memory.
+        places: Their places.
         first: Their first events, without texts.
         second: The second ones of the orders that have any.
         followed: The index of the order of each of these.
@@ -39,7 +41,7 @@ class Restored(NamedTuple):
         size: Size of the orders and their ids.
     """
 
-    places: NDArray[Any]
+    places: Places
     first: NDArray[np.void]
     second: NDArray[np.void]
     followed: Numbers
@@ -48,30 +50,28 @@ class Restored(NamedTuple):
 
 
 class PlainUnits(NamedTuple):
-    """Units that are the only event of their order: their times, the codes of their dimensions, the indices of the orders."""
+    """Units that follow from the kinds of their orders' events.
+
+    Attributes:
+        times_us: The times of their events, microseconds since 1970; no other event of the order has the same.
+        labels: Numbers that stand for their dimensions.
+        places: The places of their orders.
+    """
 
     times_us: Numbers
-    dims: Numbers
-    places: Numbers
+    labels: Numbers
+    places: Places
 
-    @property
-    def codes(self) -> set[int]:
-        """The codes of all dimensions that occur."""
-        return set(np.unique(self.dims).tolist())
+    @classmethod
+    def of(cls, units: Sequence[tuple[int, int, str]]) -> PlainUnits:
+        """Units, each given as its time, its label and the id of its order."""
+        times_us, labels, order_ids = zip(*units, strict=True) if units else ((), (), ())
+        return cls(np.array(times_us, np.int64), np.array(labels, np.int64), places_of(order_ids))
 
-    def with_dims(self, codes: Sequence[int]) -> PlainUnits:
-        """The units with some dimensions."""
-        return self._some(np.isin(self.dims, codes))
 
-    def by_dims_and_cell(self, of: Cells) -> Iterator[tuple[int, int, PlainUnits]]:
-        """The units of each combination of dimensions and cell that occurs."""
-        cells = cells_of(self.times_us, of)
-        for cell in np.unique(cells).tolist():
-            for code in np.unique(self.dims[cells == cell]).tolist():
-                yield code, cell, self._some((cells == cell) & (self.dims == code))
-
-    def _some(self, which: NDArray[np.bool_]) -> PlainUnits:
-        return PlainUnits(self.times_us[which], self.dims[which], self.places[which])
+def places_of(order_ids: Sequence[str]) -> Places:
+    """Ids as the places of their orders."""
+    return np.array(order_ids, object)
 
 
 def cells_of(times_us: Numbers, of: Cells) -> Numbers:
@@ -109,25 +109,4 @@ def restored(order_ids: Sequence[str], blobs: Sequence[bytes]) -> Restored:
         raise ValueError("an order has an incomplete event")
     longer = followed[third_at < ends[followed]].tolist()
     size = sum(map(len, order_ids)) + sum(map(len, blobs))
-    return Restored(np.array(order_ids, object), first, second, followed, longer, size)
-
-
-def plain_units(
-    blobs: Sequence[bytes], plain_kinds: Collection[int], kinds: Collection[int]
-) -> tuple[PlainUnits, list[int]]:
-    """The units of orders with a single event, and the indices of the orders that must be judged.
-
-    Args:
-        blobs: Packed orders.
-        plain_kinds: Kinds of events that are units of some metric if they are their order's only event.
-        kinds: The kinds among these that are units of the requested metric.
-    """
-    at_place, starts, ends = placed(blobs)
-    first = at_place[starts].view(EVENT)
-    kind = first["content"] & KIND
-    is_sole = starts + EVENT.itemsize + first["text_bytes"] == ends
-    is_plain = is_sole & np.isin(kind, list(plain_kinds))
-    places = np.flatnonzero(is_plain & np.isin(kind, list(kinds)))
-    found = first[places]
-    units = PlainUnits(found["time_us"].astype(np.int64), found["dims"].astype(np.int64), places)
-    return units, np.flatnonzero(~is_plain).tolist()
+    return Restored(places_of(order_ids), first, second, followed, longer, size)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact, Metric
     from streams.domain.daycounts import DayCounts
-    from streams.domain.packed_columns import Numbers, Restored
+    from streams.domain.packed_columns import Numbers, Places, Restored
     from streams.domain.packing import Word
 
 #: Finds id and packed events of a restored order by its place.
@@ -194,7 +194,7 @@ class RestoredUnits:
             found[followed] |= is_timed[events.second[followed]]
         return found
 
-    def _counting(self, units: _Units, places_of: NDArray[Any], order_at: OrderAt) -> Generator[None]:
+    def _counting(self, units: _Units, places_of: Places, order_at: OrderAt) -> Generator[None]:
         """Sums units by cell, group, scopes and flag, and adds these sums to their days."""
         keys = (cells_of(units.time_us, self._days) << GROUPS_BITS | units.group) << _CODE_BITS
         keys |= self._codes_of(units.dims) << 1 | units.backfill
@@ -287,7 +287,7 @@ class _Causes:
         words: The ledger's vocabulary.
     """
 
-    def __init__(self, places: NDArray[Any], events: Numbers, order_at: OrderAt, words: Sequence[Word]) -> None:
+    def __init__(self, places: Places, events: Numbers, order_at: OrderAt, words: Sequence[Word]) -> None:
         self._places, self._events = places.tolist(), events.tolist()
         self._order_at = order_at
         self._words = words

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.changelog import decode_entries, encode_chunks
 from schemas.facts import Kind
 from streams.domain import packing
-from streams.domain.packed_columns import restored
+from streams.domain.packed_columns import PlainUnits, places_of, restored
 from streams.domain.packing import dims_at, end_of, heads, is_sole, pack, sole_event, sole_id, source_at
 from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
     from schemas.facts import Dims, Fact
-    from streams.domain.packed_columns import Restored
+    from streams.domain.packed_columns import Places, Restored
     from streams.domain.packing import Head, Vocabulary, Word
 
 #: (reason, one line for people); with an empty reason if the order already has the fact.
@@ -54,7 +52,7 @@ class OrderLists:
             if not key & LEAVING:
                 self.note(number << GROUPS_BITS | key >> GROUP_SHIFT & GROUP, change.order_ids())
 
-    def note_places(self, number: int, places: NDArray[Any]) -> None:
+    def note_places(self, number: int, places: Places) -> None:
         """The same with the places of orders."""
         self.note(number, places.tolist())
 
@@ -66,6 +64,61 @@ class OrderLists:
             if known is not None:
                 ids += known.decode().split("\n")[:-1]
         return list(dict.fromkeys(ids))
+
+    def places(self, numbers: Iterable[int]) -> Places:
+        """The places of the orders in some lists, each once."""
+        return places_of(self.noted(numbers))
+
+
+class UnitSearch:
+    """Finds the units of a metric among orders of the most common kinds, and the orders that must be judged.
+
+    These kinds are orders with a single event, and those with an order's placing and its later delivery.
+
+    Args:
+        orders: The packed orders.
+        sole: Kinds of events that are units of some metric if they are their order's only event.
+        kinds: The kinds among these that are units of the metric.
+        label_of: Returns the label of units with the dimensions of a code; 0 for those that are not looked for.
+    """
+
+    def __init__(
+        self, orders: PackedOrders, sole: Sequence[int], kinds: Sequence[int], label_of: Callable[[int], int]
+    ) -> None:
+        self._orders, self._sole, self._kinds, self._label_of = orders, sole, kinds, label_of
+        self._labels: dict[int, int] = {}
+
+    def look(self, places: Places) -> tuple[PlainUnits, Places]:
+        """Looks at some orders. Returns the units found, and the places of those that may have one and must be judged."""
+        found: list[tuple[int, int, str]] = []
+        others: list[str] = []
+        for order_id in places.tolist():
+            events = heads(self._orders[order_id])
+            in_time = sorted(events, key=_time_of)
+            is_plain = events[0][0] in self._sole if len(events) == 1 else _is_delivered_later(in_time)
+            if not is_plain:
+                if any(self._label(dims) for _, _, _, dims, _ in events):
+                    others.append(order_id)
+                continue
+            for kind, time_us, _, dims, _ in events:
+                if kind in self._kinds and self._label(dims):
+                    found.append((time_us, self._label(dims), order_id))
+        return PlainUnits.of(found), places_of(others)
+
+    def _label(self, dims: int) -> int:
+        label = self._labels.get(dims)
+        if label is None:
+            label = self._labels[dims] = self._label_of(dims)
+        return label
+
+
+def _time_of(head: Head) -> int:
+    return head[1]
+
+
+def _is_delivered_later(events: Sequence[Head]) -> bool:
+    """Whether these, in the order of their times, are an order's placing and its delivery, which is later."""
+    return [kind for kind, *_ in events] == [_PLACED, _DELIVERED] and events[0][1] < events[1][1]
 
 
 unpack, unpack_at = packing.unpack, packing.unpack_at

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, Kind, topic_number
+from streams.domain import hotpath
 from streams.domain.delivered_vehicles import said_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from schemas.facts import Metric
     from schemas.told import VehicleDelivery
     from streams.domain.delivered_vehicles import DeliveryKey
-    from streams.domain.ledger import LedgerChanges
+    from streams.domain.ledger import Ledger, LedgerChanges
 
 VIN = "LNBSU7A10R1000123"
 OTHER_VIN = "LNBSU7A10R1000999"
@@ -81,6 +83,12 @@ def scrapped(at: str | int, id: str = "s", **more: Any) -> Fact:  # noqa: A002 -
 
 def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.VOIDED, at, id, **{"voids": (WEB, of), **more})
+
+
+def orders_in(ledger: Ledger, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
+    """The orders that have, or had, units of a metric in some cells."""
+    places = ledger._days.places_in(metric, first_cell, last_cell)
+    return [hotpath.way.order_at(ledger._orders, place)[0] for place in places.tolist()]
 
 
 def told(deliveries: Mapping[DeliveryKey, Fact | None]) -> list[VehicleDelivery]:

@@ -22,7 +22,7 @@ from streams.domain.orders import judge
 from streams.domain.packing import unpack
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, us
+from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, orders_in, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,7 +254,7 @@ def test_what_is_restored_is_counted_alike_in_whatever_portions_and_under_aliase
         events = unpack(order_id, restored.blob(order_id), restored._vocabulary.words)
         for unit in judge(events, orders_known=orders_known).units:
             cell = KEPT_ZONE.cell_of(unit.cause.time_us)
-            assert order_id in restored._days.orders_in(unit.metric, cell, cell)
+            assert order_id in orders_in(restored, unit.metric, cell, cell)
 
 
 @settings(max_examples=80)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
@@ -18,20 +18,20 @@ from hypothesis import strategies as st
 
 from schemas.facts import METRICS
 from schemas.questions import Question, decode_questions, encode_questions
-from streams.domain import nth
+from streams.domain import asked_units, nth
+from streams.domain.aliases import Alias, Aliases
 from streams.domain.counted_units import CountedUnits
 from streams.domain.ledger import Ledger
 from streams.domain.nth import Between, Miss, answer_of, nth_unit
-from streams.domain.packed_columns import PlainUnits
 from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from tests.domain.facts import SU7, YU7, chunks_of, delivered, us, void
-from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, event_sets, new_ledger, recount_order
+from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, TIMES, ZONE, event_sets, new_ledger, recount_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schemas.facts import Fact, Metric
+    from schemas.facts import Dims, Fact, Metric
     from schemas.questions import Answer, UnitKey
 
 FEW = 4
@@ -73,15 +73,12 @@ def test_units_that_are_known_by_their_times_are_in_the_same_order_as_whole_ones
     every: list[UnitKey], data: st.DataObject
 ) -> None:
     """With equal times, equal ids, and units added meanwhile."""
-    counted = CountedUnits(lambda blob: every[int(blob)][1], lambda order_id, blob: every[int(order_id or blob)])
+    counted = CountedUnits(lambda place, time_us: _with_time(every[cast("int", place)], time_us))
     added: list[UnitKey] = []
     while len(added) < len(every):
         some = range(len(added), data.draw(st.integers(len(added) + 1, len(every))))
         if data.draw(st.booleans()):
-            times = np.array([every[number][0] for number in some], np.int64)
-            names = [str(number) for number in [0, *some]]
-            places = np.arange(1, len(names), dtype=np.int64)
-            counted.add_orders(PlainUnits(times, places, places), names, [name.encode() for name in names])
+            counted.add_orders(np.array([every[number][0] for number in some], np.int64), np.array(some, np.int64))
         else:
             for number in some:
                 counted.add(every[number])
@@ -192,6 +189,29 @@ def test_ledger_partitions_answer_with_the_units_of_a_plain_recount(
             assert search(rank, ask)[0] == unit
 
 
+@given(event_sets(), st.integers(1, 4), st.sampled_from(METRICS))
+def test_questions_about_many_scopes_and_days_are_answered_in_one_pass_in_portions_and_under_aliases(
+    events: list[Fact], portion: int, metric: Metric
+) -> None:
+    aliases = Aliases([Alias("model", "YU7", "SU7", date(2024, 11, 3))])
+    scopes = Scopes(SCOPES, aliases=aliases)
+    ledger = Ledger(KEPT_ZONE, scopes)
+    ledger.apply(events)
+    ledger.drain()
+    cells = KEPT_ZONE.cell_of(min(TIMES)), KEPT_ZONE.cell_of(max(TIMES))
+    asked = [
+        question(metric, scope, cells) for scope in ("all", "model=SU7", "model=YU7", "model=SU7,region=CN-11", "x=y")
+    ]
+    with patch.object(asked_units, "_PAUSE_LOOKED_AT", portion):
+        answers = whole(ledger.answering(asked))
+    for one, answer in zip(asked, answers, strict=True):
+        assert answer.units == sorted(
+            (event.time_us, event.id, event.source, event.topic, event.partition, event.offset)
+            for of, event, dims in _units(events)
+            if of == metric and one.scope in scopes.scopes_on(cast("Dims", dims), KEPT_ZONE.date_of(event.time_us))
+        )
+
+
 @given(event_sets(), st.lists(st.integers(0, 14), max_size=6), st.booleans())
 def test_what_is_told_as_the_latest_of_a_day_is_the_latest_of_all_its_units(
     events: list[Fact], cuts: list[int], is_restored: bool
@@ -249,6 +269,11 @@ def test_the_scope_of_the_others_has_the_units_of_all_scopes_without_rows() -> N
         others_than=["model=SU7"],
     )
     assert [unit[1] for unit in _answer(ledger, asked).units] == ["b"]
+
+
+def _with_time(unit: UnitKey, time_us: int) -> UnitKey:
+    assert unit[0] == time_us
+    return unit
 
 
 def _home(event: Fact, partitions: int) -> int:

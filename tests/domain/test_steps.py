@@ -13,19 +13,22 @@ from schemas.changelog import encode_entries
 from schemas.codec import decode_events
 from schemas.facts import DELIVERIES, METRICS, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, Rejection, topic_number
 from schemas.hotpath import compiled_records
+from schemas.questions import Question
 from streams.domain import hotpath
 from streams.domain.ledger import Ledger
 from streams.domain.packing import pack
+from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.kafka.records import FetchedRecord
 from tests.contract.builders import APPENDED_MS, document
-from tests.domain.facts import SU7, VIN, YU7, us
+from tests.domain.facts import SU7, VIN, YU7, orders_in, us
 from tests.support.batches import Layout, Sent, batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from schemas.facts import Metric
     from schemas.outputs import HotPath
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
@@ -82,10 +85,19 @@ def outcome(way: HotPath, batches: Sequence[Sequence[Fact]], *, orders_known: bo
         again.restore(enumerate(words.words), [*steps[::-1], *steps])
         seen += [list(again.order_ids()), again.counts(), again.violations(), again.last_by_source]
         seen += [again.state_bytes, again.clock_us, again.backfilled]
-        seen += [again._days.orders_in(metric, CELL, CELL + 3) for metric in METRICS]
+        seen += [sorted(orders_in(again, metric, CELL, CELL + 3)) for metric in METRICS]
+        seen += [whole(each.answering(questions(metric))) for each in (ledger, again) for metric in METRICS]
     finally:
         hotpath.take(hotpath.HOT_PATH)
     return seen
+
+
+def questions(metric: Metric) -> list[Question]:
+    """About several scopes and the same hours."""
+    return [
+        Question(id=scope, metric=metric, scope=scope, first_day=CELL // 24, first_cell=CELL, last_cell=CELL + 3)
+        for scope in ("all", "model=SU7", "model=unknown")
+    ]
 
 
 @settings(max_examples=max(200, settings().max_examples))
