@@ -156,15 +156,17 @@ class _Run:
         return [cpu_s(psutil.Process(pid)) for pid in (worker, self._broker)]
 
     def _first_of_all(self) -> Iterator[Record]:
-        """An order and its delivery of every model in every region."""
+        """An order and its delivery of every model in every region, and another order, to be delivered later."""
         for pair in range(_PAIRS):
             yield self._placed(f"M{pair % MODELS}", f"CN-{pair // MODELS}")
             yield self._delivered(pair)
+        for pair in range(_PAIRS):
+            yield self._placed(f"M{pair % MODELS}", f"CN-{pair // MODELS}")
 
     def _event(self, number: int) -> Record:
         if number % 2:
-            # Placed long enough ago to be counted before.
-            return self._delivered(len(self._of_order) - _PAIRS)
+            # Placed long enough ago to be counted before, and not delivered yet.
+            return self._delivered(len(self._of_order) - _PAIRS - 1)
         is_probe = number % self._every == 0
         model = f"P{number}" if is_probe else f"M{self._dice.randrange(MODELS)}"
         return self._placed(model, f"CN-{self._dice.randrange(REGIONS)}")
@@ -234,7 +236,7 @@ def _record(topic: int, number: int, data: Mapping[str, str]) -> Record:
     order_id = f"SO-{number:09d}"
     event = {
         "specversion": "1.0",
-        "id": f"e{number}",
+        "id": f"{'pd'[topic]}{number}",
         "source": ("/sales/web", "/factories/bj1/dispatch")[topic],
         "type": ("order.placed.v1", "vehicle.delivered.v1")[topic],
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
