@@ -49,6 +49,11 @@ class ExpectedStanding:
     periods: dict[str, str] = field(default_factory=dict)
     rule_of: dict[str, str] = field(default_factory=dict)
 
+    def add(self, milestone_id: str, period_id: str, rule: RuleSettings) -> None:
+        """Adds a milestone of a rule."""
+        self.periods[milestone_id] = period_id
+        self.rule_of[milestone_id] = rule.name
+
 
 def expected_standing(
     settings: Settings,
@@ -83,21 +88,23 @@ def _of_rule(
     rows: Mapping[RowKey, WindowRow],
     standing: ExpectedStanding,
 ) -> None:
-    _passed(rule, windows, standing)
+    """Adds the milestones of a rule; what each kind of rule adds takes only windows that the rule watches."""
+    watched = {key: window for key, window in windows.items() if _is_of(rule, key)}
+    _passed(rule, watched, standing)
     if rule.streak is not None:
-        _streaks(rule, rule.streak, windows, standing)
+        _streaks(rule, rule.streak, watched, standing)
     if rule.every is not None:
-        _multiples(rule, rule.every, windows, standing)
+        _multiples(rule, rule.every, watched, standing)
     if rule.factor is not None:
-        _factors(rule, Decimal(str(rule.factor)), windows, rows, standing)
+        _factors(rule, Decimal(str(rule.factor)), watched, rows, standing)
     if rule.record:
-        _records(rule, windows, rows, standing)
+        _records(rule, watched, rows, standing)
     if rule.record and rule.as_ == "passed":
-        _records(rule, windows, None, standing)
+        _records(rule, watched, None, standing)
     if rule.share is not None:
-        _shares_of_all(rule, Decimal(str(rule.share)), windows, rows, standing)
+        _shares_of_all(rule, watched, windows, rows, standing)
     if rule.leader:
-        _leaders(rule, windows, rows, standing)
+        _leaders(rule, watched, rows, standing)
 
 
 def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
@@ -133,12 +140,8 @@ def may_be_held(settings: Settings, event: MilestoneEvent) -> bool:
 def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
     """The current rule that watches a milestone, if any."""
     data = event.data
-    for rule in settings.rule:
-        if rule.metric != data.metric or _template(rule) != template_of(data.scope):
-            continue
-        if _watches(rule, data.period) and _raises(rule, data):
-            return rule
-    return None
+    row = RowKey(data.metric, data.scope, data.period)
+    return next((rule for rule in settings.rule if _is_of(rule, row) and _raises(rule, data)), None)
 
 
 def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
@@ -176,28 +179,22 @@ def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Expe
     operator, threshold = _number(rule)
     firsts: dict[str, tuple[date, str, date, str]] = {}
     for (metric, scope, period_id), window in windows.items():
-        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
-            continue
         if not passes(operator, threshold, window.count):
             continue
         milestone_id = f"{metric}/{scope}/{period_id}/{operator}:{threshold}"
-        standing.periods[milestone_id] = period_id
-        standing.rule_of[milestone_id] = rule.name
+        standing.add(milestone_id, period_id, rule)
         when = *_when(window.period), period_id
         firsts[scope] = min(firsts.get(scope, when), when)
     if rule.first:
         for scope, (*_, period_id) in firsts.items():
             milestone_id = f"{rule.metric}/{scope}/first:{rule.window}/{operator}:{threshold}"
-            standing.periods[milestone_id] = period_id
-            standing.rule_of[milestone_id] = rule.name
+            standing.add(milestone_id, period_id, rule)
 
 
 def _streaks(rule: RuleSettings, least: int, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
     operator, threshold = _number(rule)
     runs: dict[tuple[str, str], list[Window]] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
-        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
-            continue
         if not passes(operator, threshold, window.count):
             continue
         run = runs.setdefault((scope, window.period.window), [])
@@ -206,8 +203,7 @@ def _streaks(rule: RuleSettings, least: int, windows: Mapping[RowKey, Window], s
         run.append(window)
         if len(run) >= least:
             milestone_id = f"{metric}/{scope}/{period_id}/streak:{operator}:{threshold}:{len(run)}"
-            standing.periods[milestone_id] = period_id
-            standing.rule_of[milestone_id] = rule.name
+            standing.add(milestone_id, period_id, rule)
 
 
 def follows(earlier: Period, period: Period) -> bool:
@@ -219,29 +215,24 @@ def follows(earlier: Period, period: Period) -> bool:
 
 def _multiples(rule: RuleSettings, every: int, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
     for (metric, scope, period_id), window in windows.items():
-        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
-            continue
         for multiple in range(every, window.count + 1, every):
             milestone_id = f"{metric}/{scope}/{period_id}/every:{every}:{multiple}"
-            standing.periods[milestone_id] = period_id
-            standing.rule_of[milestone_id] = rule.name
+            standing.add(milestone_id, period_id, rule)
 
 
 def _shares_of_all(
     rule: RuleSettings,
-    share: Decimal,
+    watched: Mapping[RowKey, Window],
     windows: Mapping[RowKey, Window],
     rows: Mapping[RowKey, WindowRow],
     standing: ExpectedStanding,
 ) -> None:
-    for key, window in windows.items():
+    share = Decimal(str(rule.share))
+    for key, window in watched.items():
         whole = windows.get(RowKey(key.metric, ALL, key.period))
-        if whole is None or not whole.count or not _is_of(rule, key) or not is_over(rows.get(key)):
-            continue
-        if window.count >= share * whole.count:
+        if whole is not None and whole.count and is_over(rows.get(key)) and window.count >= share * whole.count:
             milestone_id = f"{key.metric}/{key.scope}/{key.period}/share-of-all:{rule.share}"
-            standing.periods[milestone_id] = key.period
-            standing.rule_of[milestone_id] = rule.name
+            standing.add(milestone_id, key.period, rule)
 
 
 def _leaders(
@@ -250,11 +241,10 @@ def _leaders(
     by_window: dict[str, list[Period]] = {}
     counts: dict[str, dict[str, int]] = {}
     for key, window in sorted(windows.items(), key=lambda each: each[1].period.start):
-        if _is_of(rule, key):
-            if key.period not in counts:
-                by_window.setdefault(window.period.window, []).append(window.period)
-            is_other = any(part.endswith("=other") for part in key.scope.split(","))
-            counts.setdefault(key.period, {})[key.scope] = 0 if is_other else window.count
+        if key.period not in counts:
+            by_window.setdefault(window.period.window, []).append(window.period)
+        is_other = any(part.endswith("=other") for part in key.scope.split(","))
+        counts.setdefault(key.period, {})[key.scope] = 0 if is_other else window.count
     for series in by_window.values():
         for earlier, period in pairwise(series):
             before, now = counts[earlier.id], counts[period.id]
@@ -266,8 +256,7 @@ def _leaders(
             led_before = [scope for scope, count in before.items() if count == max(before.values())]
             if led_before != [leader] and is_over(rows.get(RowKey(rule.metric, leader, period.id))):
                 milestone_id = f"{rule.metric}/{leader}/{period.id}/leader"
-                standing.periods[milestone_id] = period.id
-                standing.rule_of[milestone_id] = rule.name
+                standing.add(milestone_id, period.id, rule)
 
 
 def _is_of(rule: RuleSettings, key: RowKey) -> bool:
@@ -283,9 +272,8 @@ def _factors(
     standing: ExpectedStanding,
 ) -> None:
     by_series: dict[tuple[str, str], list[Window]] = {}
-    for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
-        if metric == rule.metric and template_of(scope) == _template(rule) and _watches(rule, period_id):
-            by_series.setdefault((scope, window.period.window), []).append(window)
+    for key, window in sorted(windows.items(), key=lambda each: each[1].period.start):
+        by_series.setdefault((key.scope, window.period.window), []).append(window)
     for (scope, _), series in by_series.items():
         counts = {window.period.id: window.count for window in series}
         with_units = [window.period for window in series if window.count]
@@ -296,8 +284,7 @@ def _factors(
             is_done = rule.as_ == "passed" or is_over(rows.get(RowKey(rule.metric, scope, period.id)))
             if is_done and over and window.count >= factor * counts[over[0].id]:
                 milestone_id = f"{rule.metric}/{scope}/{period.id}/factor:{factor.normalize():f}:{rule.than}"
-                standing.periods[milestone_id] = period.id
-                standing.rule_of[milestone_id] = rule.name
+                standing.add(milestone_id, period.id, rule)
 
 
 def _is_compared(rule: RuleSettings, earlier: Period, period: Period) -> bool:
@@ -318,16 +305,13 @@ def _records(
     name = "record-passed" if rows is None else "record"
     highest: dict[tuple[str, str], int] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: _when(each[1].period)):
-        if metric != rule.metric or template_of(scope) != _template(rule) or not _watches(rule, period_id):
-            continue
         if rows is not None and not is_over(rows.get(RowKey(metric, scope, period_id))):
             continue
         series = scope, window.period.window
         before = highest.get(series, 0)
         if window.count > before > 0:
             milestone_id = f"{metric}/{scope}/{name}:{period_id}"
-            standing.periods[milestone_id] = period_id
-            standing.rule_of[milestone_id] = rule.name
+            standing.add(milestone_id, period_id, rule)
         highest[series] = max(before, window.count)
 
 

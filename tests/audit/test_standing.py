@@ -23,6 +23,7 @@ from streams.audit.report import Check
 from streams.audit.sums import Business, Day, Window, windows_of, without_later
 from streams.audit.targets import TargetEvents
 from streams.settings import RollingSettings, RuleSettings, Settings
+from tests.support import outputs
 
 SETTINGS = Settings(
     rule=(
@@ -258,34 +259,15 @@ def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:
 def milestone(milestone_id: str, period: str, revision: int = 1, kind: str = "raised", **data: Any) -> MilestoneEvent:
     """A milestone event."""
     metric, scope = milestone_id.split("/")[:2]
-    values = {
-        "id": f"{milestone_id}@{revision}",
-        "source": "/milestones/test",
-        "type": f"milestone.{kind}.v1",
-        "time": "2024-10-07T12:00:00.000Z",
-        "subject": milestone_id,
-        "data": {
-            "milestone_id": milestone_id,
-            "revision": revision,
-            "kind": "threshold",
-            "rule": "big",
-            "metric": metric,
-            "scope": scope,
-            "period": period,
-            "start": "2024-10-07",
-            "end": "2024-10-07",
-            "timezone": "Asia/Shanghai",
-            "operator": "exceeds",
-            "threshold": 1000,
-            "count": 1001,
-            "first": False,
-            "achieved_at": None,
-            "detected_at": "2024-10-07T12:00:00.000Z",
-            "cause": None,
-            **data,
-        },
+    of: dict[str, Any] = {
+        "rule": "big",
+        "metric": metric,
+        "scope": scope,
+        "period": period,
+        "first": False,
+        "achieved_at": None,
     }
-    return MilestoneEvent.model_validate(values)
+    return MilestoneEvent.model_validate(outputs.milestone(milestone_id, revision, kind, **of | data))
 
 
 BIG = "deliveries/model=SU7/day:2024-10-07/exceeds:1000"
