@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -26,13 +27,12 @@ from streams.audit.judging import EFFECTS
 from streams.audit.sums import Business
 from streams.audit.targets import counted_now
 from streams.cli.operators import one_line, operator
-from streams.cli.options import IDENTIFIER, cluster_options
+from streams.cli.options import IDENTIFIER, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
 from streams.errors import ExpectedError
-from streams.installation import load_settings
 from streams.operations.corrections import (
     Corrected,
     Correction,
@@ -45,7 +45,6 @@ from streams.operations.corrections import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from streams.audit.correcting import Judged
     from streams.settings import Settings
@@ -74,16 +73,21 @@ def command() -> None:
 
 
 def _options(function: F) -> F:
-    """Adds the options of all corrections."""
+    """Adds the options of all corrections, and calls the function with the `settings` and `how` that they lead to."""
+
+    @functools.wraps(function)
+    def told(*args: Any, by: str | None, dry_run: bool, yes: bool, in_json: bool, **options: Any) -> Any:
+        return function(*args, how=_How(operator(by), dry_run, yes, in_json), **options)
+
+    told = with_settings(told)
     for option in (
-        cluster_options,
         click.option("--json", "in_json", is_flag=True, help="One JSON object: events, rows, milestones."),
         click.option("--yes", is_flag=True, help="Publish without asking."),
         click.option("--dry-run", is_flag=True, help="Only show what would change."),
         click.option("--by", default=None, help="Name of the operator (default: user and host)."),
     ):
-        function = option(function)
-    return function
+        told = option(told)
+    return cast("F", told)
 
 
 def _choosing(function: F) -> F:
@@ -106,18 +110,13 @@ def void(
     reason: str,
     what: str | None,
     event_id: str | None,
-    by: str | None,
-    dry_run: bool,
-    yes: bool,
-    in_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
+    how: _How,
 ) -> int:
     """Void an event: it counts as never sent.
 
     For a VIN, its delivery is voided; for an order, the only event that counts, or the one that --what or --event names.
     """
-    settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     note = Note(how.by, one_line(reason, "--reason"), wall_clock_us())
     business = Business(settings)
     found = _found(settings, which)
@@ -145,18 +144,13 @@ def move(
     reason: str,
     what: str | None,
     event_id: str | None,
-    by: str | None,
-    dry_run: bool,
-    yes: bool,
-    in_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
+    how: _How,
 ) -> int:
     """Move an event to another time: it is voided and published again.
 
     Moves the delivery if the order has one; --what or --event names another event.
     """
-    settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     note = Note(how.by, one_line(reason, "--reason"), wall_clock_us())
     business = Business(settings)
     found = _found(settings, which)
@@ -185,15 +179,10 @@ def cancel(
     which: str,
     at: str | None,
     reason: str,
-    by: str | None,
-    dry_run: bool,
-    yes: bool,
-    in_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
+    how: _How,
 ) -> int:
     """Cancel an order whose cancellation was never sent."""
-    settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     note = Note(how.by, one_line(reason, "--reason"), wall_clock_us())
     business = Business(settings)
     found = _found(settings, which)
@@ -219,18 +208,13 @@ def cancel(
 def undo(
     which: str,
     reason: str | None,
-    by: str | None,
-    dry_run: bool,
-    yes: bool,
-    in_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
+    how: _How,
 ) -> int:
     """Take back the last correction of an order; an undo is a correction, too.
 
     What it voided is published again, and what it published is voided.
     """
-    settings, how = _prepared(config, bootstrap_servers, by, dry_run, yes, in_json)
     found = _found(settings, which)
     corrected = [order for order in found.orders.values() if last_correction(_events_of(order))]
     if len(corrected) != 1:
@@ -246,18 +230,6 @@ def undo(
     if not correction.drafts:
         raise ExpectedError(f"order {order.order_id}: nothing is left of its last correction, {name}", exit_code=2)
     return _carry_out(settings, found, order, correction, f"order {order.order_id}: {name} is taken back", how)
-
-
-def _prepared(
-    config: Path | None,
-    bootstrap_servers: str | None,
-    by: str | None,
-    dry_run: bool,
-    yes: bool,
-    in_json: bool,
-) -> tuple[Settings, _How]:
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    return settings, _How(operator(by), dry_run, yes, in_json)
 
 
 def _found(settings: Settings, which: str) -> FoundOrders:

@@ -14,21 +14,19 @@ from schemas.facts import REASONS
 from schemas.instants import FIRST_YEAR, LAST_YEAR, micros_of, utc_text
 from schemas.notes import Place
 from streams.cli.operators import operator
-from streams.cli.options import IDENTIFIER, VIN, business_text, cluster_options, instant_us
+from streams.cli.options import IDENTIFIER, VIN, business_text, instant_us, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.context import Context
 from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
-from streams.installation import load_settings
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.repairs import UNWRAPPERS, Mending
 from streams.operations.replay import Outcome, Repair, rehearse, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from schemas.notes import Replayed
     from streams.kafka.transactions import Outgoing
@@ -69,7 +67,7 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--source", default=None, help="Only records of this event source, likewise.")
 @click.option("--by-reason", is_flag=True, help="Show only the number of records for each reason.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
-@cluster_options
+@with_settings
 def list_(
     reason: str | None,
     topic: str | None,
@@ -80,11 +78,9 @@ def list_(
     source: str | None,
     by_reason: bool,
     as_lines: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show rejected records: where they came from, why they were rejected, whether they were published again."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = replace(_wanted(settings, reason, topic, since, until), order_id=order_id, vin=vin, source=source)
     letters, replayed = run(settings, _read(Context(settings), wanted))
     counts = Counter(letter.reason for letter in letters)
@@ -136,7 +132,7 @@ def list_(
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @click.option("--dry-run", is_flag=True, help="Show what would be published; publish nothing.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
-@cluster_options
+@with_settings
 def replay_(
     reason: str | None,
     topic: str | None,
@@ -154,8 +150,7 @@ def replay_(
     by: str | None,
     dry_run: bool,
     as_lines: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Repair dead letters and publish them to their source topics again, each exactly once.
 
@@ -168,7 +163,6 @@ def replay_(
     exit code is 2. With --edit-with value, the variables DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record,
     and a record for which the command fails is left.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _wanted(settings, reason, topic, since, until, {_place(text) for text in offsets})
     mending = _mending(fields, headers, unwrap, strip_bom=strip_bom, time_offset=time_offset)
     repair = Repair(edit, edit_with == "value", mending, force, operator(by))

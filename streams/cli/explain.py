@@ -14,17 +14,15 @@ from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import owner_text, place_text
 from streams.audit.window_changes import WindowExplanation, explain_window
-from streams.cli.options import business_text, cluster_options, instant_us
+from streams.cli.options import business_text, instant_us, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.headline import headline, ordinal, sentence
-from streams.installation import load_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schemas.outputs import Forecast, MilestoneData
+    from streams.settings import Settings
 
 _SHOWN_CHANGES = 20
 
@@ -42,14 +40,13 @@ _SHOWN_CHANGES = 20
     "--sources", "from_sources", is_flag=True, help="Reread all source topics: slow, but also finds exact copies."
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
-@cluster_options
+@with_settings
 def command(
     what: str,
     between: tuple[str, str] | None,
     from_sources: bool,
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show which unit passed a line, or which units entered and left a window.
 
@@ -61,7 +58,6 @@ def command(
     judged by the code of verify. Exact copies of an event change nothing and are not kept by the ledger: --between shows those
     that came in between, --sources shows all.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     key = _row_key(what)
     if key is None:
         if between:

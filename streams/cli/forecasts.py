@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas.codec import decode_forecast
-from streams.cli.options import business_text, cluster_options
+from streams.cli.options import business_text, with_settings
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.domain.periods import TOTAL
 from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
-from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from schemas.outputs import Forecast
+    from streams.settings import Settings
 
 _NOTHING = "-"
 
@@ -29,18 +28,16 @@ _NOTHING = "-"
 @click.command()
 @click.option("--target", "target_id", default=None, help="Only this target.")
 @click.option("--json", "as_json", is_flag=True, help="One forecast per line, as on the topic.")
-@cluster_options
+@with_settings
 def command(
     target_id: str | None,
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show the forecast of each target: total at the end of the period, date of reaching it, pace needed.
 
     In 8 of 10 past cases, the outcome was within the range (P10 to P90). `milestones backtest` shows how good forecasts were.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     values = run(settings, read_latest(settings, catalogue_of(settings).forecasts.whole)).values()
     forecasts = [(decode_forecast(value), value) for value in values]
     chosen = [pair for pair in forecasts if target_id in (None, pair[0].target_id)]

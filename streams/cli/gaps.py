@@ -8,16 +8,15 @@ import click
 
 from schemas.instants import utc_text
 from streams.cli.operators import one_line, operator
-from streams.cli.options import business_text, cluster_options
+from streams.cli.options import business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
-from streams.installation import load_settings
 from streams.kafka.log import Partition
 from streams.operations.gaps import accept_gap, find_gaps
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from streams.settings import Settings
 
 
 @click.group(name="gaps")
@@ -31,14 +30,12 @@ def command() -> None:
 
 @command.command(name="list")
 @click.option("--json", "as_lines", is_flag=True, help="One gap per line.")
-@cluster_options
+@with_settings
 def list_(
     as_lines: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show what is missing, and which losses were accepted."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     found = run(settings, find_gaps(Context(settings)))
     for gap in found:
         note = gap.accepted
@@ -62,12 +59,9 @@ def list_(
 @click.argument("partition", type=click.IntRange(min=0))
 @click.option("--reason", required=True, help="Why, one line.")
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")
-@cluster_options
-def accept(
-    topic: str, partition: int, reason: str, by: str | None, bootstrap_servers: str | None, config: Path | None
-) -> None:
+@with_settings
+def accept(topic: str, partition: int, reason: str, by: str | None, settings: Settings) -> None:
     """Continue counting without what was removed from a source partition."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     gap = run(
         settings,
         accept_gap(

@@ -11,19 +11,16 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
-from streams.cli.options import cluster_options
+from streams.cli.options import with_settings
 from streams.cli.running import run
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
 from streams.headline import headline
-from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
 from streams.kafka.records import in_order_of_time, record_value
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schemas.outputs import MilestoneData
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
@@ -42,7 +39,7 @@ _KINDS = get_args(MilestoneKind)
 @click.option("--limit", type=click.IntRange(1), default=None, help="Show at most this many, the latest ones.")
 @click.option("--follow", is_flag=True, help="Continue with new milestones until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One event per line, as on the topic.")
-@cluster_options
+@with_settings
 def command(
     metric: str | None,
     scope: str | None,
@@ -51,13 +48,11 @@ def command(
     limit: int | None,
     follow: bool,
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show the milestones, retractions and reinstatements."""
     if period is not None and (fault := period_fault(period)) is not None:
         raise ExpectedError(f"--period: {fault}")
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     printer = _Printer(_Filter(metric, scope, period, kind), limit, as_json=as_json)
     run(settings, _list(settings, printer, follow=follow))
 

@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import with_settings
 from streams.cli.printable import as_json
 from streams.cli.running import run
 from streams.context import Context
-from streams.installation import load_settings
 from streams.operations.move import move
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from streams.settings import Settings
 
 
 @click.command()
 @click.option("--json", "as_lines", is_flag=True, help="One source partition per line.")
-@cluster_options
+@with_settings
 def command(
     as_lines: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Continue from a state mirrored from another cluster, where offsets differ.
 
@@ -31,7 +29,6 @@ def command(
     count once, those that no longer exist stay counted, and no milestone is published twice. If the state fits the sources,
     nothing is done.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     moved = run(settings, move(Context(settings)))
     for one in moved:
         topic, partition = one.source

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import click
 
 from schemas.instants import micros_of, parse_instant
 from schemas.texts import tidy
+from streams.installation import load_settings
 from streams.settings import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,6 +76,16 @@ def cluster_options(function: F) -> F:
     return click.option(
         "--bootstrap-servers", metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."
     )(function)
+
+
+def with_settings(function: F) -> F:
+    """Adds the options of `cluster_options`, and calls the function with the `settings` that they lead to."""
+
+    @functools.wraps(function)
+    def loaded(*args: Any, bootstrap_servers: str | None, config: Path | None, **options: Any) -> Any:
+        return function(*args, settings=load_settings(config, {"bootstrap_servers": bootstrap_servers}), **options)
+
+    return cluster_options(cast("F", loaded))
 
 
 def encoding_option(function: F) -> F:

@@ -9,14 +9,13 @@ import click
 
 from schemas.instants import utc_text
 from schemas.outputs import EVENT_EFFECTS
-from streams.cli.options import IDENTIFIER, VIN, business_text, cluster_options
+from streams.cli.options import IDENTIFIER, VIN, business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
-from streams.installation import load_settings
 from streams.kafka.log import KafkaLog
 from streams.lookup.finder import Finder, FoundOrder, Reach
 from streams.lookup.order_history import (
@@ -33,7 +32,6 @@ from streams.operations.dead_letters import Wanted, read_letters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from schemas.facts import Fact
     from streams.listener import Listener
@@ -60,15 +58,14 @@ _NOT_KNOWN: Final = 1
     help="Also list exact copies of its events, which takes reading the sources of its partition.",
 )
 @click.option("--json", "in_json", is_flag=True, help="One JSON object per order.")
-@cluster_options
+@with_settings
 def command(
     order_id: str | None,
     vin: str | None,
     event_id: str | None,
     with_copies: bool,
     in_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> int:
     """Was an order counted, where, and why not?
 
@@ -81,7 +78,6 @@ def command(
     """
     if sum(each is not None for each in (order_id, vin, event_id)) != 1:
         raise click.UsageError("give an order number, or --vin VIN, or --event ID")
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     with watched() as listener:
         wanted = _Wanted(order_id, vin, event_id, with_copies=with_copies)
         stories = run(settings, _stories(settings, wanted, listener))

@@ -19,13 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.facts import FAMILIES, family_of
-from streams.cli.options import Number, cluster_options, encoding_option
+from streams.cli.options import Number, encoding_option, with_settings
 from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.events.event_files import EventReader, NumberedLine
 from streams.events.ndjson import LineChecker, RejectedLine
-from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
 from streams.operations.load_progress import LoadJournal, LoadNote
 from streams.operations.rehearsal import LoadRate, Rehearsal
@@ -97,7 +96,7 @@ class _Tally:
     is_flag=True,
     help="Publish all of FILE, even if an earlier load of it was interrupted.",
 )
-@cluster_options
+@with_settings
 def command(
     file: Path,
     topics: tuple[str, ...],
@@ -108,8 +107,7 @@ def command(
     backfill: bool,
     rate: float | None,
     from_start: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Publish structured CloudEvents: one JSON object per line, an array, or objects over several lines.
 
@@ -120,7 +118,6 @@ def command(
     not a valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
     event counts once. An interrupted load of a file resumes where it was.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
     if wants_proposal:
         with _on_disk(file) as path:

@@ -9,15 +9,14 @@ import click
 from schemas.instants import utc_text
 from schemas.notes import Place, Quarantine
 from streams.cli.operators import one_line, operator
-from streams.cli.options import business_text, cluster_options
+from streams.cli.options import business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
-from streams.installation import load_settings
 from streams.operations.quarantine import lift, quarantine, standing_orders
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from streams.settings import Settings
 
 
 class _AddByDefault(click.Group):
@@ -54,18 +53,16 @@ def command() -> None:
 @click.argument("offset", type=click.IntRange(min=0))
 @click.option("--reason", required=True, help="Why, one line; it goes into the dead letter.")
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")
-@cluster_options
+@with_settings
 def add(
     topic: str,
     partition: int,
     offset: int,
     reason: str,
     by: str | None,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Skip a record; the word add is optional."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
     order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=utc_text(wall_clock_us()))
     run(settings, quarantine(Context(settings), place, order))
@@ -79,14 +76,12 @@ def add(
 
 @command.command(name="list")
 @click.option("--json", "as_lines", is_flag=True, help="One record per line.")
-@cluster_options
+@with_settings
 def list_(
     as_lines: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show what is or will be skipped."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     found = run(settings, standing_orders(Context(settings)))
     for standing in found:
         place, order = standing.place, standing.order
@@ -106,10 +101,9 @@ def list_(
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.argument("offset", type=click.IntRange(min=0))
-@cluster_options
-def lift_(topic: str, partition: int, offset: int, bootstrap_servers: str | None, config: Path | None) -> None:
+@with_settings
+def lift_(topic: str, partition: int, offset: int, settings: Settings) -> None:
     """Apply a record after all, if it has not been skipped yet."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
     run(settings, lift(Context(settings), place))
     click.echo(f"{place} will be applied when it is reached")

@@ -15,12 +15,11 @@ from streams.audit.differences import WRITERS, differences
 from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, owner_text, place_text
-from streams.cli.options import business_text, cluster_options, encoding_option
+from streams.cli.options import business_text, encoding_option, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
-from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation
 from streams.tables import DATE, ORDER_ID, VIN
 
@@ -87,7 +86,7 @@ class _Filter(NamedTuple):
     help="Write the differences from the list to FILE, .csv or .xlsx.",
 )
 @click.option("--json", "in_json", is_flag=True, help="One object per line.")
-@cluster_options
+@with_settings
 def command(
     metric: str | None,
     scope: str | None,
@@ -100,8 +99,7 @@ def command(
     encoding: str,
     out: Path | None,
     in_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> int:
     """Compare our counts with the control totals of factories and sales systems.
 
@@ -110,7 +108,6 @@ def command(
     row needs no control total if --metric, --scope and --period name it. How the list was read is printed first, so that a wrong
     guess can be noticed.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     if against is None and (columns or encoding or out):
         raise click.UsageError("--column, --encoding and --out say something about a list: name it with --against")
     if out is not None and out.suffix not in WRITERS:

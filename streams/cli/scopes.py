@@ -12,21 +12,18 @@ from schemas.codec import read_row
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
 from schemas.texts import template_name
-from streams.cli.options import cluster_options
+from streams.cli.options import with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.domain.limit_usage import LimitUse, ScopeCosts, SetCost, limit_uses
 from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
-from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
 from streams.settings import MOST_KEPT_DAYS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streams.settings import Settings
 
 _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of the last day")
@@ -44,17 +41,15 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
     help="Show which rows would be removed if only this many days before the last one had rows ([keep_days]).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-@cluster_options
+@with_settings
 def command(
     add: str | None,
     keep_days: int | None,
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show what each set of scopes costs in rows and bytes, and how near the limits are."""
     wanted = None if add is None else _dimensions(add)
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     costs = _read(settings)
     sets = {template_name(each): cost for each, cost in costs.sets().items()}
     added = None if wanted is None else _added(costs, wanted)

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.cli.acls import command as acls
-from streams.cli.options import cluster_options
+from streams.cli.options import with_settings
 from streams.cli.running import run
-from streams.installation import load_settings
 from streams.kafka.admin import TopicPlan, apply_topics, plan_topics, refuse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streams.settings import Settings
 
 _NOTHING = "nothing to do: the topics are as the contract needs them"
@@ -29,13 +26,12 @@ command.add_command(acls)
 
 
 @command.command()
-@cluster_options
-def plan(bootstrap_servers: str | None, config: Path | None) -> int:
+@with_settings
+def plan(settings: Settings) -> int:
     """Show what is missing or different; change nothing.
 
     Exit code 1 if there is something to do, 3 if something prevents it.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     found = run(settings, plan_topics(settings))
     _print(found)
     return found.exit_code
@@ -45,18 +41,16 @@ def plan(bootstrap_servers: str | None, config: Path | None) -> int:
 @click.option(
     "--print", "only_print", is_flag=True, help="Change nothing; print the commands for the cluster's administrator."
 )
-@cluster_options
+@with_settings
 def apply(
     only_print: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> int:
     """Create what is missing and alter what is different, then verify it.
 
     If only an administrator may create topics, --print shows the commands of Kafka's own tools. Exit code 1 if something is left
     that neither can do.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     if only_print:
         return _print_commands(settings)
     done = run(settings, apply_topics(settings))

@@ -10,16 +10,15 @@ import click
 
 from streams.audit.report import place_text
 from streams.audit.verifying import verify
-from streams.cli.options import business_text, cluster_options
+from streams.cli.options import business_text, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.installation import load_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     from streams.audit.report import Check, Difference, Report
+    from streams.settings import Settings
 
 _SHOWN_DIFFERENCES = 20
 _SHOWN_UNITS = 5
@@ -29,11 +28,10 @@ _SHOWN_BEGINNINGS = 3
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object, with books and units.")
-@cluster_options
+@with_settings
 def command(
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> int:
     """Recount everything from the source topics and compare.
 
@@ -43,7 +41,6 @@ def command(
 
     Holds the events of one ledger partition in memory at a time: about 500 bytes each.
     """
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     started = time.monotonic()
     with watched() as listener:
         report = run(settings, verify(settings, listener))

@@ -8,17 +8,14 @@ import click
 
 from schemas.codec import decode_violations
 from schemas.outputs import VIOLATION_MESSAGES
-from streams.cli.options import IDENTIFIER, VIN, cluster_options
+from streams.cli.options import IDENTIFIER, VIN, with_settings
 from streams.cli.printable import printable
 from streams.cli.running import run
-from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
 from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streams.settings import Settings
 
 
@@ -28,18 +25,16 @@ if TYPE_CHECKING:
 @click.option("--source", default=None, help="Only events of this source.")
 @click.option("--kind", type=click.Choice(sorted(VIOLATION_MESSAGES)), default=None, help="Only of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="One order per line, as on the topic.")
-@cluster_options
+@with_settings
 def command(
     order_id: str | None,
     vin: str | None,
     source: str | None,
     kind: str | None,
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show the orders whose events contradict each other, and how."""
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     topic = catalogue_of(settings).violations
     latest = run(settings, read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
     orders = None if vin is None else {vin, *run(settings, _orders_of(settings, vin))}

@@ -13,20 +13,18 @@ from schemas.codec import decode_row, encode_row, read_row
 from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from schemas.texts import template_name, template_of
-from streams.cli.options import business_text, cluster_options, instant_us
+from streams.cli.options import business_text, instant_us, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.cli.webview import rows_of_web_view
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
-from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from schemas.outputs import WindowRow
     from schemas.rows import PublishedRow
@@ -105,7 +103,7 @@ class _Filter(NamedTuple):
 @click.option("--as-first-closed", is_flag=True, help="Show each period's figures as first closed.")
 @click.option("--no-web", is_flag=True, help="Read the topic, even if a web view runs on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="One row per line, as on the topic.")
-@cluster_options
+@with_settings
 def command(
     metric: str | None,
     scope: str | None,
@@ -115,8 +113,7 @@ def command(
     as_first_closed: bool,
     no_web: bool,
     as_json: bool,
-    bootstrap_servers: str | None,
-    config: Path | None,
+    settings: Settings,
 ) -> None:
     """Show the counts of days, months, years and holidays."""
     if as_of is not None and as_first_closed:
@@ -124,7 +121,6 @@ def command(
     wanted = _Filter(metric, scope, period)
     wanted.check()
     appended_us = None if as_of is None else instant_us(as_of, "--as-of")
-    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     columns: tuple[str, ...] = ()
     if as_of is not None and appended_us is not None:
         rows, none = _all(_as_of(settings, as_of, appended_us), wanted), f"nothing had been counted by {as_of}"
