@@ -45,11 +45,10 @@ from streams.domain.campaigns import CAMPAIGN, MINUTES, Campaign, Campaigns
 from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING, ROLLING, TOTAL, WEEK_DAYS, Reckoning
 from streams.domain.zone import MINUTE_US
 from streams.errors import ExpectedError
+from streams.wrong_values import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from pydantic_core import ErrorDetails
 
     from streams.domain.zone import BusinessZone
 
@@ -80,21 +79,6 @@ _FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00")
 _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
-#: What pydantic says about the kind of a value, in the words of a settings file.
-_KINDS: Final = {
-    "tuple_type": "a list is needed, in square brackets",
-    "dict_type": "a table is needed: keys with values",
-    "model_type": "a table is needed: keys with values",
-    "int_parsing": "a whole number is needed",
-    "int_parsing_size": "a whole number is needed",
-    "int_type": "a whole number is needed",
-    "int_from_float": "a whole number is needed",
-    "float_parsing": "a number is needed",
-    "float_type": "a number is needed",
-    "bool_parsing": "true or false is needed",
-    "bool_type": "true or false is needed",
-    "string_type": "a text is needed, in quotes",
-}
 #: What the standard library says about TOML, in plainer words.
 _TOML: Final = (
     (re.compile(r"Cannot (overwrite a value|mutate immutable namespace .*)"), "a key is given twice"),
@@ -444,8 +428,10 @@ class Settings(_Section):
         if not isinstance(values, dict) or "holidays" in values:
             return values
         fields = cls.model_fields
-        chosen = calendar_name(*(values.get(name, fields[name].default) for name in ("holiday_calendar", "timezone")))
-        return values if chosen == CHINA else values | {"holidays": ()}
+        given = [values.get(name, fields[name].default) for name in ("holiday_calendar", "timezone")]
+        if not all(isinstance(value, str) for value in given):
+            return values  # which is said where each setting is checked by itself
+        return values if calendar_name(*given) == CHINA else values | {"holidays": ()}
 
     @field_validator("timezone")
     @classmethod
@@ -565,9 +551,7 @@ class Settings(_Section):
         for window in self.rolling:
             missing = next((each for each in window.scopes if frozenset(each) not in templates), None)
             if missing is not None:
-                raise ValueError(
-                    f"rolling of {window.days} days: scope {list(missing)} is not among the scopes of this service"
-                )
+                raise ValueError(f"rolling of {window.days} days: {self._not_counted(missing)}")
         if len({window.days for window in self.rolling}) != len(self.rolling):
             raise ValueError("rolling: list each number of days once")
         return self
@@ -578,9 +562,7 @@ class Settings(_Section):
         for campaign in Campaigns(self.campaigns):
             missing = next((each for each in campaign.templates if each not in templates), None)
             if missing is not None:
-                raise ValueError(
-                    f"campaign {campaign.name!r}: scope {list(missing)} is not among the scopes of this service"
-                )
+                raise ValueError(f"campaign {campaign.name!r}: {self._not_counted(missing)}")
         return self
 
     @model_validator(mode="after")
@@ -589,10 +571,16 @@ class Settings(_Section):
         for rule in self.rule:
             # Event sources can be watched although they are not counted.
             if SOURCE not in rule.scope and frozenset(rule.scope) not in templates:
-                raise ValueError(
-                    f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service"
-                )
+                raise ValueError(f"rule {rule.name!r}: {self._not_counted(rule.scope)}")
         return self
+
+    def _not_counted(self, scope: Sequence[str]) -> str:
+        """Why a set of dimensions cannot be used, as a settings file writes sets."""
+        named = [part.partition("=")[0].strip() for part in scope]
+        if named != list(scope) and frozenset(named) in map(frozenset, self.scopes):
+            return f"a scope names dimensions, without values: write {json.dumps(named)}, which stands for each of their values"
+        known = ", ".join(json.dumps(template) for template in self.scopes)
+        return f"scope {json.dumps(list(scope))} is not among the scopes of this service, which are {known}"
 
     @model_validator(mode="after")
     def _days_can_leave(self) -> Settings:
@@ -871,12 +859,6 @@ def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -
         message = f"write [[{key}]], in double brackets, before each"
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
     return f"{where}: {f'{key}: ' if key else ''}{message}{more}"
-
-
-def in_words(fault: ErrorDetails) -> str:
-    """What is wrong with a value in a file, without the words of the library that found it."""
-    message = _KINDS.get(fault["type"], fault["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
 
 
 def _meant(name: str, known: Iterable[str]) -> str | None:

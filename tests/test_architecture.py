@@ -62,6 +62,7 @@ WEB_MAY_IMPORT = (
     "streams.kafka.topic_ids",
     "streams.lookup",
     "streams.settings",
+    "streams.wrong_values",
 )
 SCHEMAS_MAY_IMPORT = {
     "cramjam",

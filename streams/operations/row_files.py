@@ -25,7 +25,7 @@ from schemas.events import EVENTS
 from schemas.facts import DELIVERIES, ORDERS
 from streams.events.event_files import NumberedLine
 from streams.events.ndjson import key_of, topic_of
-from streams.settings import in_words, toml_of
+from streams.settings import toml_of
 from streams.tables import (
     KNOWN_COLUMNS,
     cell_text,
@@ -36,6 +36,7 @@ from streams.tables import (
     separator_of,
     workbook_rows,
 )
+from streams.wrong_values import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

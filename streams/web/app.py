@@ -33,6 +33,7 @@ from streams.web.security import Access, Guard
 from streams.web.sse import Hub
 from streams.web.topic_follower import Follower
 from streams.web.views.common import UnknownNameError
+from streams.wrong_values import in_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -194,7 +195,7 @@ def _add_errors(app: FastAPI, web: Web) -> None:
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
-        return answer(request, 422, f"{where}: {first['msg'].removeprefix('Value error, ')}")
+        return answer(request, 422, f"{where}: {in_words(first)}")
 
     @app.exception_handler(Exception)
     def broken(request: Request, _error: Exception) -> Response:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from streams.cli import COMMANDS, main
-from streams.settings import read_settings, secret
+from streams.settings import Settings, read_settings, secret
+from streams.wrong_values import in_words
 from tests.support.commands import USES, uses
 from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 RULE = '[[rule]]\nname = "w"\nmetric = "deliveries"\nscope = ["model"]\n'
@@ -65,7 +68,18 @@ FAULTS = {
     'limits = "low"\n': "limits: a table is needed: keys with values",
     "timezone = 8\n": "timezone: a text is needed, in quotes",
     'web_orders = "perhaps"\n': "web_orders: true or false is needed",
-    "session_timeout_s = nan\n": "session_timeout_s: input should be a finite number",
+    "session_timeout_s = nan\n": "session_timeout_s: a finite number is needed",
+    "session_timeout_s = 5\n": "session_timeout_s: at least 6 is needed",
+    "web_lag_limit_s = 0\n": "web_lag_limit_s: more than 0 is needed",
+    "commit_interval_ms = 5001\n": "commit_interval_ms: at most 5000 is possible",
+    'clock = "moon"\n': "clock: choose 'wall' or 'events'",
+    'timezone = ["Asia/Shanghai"]\n': "timezone: a text is needed, in quotes",
+    '[[rule]]\nmetric = "deliveries"\nwindow = "day"\nexceeds = 3\n': "rule[0].name: it is missing",
+    f'[[rule]]\nname = "{"n" * 65}"\nmetric = "deliveries"\nwindow = "day"\nexceeds = 3\n': "rule[0].name: at most 64 characters are",
+    f'{TARGET}period = "month:2025-01"\nat = [1.0]\n': "target[0].at[0]: less than 1 is needed",
+    "[[rolling]]\ndays = 7\nscopes = []\n": "rolling[0].scopes: at least 1 must be listed",
+    f'{RULE.replace("model", "model=SU7")}window = "day"\nexceeds = 3\n': "rule 'w': a scope names dimensions, without values: write [\"model\"], which ",
+    f'{RULE.replace("model", "factory")}window = "day"\nexceeds = 3\n': 'scope ["factory"] is not among the scopes of this service, which are ["model"], ',
     '[[campaign]]\nname = "c"\nstart = 9999-12-31T22:00:00+08:00\n': "campaign[0].start: the year is not within 2000-2100",
     '[[campaign]]\nname = "c"\nstart = 2025-06-26\n': "campaign[0].start: not a date and time with an offset",
     '[[campaign]]\nname = "c"\nstart = 2025-06-26T22:00:00\n': "start: a date and time without an offset names no instant",
@@ -113,6 +127,34 @@ OF_SERVICES = {
     "MILESTONES_PORT": "tcp://10.0.0.2:80",
 }
 
+#: Values that are right for some setting, and wrong for the others.
+GARBAGE: Final[tuple[Any, ...]] = (
+    "",
+    "x",
+    "2024-01-01",
+    -1,
+    0,
+    5,
+    10**30,
+    1.5,
+    1e9,
+    float("nan"),
+    True,
+    [],
+    {},
+    ["x"],
+    [["x"]],
+    [5],
+    {"x": 1},
+    "y" * 9999,
+)
+
+
+def section_types() -> Sequence[type[BaseModel]]:
+    """The classes of all sections of a settings file."""
+    (section,) = Settings.__bases__
+    return section.__subclasses__()
+
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
@@ -156,6 +198,22 @@ def test_each_fault_is_one_line_that_names_it(
     config = tmp_path / "x.toml"
     config.write_text(text, encoding="utf-8")
     assert FAULTS[text] in said(monkeypatch, capsys, command, "--config", str(config))
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_no_value_of_any_setting_is_refused_in_the_words_of_a_library(name: str) -> None:
+    keys = {key for about in section_types() for key in about.model_fields}
+    inside = [{key: value} for key in keys for value in GARBAGE]
+    faults = set()
+    for value in (*GARBAGE, *([each] for each in GARBAGE), *inside, *([each] for each in inside)):
+        try:
+            Settings.model_validate({name: value})
+        except ValidationError as error:
+            faults |= {(fault["type"], in_words(fault)) for fault in error.errors()}
+    assert faults
+    for kind, words in faults:
+        assert words != "this value is not possible", f"nothing is said about {kind}"
+        assert not re.search(r"(?i)input|field required|valid |parse|not permitted", words)
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -141,7 +141,7 @@ types = {placed = "order.placed.v1"}
     ("mapping", "words"),
     [
         ("type = ", "not valid TOML"),
-        ('type = "x"\nsource = "/s"', "columns: field required"),
+        ('type = "x"\nsource = "/s"', "columns: it is missing"),
         ('type = "x"\nsource = "/s"\n[columns]\ncolour = "c"', "no event has a field colour"),
         ('type = "x"\nsource = "/s"\ntimezone = "Mars/X"\n[columns]\n', "timezone: no IANA time zone"),
     ],
