@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -44,4 +44,5 @@ class DayTypes:
 
     def from_date(self, first: date, count: int) -> list[int]:
         """The types of a number of consecutive dates."""
-        return [self.of(first + timedelta(days=number)) for number in range(count)]
+        special, ordinals = self._special, range(first.toordinal(), first.toordinal() + count)
+        return [special.get(ordinal, (ordinal - _MONDAY_OF_ALL) % WEEKDAYS) for ordinal in ordinals]

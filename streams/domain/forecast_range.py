@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -72,7 +71,7 @@ class Spread:
 
 
 class Spreads:
-    """The spreads of one model by days ahead, each computed once.
+    """The spreads of one model by days ahead.
 
     Args:
         model: Whose past it is.
@@ -80,7 +79,6 @@ class Spreads:
 
     def __init__(self, model: PaceModel) -> None:
         self._model = model
-        self._measured: dict[int, Spread] = {}
 
     def at(self, days_ahead: int) -> Spread | None:
         """The spread for a forecast of this many days, at least one; None if too little is known."""
@@ -90,27 +88,26 @@ class Spreads:
         measured = min(measured, _LONGEST_MEASURED_DAYS)
         if measured < min(days_ahead, _LEAST_MEASURED_DAYS):
             return None
-        found = self._measured.get(measured)
-        if found is None:
-            found = self._measured[measured] = self._measure(measured)
-        return found
-
-    def _measure(self, days: int) -> Spread:
-        length, origins = len(self._model.counts), self._origins
-        # The latest points first: the days after the first few are not over yet.
-        first = next(number for number, origin in enumerate(origins) if origin <= length - days)
-        errors, weights = self._errors[first:, days - 1], self._weights[first:]
-        order = errors.argsort()
-        below = weights[order].cumsum()
-        independent = (length - origins[-1]) / days
-        wanted = min(1.0, COVERAGE * (1 + CORRECTION / independent)) * float(below[-1]) * _ALL_BUT_ROUNDING
-        return Spread(float(errors[order[below.searchsorted(wanted)]]), days, len(errors))
+        return self._measured[measured - 1]
 
     @cached_property
-    def _weights(self) -> NDArray[np.float64]:
-        """The weights of the errors of each point, relative to one at the end of the past."""
-        length = len(self._model.counts)
-        return np.array([0.5 ** ((length - origin) / HALF_LIFE_DAYS) for origin in self._origins])
+    def _measured(self) -> list[Spread]:
+        """By days ahead, from one on, as far as there is an error."""
+        length, origins, errors = len(self._model.counts), self._origins, self._errors
+        weights = 0.5 ** ((length - origins) / HALF_LIFE_DAYS)
+        # Where there is no error, as the days are not over yet, it comes last, and its weight is nothing.
+        order = errors.argsort(axis=0)
+        known = ~np.isnan(errors)
+        below = np.take_along_axis(np.where(known, weights[:, np.newaxis], 0.0), order, axis=0).cumsum(axis=0)
+        days = np.arange(1, errors.shape[1] + 1)
+        independent = (length - origins[-1]) / days
+        wanted = np.minimum(1.0, COVERAGE * (1 + CORRECTION / independent)) * below[-1] * _ALL_BUT_ROUNDING
+        at = (below < wanted).sum(axis=0)
+        relative = errors[order[at, days - 1], days - 1]
+        counts = known.sum(axis=0)
+        return [
+            Spread(*each) for each in zip(relative.tolist(), days.tolist(), counts.tolist(), strict=True) if each[2]
+        ]
 
     @cached_property
     def _errors(self) -> NDArray[np.float64]:
@@ -118,17 +115,14 @@ class Spreads:
 
         Where the days are not over yet, there is no error.
         """
-        model, longest = self._model, _LONGEST_MEASURED_DAYS
-        sums = np.array(model.sums, dtype=np.float64)
-        forecasts, came = np.full((2, len(self._origins), longest), np.nan)
-        for row, origin in enumerate(self._origins):
-            units = model.at(origin).expected(model.types[origin : origin + longest])
-            forecasts[row, : len(units)] = list(accumulate(units))
-            came[row, : len(units)] = sums[origin + 1 : origin + 1 + len(units)] - sums[origin]
-        return relative_errors(forecasts, came)
+        model, origins = self._model, self._origins
+        share = np.array([model.trend_share(origin) for origin in origins.tolist()])
+        forecasts = model.sums_ahead(origins, _LONGEST_MEASURED_DAYS, share)
+        ends = np.minimum(origins[:, np.newaxis] + np.arange(1, _LONGEST_MEASURED_DAYS + 1), len(model.counts))
+        return relative_errors(forecasts, model.sums[ends] - model.sums[origins][:, np.newaxis])
 
     @cached_property
-    def _origins(self) -> list[int]:
+    def _origins(self) -> NDArray[np.int64]:
         """The points of the past, latest first: evenly spaced, and on every weekday.
 
         A model with little history errs more than one with a long one: the first weeks of a long past are left out.
@@ -137,7 +131,7 @@ class Spreads:
         first = max(LEAST_DAYS, min(_SETTLED_DAYS, (length - _SHORT_DAYS) // 2))
         step = max(1, math.ceil((length - first) / MOST_ERRORS))
         step += step % _WEEK == 0
-        return list(range(length - step, first - 1, -step))
+        return np.arange(length - step, first - 1, -step)
 
 
 def measure(model: PaceModel, days_ahead: int) -> Spread | None:

@@ -9,12 +9,7 @@ for the day that is `h` days after the first one to come, where
   Principles and Practice, 3rd ed., section 8.1). Whole weeks have every weekday once, so the level does not depend on the
   day effects, and more recent units never lower it. `lag` is the mean age of those days, by which such a level lags behind
   a trend.
-- `weight` of a weekday: the median, over the last `EFFECT_WEEKS` weeks, of its count as a ratio of the mean of the seven
-  days around it (classical multiplicative decomposition, same book, section 3.4), shrunk towards 1 as if `PRIOR_DAYS`
-  days at 1 had been seen too, scaled to a mean of 1. `weight` of a holiday: the mean ratio of the holidays seen so far to
-  the ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, likewise shrunk towards 1. A working weekend day has
-  the mean weight of Monday to Friday. There is no month-end effect: the series of the back-test show none, so it would not
-  earn its keep.
+- `weight` of a type of day is that of `streams.domain.day_effects`.
 - `slope`, units a day per day: a share of Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels
   of the last `TREND_WEEKS` weeks, if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at the 5 % level,
   else 0. `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend lasts for weeks, not
@@ -26,22 +21,22 @@ for the day that is `h` days after the first one to come, where
 - A shift: if each of the last weeks, two to `LEVEL_WEEKS` - `WEEKS_BEFORE` of them, is above (or below) all of the `WEEKS_BEFORE`
   weeks before them, by more than those differ among themselves, then the level and the trend come from these last weeks alone.
 
-Medians and signs keep a launch day, an outage or its catch-up from distorting the day effects and the trend.
+Medians and signs keep a launch day, an outage or its catch-up from distorting the trend.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate, combinations
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from streams.domain.daytypes import HOLIDAY, WEEKDAYS
+from streams.domain.day_effects import weights_by_point
+from streams.domain.daytypes import WEEKDAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,10 +51,6 @@ MODEL_VERSION: Final = "3"
 
 LEVEL_WEEKS: Final = 10
 DECAY_PER_WEEK: Final = 0.5
-EFFECT_WEEKS: Final = 8
-PRIOR_DAYS: Final = 2
-HOLIDAY_PRIOR_DAYS: Final = 7
-AROUND_HOLIDAY_DAYS: Final = 14
 TREND_WEEKS: Final = 8
 LEAST_TREND_WEEKS: Final = 5
 DAMPING_PER_WEEK: Final = 0.9
@@ -120,6 +111,8 @@ class Pace:
 class PaceModel:
     """Estimates of one series at any point in it, each from the days before that point only.
 
+    A forecast needs some hundred of them, to learn from its past; they are made together, as arrays by number of days.
+
     Args:
         start: Date of the first count.
         counts: Units of consecutive complete days.
@@ -130,49 +123,64 @@ class PaceModel:
         self.start = start
         self.counts = counts
         self.types = day_types.from_date(start, len(counts))
+        self._counts = np.array(counts, dtype=np.int64)
+        self._types = np.array(self.types, dtype=np.int64)
         #: Prefix sums: units of the first n days.
-        self.sums = [0, *accumulate(counts)]
-        #: Prefix sums: holidays and working weekend days among the first n days.
-        self._special = [0, *accumulate(day_type >= WEEKDAYS for day_type in self.types)]
-        self._ratios = self._weekday_ratios()
-        self._holidays, self._holiday_sums = self._holiday_ratios()
-        self._known: dict[int, Pace] = {}
-        self._whole: dict[int, Pace] = {}
+        self.sums = np.concatenate(([0], self._counts.cumsum()))
+        self._weights = weights_by_point(self._counts, self._types)
+        self._level, self._lag_days, self._slope = self._estimates()
 
     def units(self, first: int, end: int) -> int:
         """Units of the days with these numbers, `end` excluded."""
-        return self.sums[end] - self.sums[first]
+        return int(self.sums[end] - self.sums[first])
 
     def at(self, days: int) -> Pace:
         """The estimate from the first `days` days, at least one."""
-        found = self._known.get(days)
-        if found is None:
-            found = self._known[days] = self._estimate(days)
-        return found
+        slope = float(self._slope[days])
+        return Pace(
+            float(self._level[days]),
+            slope * self.trend_share(days) if slope else 0.0,
+            float(self._lag_days[days]),
+            tuple(self._weights[days].tolist()),
+        )
 
-    def _estimate(self, days: int) -> Pace:
-        whole = self._with_whole_trend(days)
-        return whole.with_trend(self.trend_share(days)) if whole.slope else whole
+    def sums_ahead(
+        self, points: NDArray[np.int64], days: int, trend_share: float | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """What would have been forecast at points in the past.
+
+        Args:
+            points: Numbers of days, at least one each.
+            days: How far ahead.
+            trend_share: How much of a trend to believe, 0 to 1.
+
+        Returns:
+            By point and day ahead, from one on: units up to there; NaN where the days are not over yet.
+        """
+        slope = (self._slope[points] * trend_share)[:, np.newaxis]
+        level = self._level[points][:, np.newaxis] + slope * self._lag_days[points][:, np.newaxis]
+        numbers = points[:, np.newaxis] + np.arange(days)
+        is_over = numbers < len(self.counts)
+        types = self._types[np.where(is_over, numbers, 0)]
+        units = np.maximum(0.0, level + slope * _damped_days(days)) * self._weights[points[:, np.newaxis], types]
+        return np.where(is_over, units, np.nan).cumsum(axis=1)
 
     def trend_share(self, days: int) -> float:
         """How much of a trend to believe, 0 to 1, by how forecasts with and without trends have done.
 
         Nothing of the last week is used, so that late units, which are part of the level, do not change it.
         """
-        found = bisect_right(self._judged, days - _WEEK)
-        return self._shares[found]
+        return self._shares[bisect_right(self._judged, days - _WEEK)]
 
     @cached_property
     def _shares(self) -> list[float]:
         """The share of a trend after each of `_judged`, and one half before the first."""
-        forecasts = []
-        for end in self._judged:
-            pace, types = self._with_whole_trend(end - JUDGED_DAYS), self.types[end - JUDGED_DAYS : end]
-            without = sum(pace.with_trend(0).expected(types))
-            forecasts.append((without, sum(pace.expected(types)) if pace.slope else without))
-        came = [(self.units(end - JUDGED_DAYS, end),) for end in self._judged]
+        ends = np.array(self._judged, dtype=np.int64)
+        points = ends - JUDGED_DAYS
+        forecasts = np.stack([self.sums_ahead(points, JUDGED_DAYS, share)[:, -1] for share in (0.0, 1.0)], axis=1)
+        came = (self.sums[ends] - self.sums[points])[:, np.newaxis]
         shares, without_error, with_error = [0.5], 0.0, 0.0
-        for without, with_ in relative_errors(np.reshape(forecasts, (-1, 2)), np.reshape(came, (-1, 1))).tolist():
+        for without, with_ in relative_errors(forecasts, came).tolist():
             without_error = without_error * _KEPT_PER_STEP + without
             with_error = with_error * _KEPT_PER_STEP + with_
             for_it, against_it = without_error**SHARPNESS, with_error**SHARPNESS
@@ -186,76 +194,54 @@ class PaceModel:
         first += -(self.start.toordinal() - 1 + first) % _JUDGING_STEP
         return range(first, len(self.counts) + 1, _JUDGING_STEP)
 
-    def _with_whole_trend(self, days: int) -> Pace:
-        found = self._whole.get(days)
-        if found is None:
-            found = self._whole[days] = self._estimate_whole(days)
-        return found
-
-    def _estimate_whole(self, days: int) -> Pace:
-        weights = self._weights(days)
-        weeks = self._weeks(days, weights)
-        weeks = weeks[: weeks_since_shift([units / weight for units, weight, _ in weeks])]
-        decay, weighed_units, weighed_days, weighed_ages = 1.0, 0.0, 0.0, 0.0
-        for units, weight, age_days in weeks:
-            weighed_units += decay * units
-            weighed_days += decay * weight
-            weighed_ages += decay * weight * age_days
+    def _estimates(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """By point: the level, how many days it lags behind, and all of the trend that the test supports."""
+        units, weights, ages_days = self._weeks()
+        with np.errstate(invalid="ignore"):
+            levels = units / weights
+        weeks = weeks_since_shift(levels)
+        decay, weighed_units, weighed_days, weighed_ages = 1.0, np.zeros(units.shape[1]), *np.zeros((2, units.shape[1]))
+        for week in range(LEVEL_WEEKS):
+            counts = np.where(weeks > week, decay, 0.0)
+            weighed_units += counts * units[week]
+            weighed_days += counts * weights[week]
+            weighed_ages += counts * weights[week] * ages_days[week]
             decay *= DECAY_PER_WEEK
-        levels = [units / weight for units, weight, _ in reversed(weeks[:TREND_WEEKS])]
-        slope = _supported_slope(levels) / _WEEK if len(levels) >= LEAST_TREND_WEEKS else 0.0
-        return Pace(weighed_units / weighed_days, slope, weighed_ages / weighed_days, weights)
+        weighed_days[0] = 1.0  # there is nothing to weigh before the first day
+        return weighed_units / weighed_days, weighed_ages / weighed_days, _supported_slopes(levels, weeks) / _WEEK
 
-    def _weeks(self, days: int, weights: Sequence[float]) -> list[tuple[int, float, float]]:
-        """Units, weight and mean age in days of the weeks before a point, latest first; a shorter one if none is whole."""
-        found = []
-        whole, special = sum(weights[:WEEKDAYS]), self._special
-        for end in range(days, max(_WEEK - 1, days - LEVEL_WEEKS * _WEEK), -_WEEK):
-            first = end - _WEEK
-            # An ordinary week has every weekday once.
-            is_ordinary = special[first] == special[end]
-            weight = whole if is_ordinary else sum([weights[each] for each in self.types[first:end]])
-            found.append((self.sums[end] - self.sums[first], weight, days - end + 3.0))
-        if not found:
-            found.append((self.units(0, days), sum(weights[each] for each in self.types[:days]), (days - 1) / 2))
-        return found
+    def _weeks(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """By week before a point, latest first, and by point: units, weight, and mean age in days; 0 where there is no such week.
 
-    def _weights(self, days: int) -> tuple[float, ...]:
-        weekdays = []
-        for numbers, ratios in self._ratios:
-            end = bisect_left(numbers, days - _HALF_WEEK)
-            seen = ratios[max(0, end - EFFECT_WEEKS) : end]
-            middle = median(seen) if seen else 1.0
-            weekdays.append((middle * len(seen) + PRIOR_DAYS) / (len(seen) + PRIOR_DAYS))
-        scale = WEEKDAYS / sum(weekdays)
-        weekdays = [weight * scale for weight in weekdays]
-        holidays = bisect_left(self._holidays, days - AROUND_HOLIDAY_DAYS)
-        holiday = (self._holiday_sums[holidays] + HOLIDAY_PRIOR_DAYS) / (holidays + HOLIDAY_PRIOR_DAYS)
-        return (*weekdays, holiday, sum(weekdays[:5]) / 5)
+        A point without a whole week before it has one shorter week.
+        """
+        count = len(self.counts)
+        units, weights, ages_days = np.zeros((3, LEVEL_WEEKS, count + 1))
+        for short in range(1, min(_WEEK, count + 1)):
+            units[0, short] = self.sums[short]
+            weights[0, short] = self._weights[short, self._types[:short]].sum()
+            ages_days[0, short] = (short - 1) / 2
+        of_weeks = self.sums[_WEEK:] - self.sums[:-_WEEK]
+        whole = self._weights[:, 0]
+        for weekday in range(1, WEEKDAYS):
+            whole = whole + self._weights[:, weekday]
+        types = self._days_by_type[_WEEK:] - self._days_by_type[:-_WEEK]
+        # An ordinary week has every weekday once.
+        special = np.flatnonzero(types[:, WEEKDAYS:].any(axis=1))
+        for week in range(min(LEVEL_WEEKS, count // _WEEK)):
+            first = (week + 1) * _WEEK
+            units[week, first:] = of_weeks[: count + 1 - first]
+            weights[week, first:] = whole[first:]
+            ages_days[week, first:] = week * _WEEK + _HALF_WEEK
+            there = special[special <= count - first]
+            weights[week, first + there] = (types[there] * self._weights[first + there]).sum(axis=1)
+        return units, weights, ages_days
 
-    def _weekday_ratios(self) -> list[tuple[list[int], list[float]]]:
-        """By weekday: numbers of its ordinary days, and their ratios to the seven days around."""
-        found: list[tuple[list[int], list[float]]] = [([], []) for _ in range(WEEKDAYS)]
-        for number in range(_HALF_WEEK, len(self.counts) - _HALF_WEEK):
-            around = self.units(number - _HALF_WEEK, number + _HALF_WEEK + 1)
-            if around and self.types[number] < WEEKDAYS:
-                numbers, ratios = found[self.types[number]]
-                numbers.append(number)
-                ratios.append(self.counts[number] * _WEEK / around)
-        return found
-
-    def _holiday_ratios(self) -> tuple[list[int], list[float]]:
-        """Numbers of the holidays with enough days around them, and the sums of their ratios up to each."""
-        numbers: list[int] = []
-        sums = [0.0]
-        for number in range(AROUND_HOLIDAY_DAYS, len(self.counts) - AROUND_HOLIDAY_DAYS):
-            if self.types[number] == HOLIDAY:
-                around = range(number - AROUND_HOLIDAY_DAYS, number + AROUND_HOLIDAY_DAYS + 1)
-                usual = [self.counts[other] for other in around if self.types[other] < WEEKDAYS]
-                if sum(usual):
-                    numbers.append(number)
-                    sums.append(sums[-1] + self.counts[number] * len(usual) / sum(usual))
-        return numbers, sums
+    @cached_property
+    def _days_by_type(self) -> NDArray[np.int64]:
+        """Prefix sums: how many of the first n days were of each type."""
+        of_type = self._types[:, np.newaxis] == np.arange(WEEKDAYS + 2)
+        return np.concatenate((np.zeros((1, WEEKDAYS + 2), dtype=np.int64), of_type.cumsum(axis=0)))
 
 
 def relative_errors(forecasts: NDArray[np.float64], came: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -264,37 +250,52 @@ def relative_errors(forecasts: NDArray[np.float64], came: NDArray[np.float64]) -
     return np.abs(came - forecasts) / most
 
 
-def weeks_since_shift(levels: Sequence[float]) -> int:
-    """How many of the latest weeks belong to another level than those before; all of them if there was no shift.
+def weeks_since_shift(levels: NDArray[np.float64]) -> NDArray[np.int64]:
+    """By point: how many of the latest weeks belong to another level than those before; all of them if there was no shift.
 
     Args:
-        levels: Units a day by week, latest first.
+        levels: Units a day by week, latest first, and point; NaN where there is no such week.
     """
-    for since in range(2, len(levels) - WEEKS_BEFORE + 1):
-        last = levels[since - 1]
-        before = levels[since : since + WEEKS_BEFORE]
-        lowest, highest = min(before), max(before)
-        apart = highest - lowest
-        if last - highest > apart:
-            if min(levels[:since]) - highest > apart:
-                return since
-        elif lowest - last > apart and lowest - max(levels[:since]) > apart:
-            return since
-    return len(levels)
+    found = np.full(levels.shape[1], LEVEL_WEEKS)
+    with np.errstate(invalid="ignore"):
+        for since in range(LEVEL_WEEKS - WEEKS_BEFORE, 1, -1):
+            before, after = levels[since : since + WEEKS_BEFORE], levels[:since]
+            lowest, highest = before.min(axis=0), before.max(axis=0)
+            apart = highest - lowest
+            found[(after.min(axis=0) - highest > apart) | (lowest - after.max(axis=0) > apart)] = since
+    return found
 
 
 @cache
-def _pairs(count: int) -> list[tuple[int, int]]:
-    return list(combinations(range(count), 2))
+def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the earlier and later of each two, of `count` values in order."""
+    first, second = np.array(list(combinations(range(count), 2))).T
+    return first, second
 
 
-def _supported_slope(levels: Sequence[float]) -> float:
-    """Sen's slope per step where the Mann-Kendall test supports a trend, else 0."""
-    count = len(levels)
-    pairs = _pairs(count)
-    gaps = [levels[second] - levels[first] for first, second in pairs]
-    rises = len([gap for gap in gaps if gap > 0]) - len([gap for gap in gaps if gap < 0])
-    deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
-    if abs(rises) - 1 < _SIGNIFICANT * deviation:
-        return 0.0
-    return median([gap / (second - first) for gap, (first, second) in zip(gaps, pairs, strict=True)])
+@cache
+def _damped_days(days: int) -> NDArray[np.float64]:
+    """By day ahead: of how many days the slope is added until then, each damped."""
+    return np.array(list(accumulate(_PHI**number for number in range(days))))
+
+
+def _supported_slopes(levels: NDArray[np.float64], weeks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """By point: Sen's slope per week where the Mann-Kendall test supports a trend, else 0.
+
+    Args:
+        levels: By week, latest first, and point; NaN where there is no such week.
+        weeks: By point, how many of them count.
+    """
+    known = np.minimum(weeks, np.minimum(np.arange(levels.shape[1]) // _WEEK, TREND_WEEKS))
+    slopes = np.zeros(levels.shape[1])
+    for count in range(LEAST_TREND_WEEKS, TREND_WEEKS + 1):
+        points = np.flatnonzero(known == count)
+        first, second = _pairs(count)
+        of_points = levels[:count][::-1][:, points]
+        gaps = of_points[second] - of_points[first]
+        rises = (gaps > 0).sum(axis=0) - (gaps < 0).sum(axis=0)
+        deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+        supported = np.abs(rises) - 1 >= _SIGNIFICANT * deviation
+        each = np.sort(gaps[:, supported] / (second - first)[:, np.newaxis], axis=0)
+        slopes[points[supported]] = (each[(len(each) - 1) // 2] + each[len(each) // 2]) / 2
+    return slopes

@@ -9,6 +9,7 @@ from datetime import date, time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
@@ -321,14 +322,21 @@ def test_a_shift_of_two_weeks_or_more_is_the_new_level_and_no_trend(to: int, wee
     assert pace.slope == 0
 
 
+def since_shift(*levels: float) -> int:
+    """How many of these weeks, latest first, count; ten if all do."""
+    padded = np.full((10, 1), np.nan)
+    padded[: len(levels), 0] = levels
+    return int(weeks_since_shift(padded)[0])
+
+
 def test_one_week_is_no_shift_nor_are_weeks_within_what_is_usual() -> None:
     """A week of holidays or an outage is over soon."""
     for levels in ([300, 100, 102, 98, 101, 99, 100], [103, 102, 98, 101, 99, 100, 97], [6, 5, 4, 3, 2, 1, 0]):
-        assert weeks_since_shift(levels) == len(levels)
-    assert weeks_since_shift([300, 290, 102, 98, 101, 99, 100]) == 2
-    assert weeks_since_shift([300, 290, 310, 102, 98, 101, 99, 100, 500]) == 3
-    assert weeks_since_shift([50, 60, 102, 98, 101, 99, 100]) == 2
-    assert weeks_since_shift([300, 290, 102, 98, 101, 99]) == 6, "four weeks before are too few"
+        assert since_shift(*levels) == 10
+    assert since_shift(300, 290, 102, 98, 101, 99, 100) == 2
+    assert since_shift(300, 290, 310, 102, 98, 101, 99, 100, 500) == 3
+    assert since_shift(50, 60, 102, 98, 101, 99, 100) == 2
+    assert since_shift(300, 290, 102, 98, 101, 99) == 10, "four weeks before are too few"
 
 
 # Holidays -----------------------------------------------------------------------------------------------------------
