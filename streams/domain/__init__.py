@@ -10,7 +10,7 @@ rows         totals.py (a step), windows.py and, compiled, _rows.pyx; row_column
 milestones   rules.py, milestones.py, firsts.py, records.py, streaks.py, comparisons.py, among_scopes.py, delayed_retractions.py,
              nth.py
 events       dated_changes.py, disposition.py, targets.py, balances.py, controls.py
-forecasts    forecast.py, pace.py, forecast_range.py, backtest.py
+forecasts    forecast.py, pace.py, day_effects.py, level_shift.py, forecast_range.py, backtest.py
 alerts       alerts.py, early_warnings.py, silences.py
 hints        limit_usage.py, likely_slips.py, suggestions.py
 long work    pauses.py

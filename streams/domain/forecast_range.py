@@ -1,16 +1,17 @@
 """How far a pace was off in its own past: the range of a forecast.
 
 At up to `MOST_ERRORS` points of the last year, the model forecasts the units of the `measured_days` after the point (rolling
-origin; Tashman 2000, Int. J. Forecasting 16) from what was before it only. The range is plus and minus the 80 % quantile of
-the absolute errors relative to the forecast, or to the mean of forecast and actual if the actual was higher: a launch from
-almost nothing says little about how far a running series is off. Two corrections:
+origin; Tashman 2000, Int. J. Forecasting 16) from what was before it only; of a trend, it follows as much as it would today. The range is
+plus and minus the 80 % quantile of the absolute errors relative to the forecast, or to the mean of forecast and actual if the actual was
+higher: a launch from almost nothing says little about how far a running series is off. Three corrections:
 
 - An error counts half as much as one that came `HALF_LIFE_DAYS` later: a series has calm and restless times (weighted conformal
   prediction; Barber et al. 2023, Ann. Stat. 51).
+- Where there is a trend now, errors at points without one count a tenth, and the other way round: a growing series was farther off while
+  its growth was not known yet (the same weights, by likeness instead of age).
 - Errors over months that begin a few days apart are one experience rather than many: only as many are independent as
-  `measured_days` fit into the past. For that number the quantile is raised as split conformal prediction does for few errors
-  (Lei et al. 2018, J. Am. Stat. Assoc. 113), by the fraction `CORRECTION` of it, which series of other trades have shown to be
-  enough.
+  `measured_days` fit into the past. The fewer they are, the more of the errors the range has to hold, as in split conformal prediction
+  (Lei et al. 2018, J. Am. Stat. Assoc. 113). How many more is what series of other trades have shown to be enough.
 
 If the past is too short for the days ahead that are asked for, errors are measured over fewer days and stretched with the
 square root of time, as errors of a level in a random walk grow.
@@ -38,7 +39,11 @@ LEAST_DAYS: Final = 14
 LEAST_ERRORS: Final = 10
 MOST_ERRORS: Final = 60
 HALF_LIFE_DAYS: Final = 120
-CORRECTION: Final = 0.5
+#: What is added to the coverage for few errors: always, and for a past as long as the days ahead.
+MARGIN: Final = 0.03
+CORRECTION: Final = 0.2
+#: Weight of an error at a point with a trend where there is none now, or the other way round.
+WEIGHT_IF_UNLIKE: Final = 0.1
 _WEEK: Final = 7
 #: Errors are stretched from at least a week, which has all weekdays.
 _LEAST_MEASURED_DAYS = 7
@@ -94,14 +99,16 @@ class Spreads:
     def _measured(self) -> list[Spread]:
         """By days ahead, from one on, as far as there is an error."""
         length, origins, errors = len(self._model.counts), self._origins, self._errors
-        weights = 0.5 ** ((length - origins) / HALF_LIFE_DAYS)
+        has_trend = self._model.has_trend(np.append(origins, length))
+        likeness = np.where(has_trend[:-1] == has_trend[-1], 1.0, WEIGHT_IF_UNLIKE)
+        weights = likeness * 0.5 ** ((length - origins) / HALF_LIFE_DAYS)
         # Where there is no error, as the days are not over yet, it comes last, and its weight is nothing.
         order = errors.argsort(axis=0)
         known = ~np.isnan(errors)
         below = np.take_along_axis(np.where(known, weights[:, np.newaxis], 0.0), order, axis=0).cumsum(axis=0)
         days = np.arange(1, errors.shape[1] + 1)
         independent = (length - origins[-1]) / days
-        wanted = np.minimum(1.0, COVERAGE * (1 + CORRECTION / independent)) * below[-1] * _ALL_BUT_ROUNDING
+        wanted = np.minimum(1.0, COVERAGE + MARGIN + CORRECTION / independent) * below[-1] * _ALL_BUT_ROUNDING
         at = (below < wanted).sum(axis=0)
         relative = errors[order[at, days - 1], days - 1]
         counts = known.sum(axis=0)
@@ -116,7 +123,7 @@ class Spreads:
         Where the days are not over yet, there is no error.
         """
         model, origins = self._model, self._origins
-        share = np.array([model.trend_share(origin) for origin in origins.tolist()])
+        share = model.trend_share(len(model.counts))
         forecasts = model.sums_ahead(origins, _LONGEST_MEASURED_DAYS, share)
         ends = np.minimum(origins[:, np.newaxis] + np.arange(1, _LONGEST_MEASURED_DAYS + 1), len(model.counts))
         return relative_errors(forecasts, model.sums[ends] - model.sums[origins][:, np.newaxis])

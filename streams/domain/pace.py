@@ -5,21 +5,21 @@
 for the day that is `h` days after the first one to come, where
 
 - `level` = sum(r^k * units) / sum(r^k * weight) over the last `LEVEL_WEEKS` weeks counted back from the last complete
-  day, the k-th of them k weeks old: exponential smoothing with r = 1/2 (Brown 1959; Hyndman, Athanasopoulos, Forecasting:
+  day, the k-th of them k weeks old: exponential smoothing with r = 0.55 (Brown 1959; Hyndman, Athanasopoulos, Forecasting:
   Principles and Practice, 3rd ed., section 8.1). Whole weeks have every weekday once, so the level does not depend on the
   day effects, and more recent units never lower it. `lag` is the mean age of those days, by which such a level lags behind
   a trend.
 - `weight` of a type of day is that of `streams.domain.day_effects`.
 - `slope`, units a day per day: a share of Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels
   of the last `TREND_WEEKS` weeks, if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at the 5 % level,
-  else 0. `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend lasts for weeks, not
+  else 0. `phi` damps it by a twentieth a week (Gardner, McKenzie 1985, Management Science 31): a trend lasts for weeks, not
   forever.
 - The share of the trend is what the series' own past says of it: every Monday, the next `JUDGED_DAYS` days are forecast
   with all of the trend and without it, and each is weighted by its mean error to the power of -`SHARPNESS` (as forecasts are
   combined by their errors: Bates, Granger 1969, Oper. Res. Quarterly 20). Errors count half as much as ones `HALF_LIFE_DAYS`
   later. It is one half as long as nothing is known, as in the theta method (Hyndman, Billah 2003, Int. J. Forecasting 19).
-- A shift: if each of the last weeks, two to `LEVEL_WEEKS` - `WEEKS_BEFORE` of them, is above (or below) all of the `WEEKS_BEFORE`
-  weeks before them, by more than those differ among themselves, then the level and the trend come from these last weeks alone.
+- After a shift to another level (`streams.domain.level_shift`), the level rests on the whole weeks since then alone, and there is no
+  trend.
 
 Medians and signs keep a launch day, an outage or its catch-up from distorting the trend.
 """
@@ -37,6 +37,7 @@ import numpy as np
 
 from streams.domain.day_effects import weights_by_point
 from streams.domain.daytypes import WEEKDAYS
+from streams.domain.level_shift import weeks_since_shift
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,14 +48,13 @@ if TYPE_CHECKING:
     from streams.domain.daytypes import DayTypes
 
 MODEL: Final = "weekday-level-trend"
-MODEL_VERSION: Final = "3"
+MODEL_VERSION: Final = "4"
 
 LEVEL_WEEKS: Final = 10
-DECAY_PER_WEEK: Final = 0.5
+DECAY_PER_WEEK: Final = 0.55
 TREND_WEEKS: Final = 8
 LEAST_TREND_WEEKS: Final = 5
-DAMPING_PER_WEEK: Final = 0.9
-WEEKS_BEFORE: Final = 5
+DAMPING_PER_WEEK: Final = 0.95
 JUDGED_DAYS: Final = 28
 HALF_LIFE_DAYS: Final = 90
 SHARPNESS: Final = 4
@@ -89,10 +89,6 @@ class Pace:
     def rate(self) -> float:
         """Units of an average day at this point in time."""
         return max(0.0, self.level + self.slope * self.lag_days)
-
-    def with_trend(self, share: float) -> Pace:
-        """The same with a share of the trend."""
-        return Pace(self.level, self.slope * share, self.lag_days, self.weights)
 
     def expected(self, day_types: Sequence[int]) -> list[float]:
         """Units of each day to come, given their types; the first is the day after the last complete one."""
@@ -144,9 +140,7 @@ class PaceModel:
             tuple(self._weights[days].tolist()),
         )
 
-    def sums_ahead(
-        self, points: NDArray[np.int64], days: int, trend_share: float | NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def sums_ahead(self, points: NDArray[np.int64], days: int, trend_share: float) -> NDArray[np.float64]:
         """What would have been forecast at points in the past.
 
         Args:
@@ -164,6 +158,11 @@ class PaceModel:
         types = self._types[np.where(is_over, numbers, 0)]
         units = np.maximum(0.0, level + slope * _damped_days(days)) * self._weights[points[:, np.newaxis], types]
         return np.where(is_over, units, np.nan).cumsum(axis=1)
+
+    def has_trend(self, points: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the data support a trend at points in the past."""
+        has: NDArray[np.bool_] = self._slope[points] != 0
+        return has
 
     def trend_share(self, days: int) -> float:
         """How much of a trend to believe, 0 to 1, by how forecasts with and without trends have done.
@@ -199,7 +198,8 @@ class PaceModel:
         units, weights, ages_days = self._weeks()
         with np.errstate(invalid="ignore"):
             levels = units / weights
-        weeks = weeks_since_shift(levels)
+        slopes = _supported_slopes(levels) / _WEEK
+        weeks = weeks_since_shift(self._units_of_average_days(), levels, slopes != 0)
         decay, weighed_units, weighed_days, weighed_ages = 1.0, np.zeros(units.shape[1]), *np.zeros((2, units.shape[1]))
         for week in range(LEVEL_WEEKS):
             counts = np.where(weeks > week, decay, 0.0)
@@ -208,7 +208,14 @@ class PaceModel:
             weighed_ages += counts * weights[week] * ages_days[week]
             decay *= DECAY_PER_WEEK
         weighed_days[0] = 1.0  # there is nothing to weigh before the first day
-        return weighed_units / weighed_days, weighed_ages / weighed_days, _supported_slopes(levels, weeks) / _WEEK
+        # What looks like a trend after a shift is the shift.
+        slopes[weeks < LEVEL_WEEKS] = 0.0
+        return weighed_units / weighed_days, weighed_ages / weighed_days, slopes
+
+    def _units_of_average_days(self) -> NDArray[np.float64]:
+        """By day: its units by the day effects known a week before, so that late units do not change them; NaN for special days."""
+        points = np.maximum(np.arange(len(self.counts)) - _WEEK, 0)
+        return np.where(self._types < WEEKDAYS, self._counts / self._weights[points, self._types], np.nan)
 
     def _weeks(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """By week before a point, latest first, and by point: units, weight, and mean age in days; 0 where there is no such week.
@@ -250,22 +257,6 @@ def relative_errors(forecasts: NDArray[np.float64], came: NDArray[np.float64]) -
     return np.abs(came - forecasts) / most
 
 
-def weeks_since_shift(levels: NDArray[np.float64]) -> NDArray[np.int64]:
-    """By point: how many of the latest weeks belong to another level than those before; all of them if there was no shift.
-
-    Args:
-        levels: Units a day by week, latest first, and point; NaN where there is no such week.
-    """
-    found = np.full(levels.shape[1], LEVEL_WEEKS)
-    with np.errstate(invalid="ignore"):
-        for since in range(LEVEL_WEEKS - WEEKS_BEFORE, 1, -1):
-            before, after = levels[since : since + WEEKS_BEFORE], levels[:since]
-            lowest, highest = before.min(axis=0), before.max(axis=0)
-            apart = highest - lowest
-            found[(after.min(axis=0) - highest > apart) | (lowest - after.max(axis=0) > apart)] = since
-    return found
-
-
 @cache
 def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The numbers of the earlier and later of each two, of `count` values in order."""
@@ -279,14 +270,13 @@ def _damped_days(days: int) -> NDArray[np.float64]:
     return np.array(list(accumulate(_PHI**number for number in range(days))))
 
 
-def _supported_slopes(levels: NDArray[np.float64], weeks: NDArray[np.int64]) -> NDArray[np.float64]:
+def _supported_slopes(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """By point: Sen's slope per week where the Mann-Kendall test supports a trend, else 0.
 
     Args:
-        levels: By week, latest first, and point; NaN where there is no such week.
-        weeks: By point, how many of them count.
+        levels: By week, latest first, and point, 0 to the number of days.
     """
-    known = np.minimum(weeks, np.minimum(np.arange(levels.shape[1]) // _WEEK, TREND_WEEKS))
+    known = np.minimum(np.arange(levels.shape[1]) // _WEEK, TREND_WEEKS)
     slopes = np.zeros(levels.shape[1])
     for count in range(LEAST_TREND_WEEKS, TREND_WEEKS + 1):
         points = np.flatnonzero(known == count)

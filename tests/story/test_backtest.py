@@ -67,6 +67,6 @@ def test_on_all_mornings_of_all_months_it_does_not_lose_either_and_its_ranges_ho
 def test_the_hundred_thousand_by_november_were_expected_from_early_october_on(past: Past) -> None:
     year = year_period(date(2024, 1, 1))
     first, since = past.first_expected_by(year, 100_000, date(2024, 11, 30))
-    assert first == since == date(2024, 10, 6)
+    assert (first, since) == (date(2024, 6, 21), date(2024, 10, 6))
     assert past.date_reaching(year, 100_000) == date(2024, 11, 16)
     assert past.first_expected_by(year, 100_000, date(2024, 10, 31)) == (None, None)
