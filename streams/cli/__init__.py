@@ -13,34 +13,20 @@ import click
 
 from streams.errors import ExpectedError
 
-#: Command name → module that holds it as `command`.
-COMMANDS = {
-    "backtest": "streams.cli.backtest",
-    "broker": "streams.cli.broker",
-    "contracts": "streams.cli.contracts",
-    "correct": "streams.cli.correct",
-    "dead-letters": "streams.cli.dead_letters",
-    "demo": "streams.cli.demo",
-    "doctor": "streams.cli.doctor",
-    "forecasts": "streams.cli.forecasts",
-    "explain": "streams.cli.explain",
-    "gaps": "streams.cli.gaps",
-    "list": "streams.cli.list",
-    "move": "streams.cli.move",
-    "order": "streams.cli.order",
-    "publish": "streams.cli.publish",
-    "quarantine": "streams.cli.quarantine",
-    "rebuild": "streams.cli.rebuild",
-    "reconcile": "streams.cli.reconcile",
-    "schema": "streams.cli.schema",
-    "scopes": "streams.cli.scopes",
-    "topics": "streams.cli.topics",
-    "verify": "streams.cli.verify",
-    "violations": "streams.cli.violations",
-    "web": "streams.cli.web",
-    "windows": "streams.cli.windows",
-    "worker": "streams.cli.worker",
+#: The commands by what they are for, in the order of the help.
+SECTIONS = {
+    "Try it": ("demo", "broker"),
+    "Run it": ("doctor", "topics", "worker", "web"),
+    "Publish events": ("publish", "schema", "contracts"),
+    "See what has been counted": ("windows", "list", "forecasts", "order", "explain", "violations"),
+    "Check it": ("verify", "reconcile", "scopes", "backtest"),
+    "Repair": ("dead-letters", "correct", "quarantine", "gaps", "rebuild", "move"),
 }
+#: Command name → module that holds it as `command`.
+COMMANDS = {name: f"streams.cli.{name.replace('-', '_')}" for names in SECTIONS.values() for name in names}
+_LONGEST = max(map(len, COMMANDS))
+#: What is left of a line beside the name.
+_WIDEST = 80 - 6 - _LONGEST
 
 _UNREACHABLE = 3
 #: A disk is full, a quota or the largest size of a file is reached, a device fails.
@@ -62,11 +48,25 @@ class _LazyGroup(click.Group):
             raise TypeError(f"{module}.command is not a command")
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands in their sections."""
+        for section, names in SECTIONS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [
+                (name.ljust(_LONGEST), command.get_short_help_str(_WIDEST)) for name, command in commands if command
+            ]
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with milestones demo; on your own cluster, with milestones doctor. Each command has its own --help.",
+)
 @click.version_option(package_name="milestones", prog_name="milestones")
 def group() -> None:
-    """Counts a car maker's orders and deliveries from Kafka and raises each milestone exactly once."""
+    """Count a car maker's orders, deliveries and production from Kafka, and raise each milestone exactly once."""
 
 
 def main() -> None:

@@ -37,9 +37,9 @@ _STRIMZI_TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRA
 )
 @cluster_options
 def command(principal: str, role: Role, style: str, bootstrap_servers: str | None, config: Path | None) -> None:
-    """Print the permissions that a role needs, from the names in the settings; contacts no cluster.
+    """Print the permissions that a role needs.
 
-    worker counts; web shows; publisher publishes events; reader runs read-only commands; operator creates
+    They follow from the names in the settings; no cluster is contacted. The role worker counts; web shows; publisher publishes events; reader runs read-only commands; operator creates
     topics, replays, quarantines, and looks.
     """
     settings = read_settings(config, {"bootstrap_servers": bootstrap_servers})

@@ -73,6 +73,7 @@ class _Part:
 @click.option(
     "--by",
     type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
     default=None,
     help="Also: since when was each target expected by this date? With --story: 2024-11-30.",
 )
@@ -85,9 +86,9 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show what the forecasts would have said on each 1st and 15th, next to the same pace and the last 28 days.
+    """Show what the forecasts would have said in the past.
 
-    Forecasts every month and every target whose period is over; each row only uses the days before its date. Day counts are
+    On each 1st and 15th, next to the same pace and the last 28 days. Forecasts every month and every target whose period is over; each row only uses the days before its date. Day counts are
     today's: late events are included.
     """
     overrides = {} if story else {"bootstrap_servers": bootstrap_servers}

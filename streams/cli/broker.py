@@ -30,15 +30,15 @@ class _TerminatedError(BaseException):
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the data is kept for the next start. Default: a temporary directory that is removed at the end.",
+    help="Where the data is kept for the next start (default: a temporary directory that is removed at the end).",
 )
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    help=f"Default: {_USUAL_PORT}, the one other commands look at, else a free one.",
+    help=f"Port to listen on (default: {_USUAL_PORT}, where the other commands look for Kafka, else a free one).",
 )
 def command(data_dir: Path | None, port: int | None) -> int:
-    """Runs Apache Kafka on this machine until Ctrl-C or SIGTERM.
+    """Run Apache Kafka on this machine until Ctrl-C or SIGTERM.
 
     Prints `ready HOST:PORT` on stdout when it answers. It listens on 127.0.0.1 only.
     """

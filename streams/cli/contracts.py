@@ -23,7 +23,10 @@ def command() -> None:
 @command.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def export(directory: Path) -> None:
-    """Write the JSON Schemas and asyncapi.json into DIR; other files there are kept."""
+    """Write the JSON Schemas and asyncapi.json into DIR.
+
+    Other files there are kept.
+    """
     try:
         write(directory)
     except OSError as error:
@@ -36,9 +39,10 @@ def export(directory: Path) -> None:
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--incompatible-only", is_flag=True, help="Leave out changes that do not affect others.")
 def check(directory: Path | None, incompatible_only: bool) -> None:
-    """Compare an earlier export in DIR with what this version reads and writes; one line per change.
+    """Compare an earlier export in DIR with this version.
 
-    Without DIR, compares the documents that come with the program. Exits with 1 if anything has changed.
+    Prints one line per change. Without DIR, compares the documents that come with the program. Exit code 1 if anything has
+    changed.
     """
     old = _exported(directory or CHECKED_IN)
     try:

@@ -64,9 +64,9 @@ class _How:
 
 @click.group(name="correct")
 def command() -> None:
-    """Correct what was published about an order: void, move or cancel, and undo that.
+    """Correct what was published about an order, or undo that.
 
-    WHICH is an order number or a VIN. Shows the rows and milestones that would change and asks before anything is
+    ORDER|VIN is an order number or a VIN. Shows the rows and milestones that would change and asks before anything is
     published. The events carry the operator's name and the reason, and are published together or not at all; undo takes back
     the last correction of an order. Nothing that others have published is changed.
     """
@@ -211,9 +211,9 @@ def undo(
     settings: Settings,
     how: _How,
 ) -> int:
-    """Take back the last correction of an order; an undo is a correction, too.
+    """Take back the last correction of an order.
 
-    What it voided is published again, and what it published is voided.
+    An undo is a correction, too: what it voided is published again, and what it published is voided.
     """
     found = _found(settings, which)
     corrected = [order for order in found.orders.values() if last_correction(_events_of(order))]

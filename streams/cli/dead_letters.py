@@ -66,7 +66,7 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--vin", type=VIN, default=None, help="Only records of this vehicle, likewise.")
 @click.option("--source", default=None, help="Only records of this event source, likewise.")
 @click.option("--by-reason", is_flag=True, help="Show only the number of records for each reason.")
-@click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_lines", is_flag=True, help="One JSON object per line.")
 @with_settings
 def list_(
     reason: str | None,
@@ -80,7 +80,10 @@ def list_(
     as_lines: bool,
     settings: Settings,
 ) -> None:
-    """Show rejected records: where they came from, why they were rejected, whether they were published again."""
+    """Show rejected records, and why they were rejected.
+
+    Also where each came from, and whether it was published again.
+    """
     wanted = replace(_wanted(settings, reason, topic, since, until), order_id=order_id, vin=vin, source=source)
     letters, replayed = run(settings, _read(Context(settings), wanted))
     counts = Counter(letter.reason for letter in letters)
@@ -131,7 +134,7 @@ def list_(
 @click.option("--force", is_flag=True, help="Publish even what would be rejected again.")
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @click.option("--dry-run", is_flag=True, help="Show what would be published; publish nothing.")
-@click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_lines", is_flag=True, help="One JSON object per line.")
 @with_settings
 def replay_(
     reason: str | None,
@@ -152,9 +155,9 @@ def replay_(
     as_lines: bool,
     settings: Settings,
 ) -> None:
-    """Repair dead letters and publish them to their source topics again, each exactly once.
+    """Repair dead letters and publish them again, each exactly once.
 
-    A wrong key is corrected. Repairs are made in the order --unwrap, --strip-bom, --set-header, --set, --time-offset, --edit,
+    They go to their source topics. A wrong key is corrected. Repairs are made in the order --unwrap, --strip-bom, --set-header, --set, --time-offset, --edit,
     each on the records to which it applies; --dry-run shows each record before and after, and the verdict. Records that would be
     rejected again are left, and the exit code is then 1. A second replay takes over from a running one.
 

@@ -44,10 +44,10 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep everything here; a second run continues from it. Default: a temporary directory.",
+    help="Keep everything here; a second run continues from it (default: a temporary directory).",
 )
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port of the embedded Kafka. Default: 9092, else a free one."
+    "--port", type=click.IntRange(1, 65535), help="Port of the embedded Kafka (default: 9092, else a free one)."
 )
 @click.option(
     "--speed",
@@ -74,7 +74,9 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Play the SU7's year 2024, or the night of the YU7's start of sale, SIMULATED from published totals, and watch the milestones.
+    """Play the SU7's year 2024 and watch the milestones.
+
+    With --story yu7-launch, plays the night of the YU7's start of sale. The events are SIMULATED from published totals.
 
     Starts its own Kafka, worker and web view, with the rules and targets of the story or those of --config. With
     --bootstrap-servers it uses that cluster, with your settings and under names that begin with `demo.`.

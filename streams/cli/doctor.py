@@ -41,9 +41,9 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Show what is missing or wrong on this machine or cluster, each with its cure.
+    """Show what is missing or wrong, each with its cure.
 
-    Checks the cluster if one is named, by option or setting, or if one answers at the default address. Exit
+    Checks this machine, and the cluster if one is named, by option or setting, or if one answers at the default address. Exit
     code 1 if something is wrong, 2 if the settings are, which no other command would accept either.
     """
     findings: list[Finding] = []

@@ -48,7 +48,7 @@ def command(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Show which unit passed a line, or which units entered and left a window.
+    """Show which unit passed a number, or what changed a window.
 
     For a milestone: the exact unit by (time, id), the history of its order, the units before and after it, the places of their
     records, and all revisions. For a window, such as deliveries/model=SU7/day:2024-10-07: each unit that entered or left between

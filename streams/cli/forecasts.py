@@ -34,9 +34,9 @@ def command(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Show the forecast of each target: total at the end of the period, date of reaching it, pace needed.
+    """Show the forecast of each target.
 
-    In 8 of 10 past cases, the outcome was within the range (P10 to P90). `milestones backtest` shows how good forecasts were.
+    The total at the end of the period, the date of reaching it, and the pace needed. In 8 of 10 past cases, the outcome was within the range (P10 to P90). `milestones backtest` shows how good forecasts were.
     """
     values = run(settings, read_latest(settings, catalogue_of(settings).forecasts.whole)).values()
     forecasts = [(decode_forecast(value), value) for value in values]

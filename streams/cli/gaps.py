@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group(name="gaps")
 def command() -> None:
-    """Continue after records that were removed before they were read.
+    """Continue after records that were removed unread.
 
     If retention removes source records that no worker has read, the ledger partition that should read them stops and says so;
     the others continue. Publish the missing records again if you can, then accept the gap.
@@ -61,7 +61,10 @@ def list_(
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @with_settings
 def accept(topic: str, partition: int, reason: str, by: str | None, settings: Settings) -> None:
-    """Continue counting without what was removed from a source partition."""
+    """Continue counting without what was removed.
+
+    TOPIC and PARTITION are those of the source, as list shows them.
+    """
     gap = run(
         settings,
         accept_gap(

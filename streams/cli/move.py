@@ -23,9 +23,9 @@ def command(
     as_lines: bool,
     settings: Settings,
 ) -> None:
-    """Continue from a state mirrored from another cluster, where offsets differ.
+    """Continue from a state mirrored from another cluster.
 
-    To be run while the workers are stopped: every source is read from its beginning here. Events counted before are known and
+    For a mirror whose offsets differ. To be run while the workers are stopped: every source is read from its beginning here. Events counted before are known and
     count once, those that no longer exist stay counted, and no milestone is published twice. If the state fits the sources,
     nothing is done.
     """

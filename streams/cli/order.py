@@ -41,7 +41,7 @@ _NOT_KNOWN: Final = 1
 
 
 @click.command()
-@click.argument("order_id", metavar="ORDER_ID", type=IDENTIFIER, required=False)
+@click.argument("order_id", metavar="[ORDER_ID]", type=IDENTIFIER, required=False)
 @click.option("--vin", type=VIN, default=None, help="The orders of this vehicle, instead of an order number.")
 @click.option(
     "--event",

@@ -109,9 +109,9 @@ def command(
     from_start: bool,
     settings: Settings,
 ) -> None:
-    """Publish structured CloudEvents: one JSON object per line, an array, or objects over several lines.
+    """Publish events from a file or a pipe: JSON, or a table.
 
-    Files may be in UTF-8 or UTF-16, and compressed with gzip or zstd. With --map, a table is published, one event per row.
+    Structured CloudEvents, one JSON object per line, an array, or objects over several lines. Files may be in UTF-8 or UTF-16, and compressed with gzip or zstd. With --map, a table is published, one event per row.
 
     Each event goes to the topic of its type, with its order_id, vin, target_id, campaign:NAME or metric/scope/period as key; a
     void of an order's event goes to the orders. If the settings list several topics of a kind, --topic says which. A line that is

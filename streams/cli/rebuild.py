@@ -46,9 +46,9 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Count everything again from the source topics, under another output prefix.
+    """Count everything again, under another output prefix.
 
-    The live installation is not touched. Use it to see the effect of other rules, scopes or another time zone (--config), or to
+    Counts from the source topics; the live installation is not touched. Use it to see the effect of other rules, scopes or another time zone (--config), or to
     switch to them. The topics of the prefix are created; a worker runs until it has applied everything that was there at the
     start. If topics of the prefix exist, it continues from them.
 

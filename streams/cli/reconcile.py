@@ -101,9 +101,9 @@ def command(
     in_json: bool,
     settings: Settings,
 ) -> int:
-    """Compare our counts with the control totals of factories and sales systems.
+    """Compare our counts with those of factories and sales systems.
 
-    Lists the rows whose total differs: ours, theirs, ours less theirs, and since when. Exits with 1 if any does. With --against,
+    Lists the rows with a control total whose total differs: ours, theirs, ours less theirs, and since when. Exit code 1 if any does. With --against,
     compares the units of one row with the other system's own list, and shows what is missing on which side, and why if known; the
     row needs no control total if --metric, --scope and --period name it. How the list was read is printed first, so that a wrong
     guess can be noticed.

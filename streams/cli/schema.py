@@ -38,7 +38,7 @@ def check(file: Path, topic: str | None, in_json: bool, config: Path | None) -> 
 
     FILE holds events as publish reads them, or records: objects with value (or value_b64), key, headers and topic. Each is
     either accepted, with its topic, key, home partition and canonical form, and the deviations tolerated; or rejected, with the
-    reason. Exits with 1 if any would become a dead letter.
+    reason. Exit code 1 if any would become a dead letter.
     """
     settings = load_settings(config, {})
     name = "stdin" if str(file) == "-" else str(file)

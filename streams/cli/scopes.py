@@ -48,7 +48,10 @@ def command(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Show what each set of scopes costs in rows and bytes, and how near the limits are."""
+    """Show what the scopes cost, and how near the limits are.
+
+    For each set of scopes: its rows and bytes.
+    """
     wanted = None if add is None else _dimensions(add)
     costs = _read(settings)
     sets = {template_name(each): cost for each, cost in costs.sets().items()}

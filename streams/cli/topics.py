@@ -19,7 +19,7 @@ _NOTHING = "nothing to do: the topics are as the contract needs them"
 
 @click.group(name="topics")
 def command() -> None:
-    """Show or create the topics that the contract needs, and the permissions."""
+    """Show or create the topics, and show who needs which rights."""
 
 
 command.add_command(acls)

@@ -36,8 +36,8 @@ def command(
     """Recount everything from the source topics and compare.
 
     Recounts with code separate from the service's, up to what the service says it has applied; events may keep arriving
-    meanwhile. Compares rows (also by hour), milestones, targets, deliveries without production, books and dead letters. Exits
-    with 1 if anything differs. A vehicle delivered under two orders is a fact in the events, and reported as a note.
+    meanwhile. Compares rows (also by hour), milestones, targets, deliveries without production, books and dead letters. Exit
+    code 1 if anything differs. A vehicle delivered under two orders is a fact in the events, and reported as a note.
 
     Holds the events of one ledger partition in memory at a time: about 500 bytes each.
     """

@@ -27,7 +27,7 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Serve the tables, milestones and forecasts as pages and as JSON.
+    """Serve counts, milestones and forecasts as pages and JSON.
 
     Reads output topics only and keeps serving, marked stale, while workers or brokers are down. An address that other
     machines can reach needs a token (setting web_token_file) or an authenticating proxy (web_proxy_header).

@@ -115,7 +115,10 @@ def command(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Show the counts of days, months, years and holidays."""
+    """Show the counts: days, months, years, holidays, campaigns.
+
+    Each row is the count of one metric and scope in one period.
+    """
     if as_of is not None and as_first_closed:
         raise click.UsageError("--as-of and --as-first-closed are two different questions: ask one at a time")
     wanted = _Filter(metric, scope, period)

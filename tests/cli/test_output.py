@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import dead_letters, demo, order, publish, scopes
+from streams.cli import COMMANDS, SECTIONS, dead_letters, demo, group, order, publish, scopes
 from streams.cli.options import IDENTIFIER, VIN, Number
 
 #: Prints something without asking a cluster.
@@ -112,3 +112,18 @@ def test_a_table_without_a_mapping_is_not_reported_line_by_line(tmp_path: Path) 
     file.write_text("order_id,vin\n1,2\n", encoding="utf-8")
     done = CliRunner().invoke(publish.command, ["--dry-run", str(file)])
     assert str(done.exception) == f"{file}: a table is published with --map; publish --propose {file} drafts a mapping"
+
+
+@pytest.mark.parametrize("words", [(), *[(name,) for name in COMMANDS]], ids=" ".join)
+def test_a_list_of_commands_has_whole_sentences(words: tuple[str, ...]) -> None:
+    """In a terminal of 80 characters."""
+    done = CliRunner().invoke(group, [*words, "--help"])
+    cut = [line for line in done.stdout.splitlines() if line.endswith("...") and not line.endswith("[ARGS]...")]
+    assert (done.exit_code, cut) == (0, [])
+
+
+def test_the_help_lists_each_command_once() -> None:
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(set(listed)) == sorted(COMMANDS)
+    text = CliRunner().invoke(group, ["--help"]).stdout
+    assert [name for name in listed if text.count(f"  {name} ") != 1] == []
