@@ -25,10 +25,10 @@ from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.events.event_files import EventReader, NumberedLine
 from streams.events.ndjson import LineChecker, RejectedLine
+from streams.events.table_files import TableMapping, TableReader, propose, read_mapping
 from streams.kafka.publisher import Publisher
 from streams.operations.load_progress import LoadJournal, LoadNote
 from streams.operations.rehearsal import LoadRate, Rehearsal
-from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -3,5 +3,5 @@
 dead letters  dead_letters.py, replay.py, repairs.py
 one record    quarantine.py, gaps.py, record_status.py, corrections.py
 recounts      rebuild.py, rebuild_diff.py, move.py, reconcile.py
-loads         row_files.py, rehearsal.py, load_progress.py
+loads         rehearsal.py, load_progress.py
 """

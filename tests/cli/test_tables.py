@@ -24,9 +24,9 @@ from streams.cli.publish import command
 from streams.errors import ExpectedError
 from streams.events.event_files import NumberedLine
 from streams.events.ndjson import LineChecker
+from streams.events.table_files import TableMapping, TableReader, propose, read_mapping
 from streams.kafka.publication import Publication
 from streams.operations.rehearsal import LoadRate
-from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 
 MAPPING = """
 type = "vehicle.delivered.v1"

@@ -56,8 +56,8 @@ from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import MINUTE_US, BusinessZone, hour_of_cell
+from streams.events.table_files import read_mapping
 from streams.holidays import calendar_of, load_calendar
-from streams.operations.row_files import read_mapping
 from streams.settings import Settings, ValueSettings
 from streams.tables import KNOWN_COLUMNS
 from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
