@@ -1,1 +1,1 @@
-"""Events as publishers deliver them: files, lines, and the verdict that a worker would give."""
+"""Events as publishers deliver them: files, lines, tables, and the verdict that a worker would give."""
