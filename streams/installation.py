@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from streams.domain.rules import Rule, Target, check_rules, check_targets
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
-from streams.settings import read_settings, web_address, web_proxies
+from streams.settings import web_address, web_proxies
+from streams.settings_file import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

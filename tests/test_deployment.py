@@ -23,7 +23,7 @@ from streams.cli import group
 from streams.embedded import jars, java
 from streams.embedded.jars import KAFKA_VERSION
 from streams.installation import load_settings
-from streams.settings import ENVIRONMENT_PREFIX
+from streams.settings_file import ENVIRONMENT_PREFIX
 from streams.web.security import OPEN_PATHS, access_of
 from tests.support.installation import ROOT, Installation
 from tests.support.time_limits import deadline

@@ -13,7 +13,7 @@ import click
 from streams.cli.options import cluster_options
 from streams.errors import ExpectedError
 from streams.kafka.rights import ROLES, Operation, Resource, Right, Role, rights_of
-from streams.settings import read_settings
+from streams.settings_file import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

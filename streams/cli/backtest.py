@@ -27,7 +27,7 @@ from streams.holidays import calendar_of
 from streams.installation import load_settings, targets_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
-from streams.settings import config_or_story
+from streams.settings_file import config_or_story
 from streams.story import load_facts, tell
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.errors import ExpectedError
 from streams.installation import load_settings
-from streams.settings import ENVIRONMENT_PREFIX, STORY, Settings, config_or_story, night_rules
+from streams.settings import Settings
+from streams.settings_file import ENVIRONMENT_PREFIX, STORY, config_or_story, night_rules
 from streams.story.nights import NIGHTS
 
 if TYPE_CHECKING:

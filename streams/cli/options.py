@@ -15,7 +15,7 @@ import click
 from schemas.instants import micros_of, parse_instant
 from schemas.texts import tidy
 from streams.installation import load_settings
-from streams.settings import ENVIRONMENT_PREFIX
+from streams.settings_file import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -21,7 +21,7 @@ from schemas.facts import DELIVERIES, ORDERS
 from streams.events.event_files import NumberedLine
 from streams.events.ndjson import key_of, topic_of
 from streams.events.table_rows import rows_of
-from streams.settings import toml_of
+from streams.settings_file import toml_of
 from streams.tables import (
     KNOWN_COLUMNS,
     plain_name,

@@ -37,7 +37,8 @@ from streams.demo.warnings import noon_s, told_warnings
 from streams.embedded.machine import free_port
 from streams.errors import ExpectedError
 from streams.kafka.clients import reader
-from streams.settings import STORY, RuleSettings, Settings, read_settings
+from streams.settings import RuleSettings, Settings
+from streams.settings_file import STORY, read_settings
 from streams.story import load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.worker.child_process import WorkerProcess

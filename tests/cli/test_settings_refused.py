@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from streams.cli import COMMANDS, main
-from streams.settings import Settings, read_settings, secret
+from streams.settings import Settings, secret
+from streams.settings_file import read_settings
 from streams.wrong_values import in_words
 from tests.support.commands import USES, uses
 from tests.support.time_limits import stretched

@@ -21,7 +21,8 @@ from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.errors import ExpectedError
 from streams.holidays import holiday_years
 from streams.installation import load_settings
-from streams.settings import FILE_NAME, STORY, Settings
+from streams.settings import Settings
+from streams.settings_file import FILE_NAME, STORY
 from streams.totals.forecasts import NEWS_SHARE
 from tests.contract import story
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, text

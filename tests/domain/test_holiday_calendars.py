@@ -13,7 +13,8 @@ from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of, holiday_years, load_calendar
 from streams.installation import check_installation
-from streams.settings import Settings, read_settings
+from streams.settings import Settings
+from streams.settings_file import read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

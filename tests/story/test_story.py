@@ -18,7 +18,7 @@ from streams.domain.orders import judge
 from streams.domain.zone import BusinessZone
 from streams.installation import load_settings
 from streams.kafka.publication import Publication, partitions_for
-from streams.settings import STORY
+from streams.settings_file import STORY
 from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.delivery_faults import Transport
 from streams.story.expected import standing_milestones
