@@ -27,7 +27,7 @@ from streams.domain.hotpath import WHY_PYTHON
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
 from streams.kafka.admin import check_rights, plan_topics, refuse
-from streams.kafka.clients import client_options, servers_of
+from streams.kafka.client_options import client_options, servers_of
 from streams.kafka.connection import tell_refusals
 from streams.kafka.coordinator import quiet_coordinator
 from streams.kafka.log import Partition

@@ -29,7 +29,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         ExpectedError: Something cannot be read or is invalid, exit code 2: one line that names it.
     """
     # Imported here so that `doctor` works even where the Kafka client is broken.
-    from streams.kafka.clients import client_options  # noqa: PLC0415 - see above
+    from streams.kafka.client_options import client_options  # noqa: PLC0415 - see above
 
     settings = read_settings(config, overrides)
     check_installation(settings)

@@ -17,7 +17,8 @@ from streams.checkup.campaigns import campaign_findings, read_campaigns
 from streams.domain.likely_slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
-from streams.kafka.clients import client_options, partition_counts, quiet_clients, read_latest, reader
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import partition_counts, quiet_clients, read_latest, reader
 from streams.kafka.permissions import denied, missing_rights, topic_answers
 from streams.kafka.refusals import Reached, reach
 from streams.kafka.rights import Resource, rights_of

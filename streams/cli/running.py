@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from streams.kafka.clients import client_options, quiet_clients
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import quiet_clients
 from streams.kafka.permissions import denial
 from streams.kafka.refusals import refusal
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streams.kafka.clients import client_options
+from streams.kafka.client_options import client_options
 
 if TYPE_CHECKING:
     from streams.kafka.transactions import Outgoing

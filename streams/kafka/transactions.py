@@ -43,7 +43,7 @@ from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnReque
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from streams.errors import ExpectedError
-from streams.kafka.clients import client_options
+from streams.kafka.client_options import client_options
 from streams.kafka.pacing import pause
 from streams.kafka.permissions import denial
 from streams.kafka.transaction_requests import CommitRequest, ImplicitProduceRequest, transaction_version

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streams.context import Context
+    from streams.kafka.log_ends import LogEnd
     from streams.kafka.transactions import Outgoing
-    from streams.kafka.transport import Batch, LogEnd
+    from streams.kafka.transport import Batch
 
 #: Asks for the end of a source partition, by the broker's last answer.
 AskLogEnd = Callable[[Partition], "LogEnd | None"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schemas.notes import Gap
     from streams.context import SourceTopics
     from streams.kafka.log import LogReader
-    from streams.kafka.transport import LogEnd
+    from streams.kafka.log_ends import LogEnd
 
 
 @dataclass

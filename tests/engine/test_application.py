@@ -17,7 +17,8 @@ from streams.domain.steps import Touched
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Bounds, Partition
-from streams.kafka.transport import Batch, LogEnd
+from streams.kafka.log_ends import LogEnd
+from streams.kafka.transport import Batch
 from streams.ledger.application import Application
 from streams.ledger.memory import Memory
 from streams.ledger.quarantine import SkippedRecords

@@ -20,17 +20,9 @@ from faust.types.tuples import TP
 
 from schemas import hotpath
 from streams.kafka.coordinator import _MissingCoordinator
+from streams.kafka.log_ends import LogEnd, LogEnds
 from streams.kafka.records import FetchedRecord
-from streams.kafka.transport import (
-    Batch,
-    BatchConsumer,
-    LogEnd,
-    LogEnds,
-    NothingRead,
-    _ConsumerInLoop,
-    _DatingConsumer,
-    _Position,
-)
+from streams.kafka.transport import Batch, BatchConsumer, NothingRead, _ConsumerInLoop, _DatingConsumer, _Position
 from tests.support import batches
 
 ONE, OTHER = TP("orders", 0), TP("deliveries", 0)

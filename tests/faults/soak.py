@@ -24,7 +24,8 @@ from schemas.codec import decode_batch
 from schemas.facts import Fact
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.java import SHORT_LIVED
-from streams.kafka.clients import client_options, quiet_clients, read_to_end, reader
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import quiet_clients, read_to_end, reader
 from streams.kafka.records import record_value
 from tests.faults.spy import Spy
 from tests.support.events import Published, lifecycle

@@ -12,7 +12,8 @@ from aiokafka.admin import NewTopic
 
 from schemas.outputs import ControlHeaders
 from streams.kafka.admin import admin, apply_topics
-from streams.kafka.clients import client_options, read_to_end
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import read_to_end
 from streams.kafka.records import header_values
 from tests.support.events import FIRST, event
 from tests.support.installation import Installation

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.codec import encode_milestone
 from schemas.outputs import MilestoneEvent
 from streams.kafka.admin import admin
-from streams.kafka.clients import client_options
+from streams.kafka.client_options import client_options
 from tests.contract.goldens import OUTPUTS
 from tests.support.events import FIRST, Published, event
 from tests.support.installation import Installation

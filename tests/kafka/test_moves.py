@@ -17,7 +17,8 @@ from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.java import SHORT_LIVED
 from streams.errors import ExpectedError
 from streams.kafka.admin import admin
-from streams.kafka.clients import client_options, read_latest, read_to_end, reader
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import read_latest, read_to_end, reader
 from streams.operations.move import move
 from tests.support.events import Published, event, lifecycle, production
 from tests.support.installation import Installation

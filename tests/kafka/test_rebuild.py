@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka.clients import client_options, read_to_end
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import read_to_end
 from streams.kafka.records import header_values, record_value
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation

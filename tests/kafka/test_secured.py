@@ -18,7 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from streams.cli import COMMANDS, group
-from streams.kafka.clients import client_options
+from streams.kafka.client_options import client_options
 from streams.kafka.rights import rights_of
 from streams.settings import Settings
 from tests.support import processes

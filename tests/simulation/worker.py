@@ -14,7 +14,8 @@ from schemas import hotpath
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
-from streams.kafka.transport import BatchConsumer, LogEnds, NothingRead
+from streams.kafka.log_ends import LogEnds
+from streams.kafka.transport import BatchConsumer, NothingRead
 from streams.worker.engine import Engine
 from tests.simulation.client import SimulatedLog
 from tests.simulation.coverage import WatchedRunner

@@ -23,7 +23,8 @@ from schemas.memory import KEPT, SIDE, WAITING, key_of
 from schemas.outputs import ENDS, source_name
 from schemas.source_hours import decode_hours_key
 from streams.kafka.admin import apply_topics, catalogue_of
-from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
+from streams.kafka.client_options import client_options
+from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
 from streams.settings import Settings
 from tests.support import processes, warm
