@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_skeleton
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from streams.web.views.common import Aim
-    from streams.web.views.windows import RankedCount
 
 _REMEMBERED: Final = 50_000
 _FEW_AIMS: Final = 2
@@ -140,7 +139,12 @@ def natural(scope: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", scope) if part]
 
 
-def _by_name(rows: Sequence[RankedCount]) -> list[RankedCount]:
+class _OfScope(Protocol):
+    @property
+    def scope(self) -> str: ...
+
+
+def _by_name(rows: Iterable[_OfScope]) -> list[_OfScope]:
     """Sorted by name, with numbers in names by value."""
     return sorted(rows, key=lambda row: natural(row.scope))
 
