@@ -139,7 +139,7 @@ async def test_the_units_are_those_of_what_the_sources_had(tmp_path: Path) -> No
         assert f"/orders/SO-2?as_of={quote(THEN, safe='')}" in page
         assert "SO-3" not in page
         assert (
-            "截至 2024-10-07 12:00:00+08:00 已写入源主题的内容"
+            "截至 2024-10-07 12:00:00+08:00 已写入来源主题的内容"
             in (await site.get(f"/units?{DAY}&{AS_OF}", accept_language="zh")).text
         )
         plain = (await site.get("/units", accept_language="en")).text

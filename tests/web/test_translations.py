@@ -159,7 +159,7 @@ def test_a_period_has_a_name_in_both_languages(period: str, english: str, chines
             [
                 ("SU7 deliveries reached 30,000 in Q3 FY2025: 30,012", None),
                 ("SU7 deliveries reached 30,000, Q3 FY2025", "each multiple of 10,000 in a quarter"),
-                ("SU7 交付量达到 30,000\uff082025财年第3季度\uff09", "一个季度内每满10,000"),
+                ("SU7 交付量达到 30,000\uff082025财年第3季度\uff09", "一个季度内每满 10,000"),
             ],
         ),
     ],
