@@ -590,8 +590,8 @@ class Settings(_Section):
             raise ValueError("replication_factor is 0: give at least 1, or -1 for the cluster's own default")
         if 0 < self.replication_factor < self.min_insync_replicas:
             raise ValueError(
-                f"min_insync_replicas is {self.min_insync_replicas}, and of {self.replication_factor} replicas so many are "
-                "never in sync: nothing could be written"
+                f"min_insync_replicas is {self.min_insync_replicas} and replication_factor {self.replication_factor}: nothing could "
+                "be written; raise replication_factor, or lower the other"
             )
         return self
 

@@ -157,7 +157,7 @@ def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -
     if first["type"] == "extra_forbidden":
         near = _meant(str(location[-1]), _known_beside(location))
         correct = f"did you mean {near}?" if near else "remove it or correct its name"
-        message = f"there is no setting called so; {correct}"
+        message = f"there is no such setting; {correct}"
     if first["type"] == "tuple_type" and len(location) == 1 and _section_of(Settings.model_fields[key].annotation):
         message = f"write [[{key}]], in double brackets, before each"
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""

@@ -20,7 +20,7 @@ _DATE_AND_TIME: Final = frozenset(("datetime_type", "datetime_parsing", "datetim
 #: The library's name for what is wrong → the words for it, in which its details are filled in.
 _WORDS: Final = {
     "missing": "it is missing",
-    "extra_forbidden": "there is no key called so",
+    "extra_forbidden": "there is no such key",
     "tuple_type": _LIST,
     "list_type": _LIST,
     "too_short": "at least {min_length} must be listed",

@@ -127,3 +127,13 @@ def test_the_help_lists_each_command_once() -> None:
     assert sorted(listed) == sorted(set(listed)) == sorted(COMMANDS)
     text = CliRunner().invoke(group, ["--help"]).stdout
     assert [name for name in listed if text.count(f"  {name} ") != 1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "proposed"),
+    [("window", "; did you mean windows?"), ("deadletters", "; did you mean dead-letters?"), ("xyzzy", ".")],
+)
+def test_a_command_that_there_is_not_is_told_with_the_one_that_was_meant(name: str, proposed: str) -> None:
+    done = CliRunner().invoke(group, [name])
+    assert done.exit_code == 2
+    assert f"No such command '{name}'{proposed}\n" in done.stderr

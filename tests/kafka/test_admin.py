@@ -204,7 +204,7 @@ async def test_replicas_that_are_missing_are_told_and_too_few_to_write_are_refus
         "topics", "plan", MILESTONES_REPLICATION_FACTOR="2", MILESTONES_MIN_INSYNC_REPLICAS="3"
     )
     assert refused.returncode == 2
-    assert "min_insync_replicas is 3, and of 2 replicas so many are never in sync" in refused.stderr
+    assert "min_insync_replicas is 3 and replication_factor 2: nothing could be written" in refused.stderr
 
 
 async def test_a_topic_that_is_deleted_while_it_is_described_is_not_there(

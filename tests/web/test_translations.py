@@ -203,7 +203,7 @@ def test_records_and_multiples_are_sentences(kind: Any, period: str, shown: list
                     "SU7 deliveries passed 20,000, the 5th month in a row, October 2024",
                     "more than 20,000, the 5th month in a row",
                 ),
-                ("SU7 交付量连续第5个月突破 20,000\uff082024年10月\uff09", "连续第5个月超过20,000"),
+                ("SU7 交付量连续第5个月突破 20,000\uff082024年10月\uff09", "连续第5个月超过 20,000"),
             ],
         ),
         (
@@ -218,7 +218,7 @@ def test_records_and_multiples_are_sentences(kind: Any, period: str, shown: list
                     "SU7 deliveries passed 20,000, the 22nd time in a row, National Day 2024",
                     "more than 20,000, the 22nd time in a row",
                 ),
-                ("SU7 交付量连续第22次突破 20,000\uff082024年国庆节\uff09", "连续第22次超过20,000"),
+                ("SU7 交付量连续第22次突破 20,000\uff082024年国庆节\uff09", "连续第22次超过 20,000"),
             ],
         ),
     ],
