@@ -6,6 +6,6 @@ the rules   judging.py (an order), sums.py (periods), scopes.py, targets.py, exp
 read        sources.py, dead_letters.py, published.py, kept_events.py, kept_days.py
 explain     explaining.py (a milestone), window_changes.py (a window), asof.py, first_closed.py
 reconcile   reconciling.py, foreign_list.py, differences.py
-correct     correcting.py
+correct     correcting.py (which event), consequences.py (what it would change)
 results     report.py
 """

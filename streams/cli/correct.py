@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from schemas.instants import format_instant, utc_text
-from streams.audit.correcting import (
-    KINDS,
-    Consequences,
-    FoundOrders,
-    OrderEvents,
-    changed_units,
-    choose,
-    consequences,
-    described,
-    find_orders,
-    placed,
-    read_state,
-)
+from streams.audit.consequences import Consequences, changed_units, consequences, read_state
+from streams.audit.correcting import KINDS, FoundOrders, OrderEvents, choose, described, find_orders, placed
 from streams.audit.judging import EFFECTS
 from streams.audit.sums import Business
 from streams.audit.targets import counted_now

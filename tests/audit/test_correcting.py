@@ -12,16 +12,8 @@ from schemas.codec import decode_batch, decode_row
 from schemas.facts import DELIVERIES, ORDERS, Fact
 from schemas.instants import micros_of, parse_instant
 from schemas.rows import RowKey
-from streams.audit.correcting import (
-    FoundOrders,
-    Judged,
-    OrderEvents,
-    ScopeState,
-    choose,
-    consequences,
-    placed,
-    vin_of,
-)
+from streams.audit.consequences import ScopeState, consequences
+from streams.audit.correcting import FoundOrders, Judged, OrderEvents, choose, placed, vin_of
 from streams.audit.judging import read_order
 from streams.audit.sums import Business
 from streams.errors import ExpectedError
