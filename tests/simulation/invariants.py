@@ -238,10 +238,17 @@ def _marker(value: bytes) -> Marker:
     return decode_marker(value)
 
 
+#: The holiday that schedules count, and its dates.
+_HOLIDAY = "holiday:national-day:2024", date(2024, 10, 1), date(2024, 10, 7)
+
+
 @lru_cache(maxsize=1000)
 def periods_of(day: date, windows: tuple[str, ...]) -> tuple[str, ...]:
     """Ids of the periods that a date is in."""
-    ids = [f"day:{day}", f"week:{day:%G-W%V}", f"month:{day:%Y-%m}", f"year:{day:%Y}", "total"]
+    quarter, half = (day.month + 2) // 3, (day.month + 5) // 6
+    ids = [f"day:{day}", f"week:{day:%G-W%V}", f"month:{day:%Y-%m}", f"quarter:{day:%Y}-Q{quarter}"]
+    ids += [f"half:{day:%Y}-H{half}", f"year:{day:%Y}", "total"]
+    ids += [name for name, first, last in [_HOLIDAY] if first <= day <= last]
     rolling = [
         f"{name}:{day + timedelta(days=ahead)}"
         for name in windows
@@ -1390,10 +1397,7 @@ class Invariants:
         published = {
             key: units_in(row)
             for key, row in self.table.items()
-            if units_in(row)
-            and key[0] != INVENTORY
-            and not self._is_left_as_it_is(key)
-            and key[2].partition(":")[0] in ("day", "week", "month", "year", "total", "rolling", "campaign")
+            if units_in(row) and key[0] != INVENTORY and not self._is_left_as_it_is(key)
         }
         expected = {
             key: count for key, count in sums.items() if count and not self._is_to_come(key) and not self._may_lack(key)

@@ -29,6 +29,7 @@ from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, topic_number
 from schemas.notes import Place, Quarantine
 from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER, Context
 from streams.domain import hotpath
+from streams.domain.calendar import CHINA
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
@@ -143,7 +144,7 @@ def kind_of(transaction: Transaction) -> str:
     return kind if kind in ("ledger", "totals") and not is_decision else "command"
 
 
-ALL_WINDOWS = ("day", "week", "month", "year", "total")
+ALL_WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total", "holiday")
 _FEW_WINDOWS = ("day", "month"), ("day", "month", "total"), ("day", "week", "month")
 
 
@@ -183,6 +184,9 @@ RULES = (
     "each",
     "built",
     "weeks",
+    "quarters",
+    "halves",
+    "holidays",
     "silent",
     "publishers",
     "at-risk-0",
@@ -429,6 +433,11 @@ def _settings(
             else ()
         ),
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
+        RuleSettings(name="quarters", metric="deliveries", window="quarter", scope=("model",), reaches=3, record=True),
+        RuleSettings(name="halves", metric="orders", window="half", scope=(), exceeds=2),
+        RuleSettings(
+            name="holidays", metric="orders_placed", window="holiday", scope=("model",), exceeds=1, first=True
+        ),
         # Nothing is usual in so few days: no alert is ever raised, but every scope is checked.
         RuleSettings(name="silent", metric="deliveries", window="day", scope=("model",), stalled_hours=1),
         RuleSettings(name="publishers", metric="deliveries", window="day", scope=("source",), stalled_hours=1),
@@ -501,7 +510,8 @@ def _settings(
         timezone=timezone,
         day_starts=f"{day_starts:02}:00",
         clock=clock,  # type: ignore[arg-type] # one of the two
-        holidays=(),
+        holiday_calendar=CHINA,
+        holidays=("national-day",) if "holiday" in windows else (),
         windows=windows,
         scopes=(("model",), ()),
         # If there are several topics, one of the two models is counted as `other`.
