@@ -8,7 +8,7 @@
     .venv/bin/python -m tests.bench live [--rates R ...] [--json FILE]  # the same over 18,000 scopes, see tests/bench/live.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
-    .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
+    .venv/bin/python -m tests.bench totals [--rows N] [--every-window] [--json FILE]  # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench workers [--orders N]               # several workers, and one that joins, see tests/bench/workers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, default=1_000_000, help="rows of the totals, the readers, the opening (default: 1,000,000)"
     )
+    parser.add_argument("--every-window", action="store_true", help="the totals with all kinds of windows")
     parser.add_argument("--kills", type=int, default=KILLS, help=f"kills of the opening (default: {KILLS})")
     parser.add_argument(
         "--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)"
@@ -214,7 +215,7 @@ def main() -> None:
     if not set(options.only) <= set(known):
         parser.error(f"--only: {options.what} takes {', '.join(known) or 'none'}")
     if options.what == "totals":
-        found = bench_totals(options.rows)
+        found = bench_totals(options.rows, every_window=options.every_window)
         show_totals(found)
         _keep(found, options.json)
         return

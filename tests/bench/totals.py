@@ -32,6 +32,7 @@ from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import Books, Marker
 from streams.app import _tune_interpreter
 from streams.context import BLOCK_ROWS, Context
+from streams.domain.calendar import DEFAULT_WINDOWS, WINDOWS
 from streams.domain.scopes import Scopes
 from streams.kafka.transport import Batch
 from streams.settings import RuleSettings, Settings
@@ -54,9 +55,10 @@ _Key = tuple[int, Metric, str, date]
 _STATEFUL = ("windows", "milestones", "counts", "totals", "forecasts", "targets", "controls")
 
 
-def settings_of() -> Settings:
-    """The scopes of a manufacturer with a sales map, and a few rules."""
+def settings_of(kinds: str = "usual") -> Settings:
+    """The scopes of a manufacturer with a sales map, and a few rules; with the usual kinds of windows, or `every`."""
     return Settings(
+        windows=WINDOWS if kinds == "every" else DEFAULT_WINDOWS,
         partitions=SHARDS,
         scopes=TEMPLATES,
         rule=(
@@ -188,10 +190,10 @@ def batches_of(topic: str, records: Iterator[tuple[bytes, bytes]], offset: int) 
     yield Batch(topic, 0, 0, offset, offset + len(several), offset + len(several), list(several))
 
 
-async def build(folder: Path, rows: int) -> dict[str, Any]:
+async def build(folder: Path, rows: int, kinds: str) -> dict[str, Any]:
     """First evaluation and a steady stream, in this process."""
     log = FileLog(folder)
-    context = Context(settings_of(), other_log=log)
+    context = Context(settings_of(kinds), other_log=log)
     counts = context.catalogue.counts.name
     units = Units()
     while len(units.rows) < rows:
@@ -226,15 +228,14 @@ async def build(folder: Path, rows: int) -> dict[str, Any]:
     found["snapshot_s"], found["snapshot_longest_ms"] = used_s, longest_s * 1e3
     found["snapshot_bytes_a_row"] = (sum(size for _, size in log.transactions) - written) / rows
 
-    found |= await steady(log, tables, units, loop)
+    found |= await steady(context, log, tables, units, loop)
     await tables.close()
     found["decode_row_us"] = _decode_us(log, context.catalogue.windows.name)
     return found
 
 
-async def steady(log: FileLog, tables: WindowTables, units: Units, loop: Loop) -> dict[str, Any]:
+async def steady(context: Context, log: FileLog, tables: WindowTables, units: Units, loop: Loop) -> dict[str, Any]:
     """A steady stream of changes."""
-    context = Context(settings_of())
     counts, now_us = context.catalogue.counts.name, context.now_us()
     offset = log.records[counts]
     touched, used_s, worst_s, longest_s = 0, 0.0, 0.0, 0.0
@@ -266,10 +267,11 @@ def _decode_us(log: FileLog, topic: str) -> float:
     return (time.process_time() - began) / len(values) * 1e6
 
 
-async def take_over(folder: Path, *, with_snapshot: bool) -> dict[str, Any]:
+async def take_over(folder: Path, kinds: str, *, with_snapshot: bool) -> dict[str, Any]:
     """Opening and the first step after it, and what is resident then."""
     # Snapshots with another block size are not used.
-    context = Context(settings_of(), other_log=FileLog(folder), block_rows=BLOCK_ROWS if with_snapshot else 1000)
+    block_rows = BLOCK_ROWS if with_snapshot else 1000
+    context = Context(settings_of(kinds), other_log=FileLog(folder), block_rows=block_rows)
     log = context.other_log
     assert isinstance(log, FileLog)
     loop = Loop()
@@ -287,8 +289,8 @@ async def take_over(folder: Path, *, with_snapshot: bool) -> dict[str, Any]:
     return found
 
 
-def _in_another_process(folder: str, how: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench.totals", folder, how]
+def _in_another_process(folder: str, kinds: str, how: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.bench.totals", folder, kinds, how]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"taking over failed:\n{done.stderr[-3000:]}")
@@ -296,13 +298,14 @@ def _in_another_process(folder: str, how: str) -> dict[str, Any]:
     return found
 
 
-def bench(rows: int) -> dict[str, Any]:
-    """All of it."""
+def bench(rows: int, *, every_window: bool) -> dict[str, Any]:
+    """All of it. The number of rows is that of the usual kinds of windows."""
+    kinds = "every" if every_window else "usual"
     with tempfile.TemporaryDirectory(prefix="milestones-totals-") as folder:
         _tune_interpreter()
-        found = asyncio.run(build(Path(folder), rows))
-        found |= _in_another_process(folder, "snapshot")
-        found |= {f"whole_{key}": value for key, value in _in_another_process(folder, "whole").items()}
+        found = asyncio.run(build(Path(folder), rows, kinds))
+        found |= _in_another_process(folder, kinds, "snapshot")
+        found |= {f"whole_{key}": value for key, value in _in_another_process(folder, kinds, "whole").items()}
     for how in ("", "whole_"):
         found[f"{how}open_us_a_row"] = found[f"{how}open_cpu_s"] / found["rows"] * 1e6
         found[f"{how}bytes_a_row"] = found[f"{how}resident_bytes"] / found["rows"]
@@ -349,8 +352,8 @@ def show(found: dict[str, Any]) -> None:
 def main() -> None:
     """What runs in the process that takes over."""
     _tune_interpreter()
-    folder, how = sys.argv[1:]
-    print(json.dumps(asyncio.run(take_over(Path(folder), with_snapshot=how == "snapshot"))))
+    folder, kinds, how = sys.argv[1:]
+    print(json.dumps(asyncio.run(take_over(Path(folder), kinds, with_snapshot=how == "snapshot"))))
 
 
 if __name__ == "__main__":

@@ -1253,6 +1253,8 @@ class Invariants:
             if not f"{period}:".startswith(f"{rule.window}:"):
                 continue
             numbers = {} if rule.exceeds is None else {rule.exceeds: count > rule.exceeds}
+            if rule.reaches is not None:
+                numbers[rule.reaches] = count >= rule.reaches
             if rule.every is not None:
                 numbers |= {number: count >= number for number in range(rule.every, _MOST_UNITS, rule.every)}
             for number, passes in numbers.items():
