@@ -115,9 +115,9 @@ async def _play_at_once(
             coming = next(records, None)
         if chunk:
             await publisher.send(chunk)
+            # No partition may be minutes of a launch ahead of another: a milestone has the unit that is the N-th of those that are there.
+            await publisher.flush()
             _note(playing, chunk)
-            await asyncio.sleep(0)  # lets the display update
-    await publisher.flush()
 
 
 async def _play_in_time(  # noqa: PLR0913, PLR0917 - what is published, to whom and when
