@@ -121,8 +121,15 @@ class Alerts:
         was_fine = before["projected_total"]["p50"] >= value and stands["forecast_behind"] is None
         if was_fine and value - total > BEHIND * value and "forecast_behind" not in events:
             self._broken(f"{key}: {total} of {value} are expected after {before['projected_total']['p50']}")
+        if stands["forecast_moved"] is None and not events:
+            self._check_date(key, before, forecast)
+
+    def _check_date(self, key: str, before: dict[str, Any], forecast: dict[str, Any]) -> None:
+        """Checks that the expected date did not move by days without an alert."""
+        if self._told.get(key) == before["business_date"]:
+            return  # one alert a day: readers may not have been told of the date that was expected then
         first, then = before["projected_date"]["p50"], forecast["projected_date"]["p50"]
-        if stands["forecast_moved"] is None and not events and _days(first, then, forecast) > 2 * MOVES_DAYS:
+        if _days(first, then, forecast) > 2 * MOVES_DAYS:
             self._broken(f"{key}: expected on {then} after {first}")
 
 
