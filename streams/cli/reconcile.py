@@ -114,14 +114,14 @@ def command(
         raise click.UsageError(f"--out {out}: differences are written as {' or '.join(WRITERS)}")
     if out is not None and against is not None and against.exists() and out.exists() and out.samefile(against):
         raise click.UsageError(f"--out {out} is the list itself: name another file")
-    told = _columns(columns)
+    theirs = None if against is None else _theirs(against, _columns(columns), encoding)
     wanted = _Filter(metric, scope, period, source)
     situation = run(settings, read_situation(settings))
     chosen = [one for one in situation.compared if wanted.takes(one.key, one.control.source)]
     differing = [one for one in chosen if one.control.difference]
-    if against is not None:
+    if theirs is not None:
         key = _one_row(wanted, chosen, differing)
-        return _against(settings, key, against, told, encoding, out=out, in_json=in_json)
+        return _against(settings, key, theirs, _name(against), out=out, in_json=in_json)
     listed = chosen if show_all else differing
     found = _recounted(settings, {one.key for one in listed}) if units and listed else None
     if in_json:
@@ -238,22 +238,21 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
     return told
 
 
-def _against(
-    settings: Settings,
-    key: RowKey,
-    file: Path,
-    told: dict[str, str],
-    encoding: str,
-    *,
-    out: Path | None,
-    in_json: bool,
-) -> int:
-    name = "stdin" if str(file) == "-" else str(file)
+def _name(file: Path | None) -> str:
+    return "stdin" if str(file) == "-" else str(file)
+
+
+def _theirs(file: Path, told: dict[str, str], encoding: str) -> Theirs:
+    """The list; says how it was read."""
     try:
         theirs = read_list(_content(file), told, encoding)
     except ValueError as error:
-        raise ExpectedError(f"{name}: {error}", exit_code=2) from None
-    click.echo(f"{name}: {printable(theirs.how.line())}", err=True)
+        raise ExpectedError(f"{_name(file)}: {error}", exit_code=2) from None
+    click.echo(f"{_name(file)}: {printable(theirs.how.line())}", err=True)
+    return theirs
+
+
+def _against(settings: Settings, key: RowKey, theirs: Theirs, name: str, *, out: Path | None, in_json: bool) -> int:
     found = _recounted(settings, [key], theirs.names)
     matched = match(found, key, theirs)
     if in_json:

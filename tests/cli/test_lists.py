@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 from datetime import datetime
@@ -11,6 +12,7 @@ import openpyxl
 import pytest
 from click.testing import CliRunner
 
+import streams.cli.reconcile
 from schemas.rows import RowKey
 from streams.audit.differences import HEAD, WRITERS, differences
 from streams.audit.foreign_list import read_list
@@ -18,6 +20,7 @@ from streams.audit.judging import read_order
 from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
 from streams.cli.reconcile import command
+from streams.errors import ExpectedError
 from streams.settings import Settings
 from streams.tables import decoded_text, rows_of_text
 from tests.domain.facts import delivered
@@ -282,3 +285,20 @@ def test_the_differences_are_a_file_to_work_with(tmp_path: Path, ending: str) ->
     assert ours[:6] == ["D-105", VINS[5], "here", "2024-10-07", "", "not in the list"]
     assert ours[6].startswith("deliveries-")
     assert other[:6] == ["'=D-9", "LNBSU7A10R1000999", "there", "", "2024-10-08", "not known here"]
+
+
+def test_a_list_that_cannot_be_read_is_told_before_a_cluster_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # When the command fails it leaves its loop open, as the process ends; a test continues.
+    monkeypatch.setattr(streams.cli.reconcile, "run", lambda _settings, work: asyncio.run(work))
+    path = tmp_path / "list.csv"
+    path.write_bytes("order_id,city\nD-100,München\n".encode("windows-1252"))
+    given = ["--against", str(path), "--bootstrap-servers", "127.0.0.1:1"]
+    refused = CliRunner().invoke(command, given)
+    assert isinstance(refused.exception, ExpectedError)
+    assert f"{path}: is not in Unicode, nor clearly Chinese in GBK" in str(refused.exception)
+    read = CliRunner().invoke(command, [*given, "--encoding", "windows-1252"])
+    assert read.stderr.startswith(
+        f"{path}: windows-1252, commas, header in row 1, order number from order_id; 1 of 1 rows"
+    )
