@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,13 @@ def source_folder(source: str) -> str:
     return str(Path(source).parent)
 
 
+def source_text(source: Path) -> bytes:
+    """A source and the files that it includes, one after the other; as `schemas.hotpath` reads them."""
+    text = source.read_bytes()
+    included = re.findall(rb'^include "(.+)"$', text, re.MULTILINE)
+    return text + b"".join((source.parent / each.decode()).read_bytes() for each in included)
+
+
 def system_compiler() -> list[str]:
     """The command of the machine's C compiler, empty if it has none."""
     if os.environ.get("CC"):
@@ -135,7 +143,7 @@ def _build(source: Path, made: Path, machine: str, options: tuple[str, ...], scr
         options = (*options, "-undefined", "dynamic_lookup")
     code, fresh = Path(scratch, f"{source.stem}.c"), Path(scratch, made.name)
     run([sys.executable, "-m", "cython", "-3", str(source), "-o", str(code)], scratch)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    digest = hashlib.sha256(source_text(source)).hexdigest()
     includes = [f"-I{each}" for each in sorted(headers)]
     run([*command, *options, *includes, f'-DMILESTONES_SOURCE="{digest}"', str(code), "-o", str(fresh)], scratch)
     # Replaced atomically: a process may have the old one loaded.

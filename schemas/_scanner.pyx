@@ -32,17 +32,10 @@ from schemas.pools import POOL_SIZE, intern_dims, intern_text
 if byteorder != "little":
     raise ImportError("packed events are little endian")
 
-cdef extern from *:
-    """
-    #ifndef MILESTONES_SOURCE
-    #define MILESTONES_SOURCE ""
-    #endif
-    """
-    const char* MILESTONES_SOURCE
-    int __builtin_ctzll(unsigned long long) noexcept
+include "_packed.pxi"
 
-#: Digest of the source that this was built from; see `schemas.hotpath`.
-SOURCE = (<bytes> MILESTONES_SOURCE).decode()
+cdef extern from *:
+    int __builtin_ctzll(unsigned long long) noexcept
 
 cdef enum:
     SPECVERSION, ID, SOURCE_, TYPE, TIME, SUBJECT, DATACONTENTTYPE, DATASCHEMA, TRACEPARENT, TRACESTATE, BACKFILL, DATA
@@ -95,36 +88,16 @@ cdef enum:
     FIRST_YEAR = 2000
     LAST_YEAR = 2100
 
-#: The packed form of an event, as in the ledger's changelog: its head, and its text.
+#: The content of a packed event, and its text.
 cdef enum:
-    HEAD_BYTES = 34
     HAS_VIN = 0b1000
     HAS_VOIDS = 0b1_0000
-    KIND = 0b111
     TOPIC = 0b111_1111
     TOPIC_BITS = 7
     OF_PRODUCTION_SHIFT = 5
     LENGTH_DIGITS = 3
     #: More than the order's id, with its size, and the packed event can take together.
     MOST_EVENT_BYTES = 2048
-
-#: Little endian, as are all machines that this is built for.
-cdef packed struct Head:
-    unsigned char origin
-    unsigned short partition
-    unsigned long long offset
-    unsigned char content
-    unsigned long long time_us
-    unsigned int source
-    unsigned int dims
-    unsigned short text_bytes
-    unsigned short id_end
-    unsigned short extra
-
-#: Memory to write, from `at` on and never past `end`.
-cdef struct Cursor:
-    unsigned char* at
-    unsigned char* end
 
 #: If the value is this many bytes below the limit, key, headers and value together are certainly within it.
 cdef Py_ssize_t ROOM_BYTES = 4096
@@ -794,20 +767,6 @@ cdef object fact_of(order_id, const Head* head, str text, words):
         head.partition,
         head.offset,
     )
-
-
-cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL:
-    """The next bytes; moves the cursor past them."""
-    cdef unsigned char* at = cursor.at
-    if not 0 <= size <= cursor.end - at:
-        raise IndexError("beyond the end")
-    cursor.at = at + size
-    return at
-
-
-cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
-    memcpy(take(cursor, size), these, size)
-    return 0
 
 
 cdef inline int write_part(Cursor* cursor, bytes text, Py_ssize_t start, Py_ssize_t end) except -1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
@@ -34,9 +35,16 @@ def is_current(module: Any) -> bool:
     """Whether a compiled module was built from the source next to it; true if there is no source."""
     source = Path(module.__file__).parent / f"{module.__name__.rpartition('.')[2]}.pyx"
     try:
-        return bool(hashlib.sha256(source.read_bytes()).hexdigest() == module.SOURCE)
+        return bool(hashlib.sha256(_source_text(source)).hexdigest() == module.SOURCE)
     except OSError:
         return True
+
+
+def _source_text(source: Path) -> bytes:
+    """A source and the files that it includes, one after the other; as `deploy/extensions.py` reads them."""
+    text = source.read_bytes()
+    included = re.findall(rb'^include "(.+)"$', text, re.MULTILINE)
+    return text + b"".join((source.parent / each.decode()).read_bytes() for each in included)
 
 
 def extension(name: str) -> tuple[Any, str]:

@@ -21,42 +21,11 @@ from streams.domain.packing import pack
 from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
-cdef extern from *:
-    """
-    #ifndef MILESTONES_SOURCE
-    #define MILESTONES_SOURCE ""
-    #endif
+include "../../schemas/_packed.pxi"
 
-    """
-    const char* MILESTONES_SOURCE
-
-#: Digest of the source that this was built from; see `schemas.hotpath`.
-SOURCE = (<bytes> MILESTONES_SOURCE).decode()
-
-#: The packed form; see `streams.domain.packing`.
+#: What precedes the content of a packed event.
 cdef enum:
-    HEAD_BYTES = 34
-    #: What precedes the content.
     COORDINATES_BYTES = 11
-    KIND = 0b111
-
-#: The fixed part of a packed event; see `packing.LAYOUT`.
-cdef packed struct Head:
-    unsigned char origin
-    unsigned short partition
-    unsigned long long offset
-    unsigned char content
-    unsigned long long time_us
-    unsigned int source
-    unsigned int dims
-    unsigned short text_bytes
-    unsigned short id_end
-    unsigned short extra
-
-#: Memory to read or write, from `at` on and never past `end`.
-cdef struct Cursor:
-    unsigned char* at
-    unsigned char* end
 
 #: The values of `schemas.facts.Kind`.
 cdef enum:
@@ -769,15 +738,6 @@ cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept:
 # Cursors ------------------------------------------------------------------------------------------------------------
 
 
-cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL:
-    """The next bytes; moves the cursor past them."""
-    cdef unsigned char* at = cursor.at
-    if not 0 <= size <= cursor.end - at:
-        raise IndexError("beyond the end")
-    cursor.at = at + size
-    return at
-
-
 cdef inline int whole_of(bytes these, Cursor* cursor) except -1:
     cursor.at = <unsigned char*> PyBytes_AS_STRING(these)
     cursor.end = cursor.at + len(these)
@@ -858,13 +818,6 @@ cdef inline void mix(unsigned long long* v) noexcept:
     v[2] += v[1]
     v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2]
     v[2] = v[2] << 32 | v[2] >> 32
-
-
-cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
-    """Writes bytes; if there are none, the pointer may be NULL."""
-    if size != 0:
-        memcpy(take(cursor, size), these, size)
-    return 0
 
 
 cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) except? 0xFFFF_FFFF_FFFF_FFFF:

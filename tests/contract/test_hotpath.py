@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -48,6 +49,23 @@ def test_an_extension_from_another_version_of_its_source_is_not_used(tmp_path: P
     (tmp_path / "_scanner.pyx").write_text("abc")
     assert hotpath.is_current(module)
     (tmp_path / "_scanner.pyx").write_text("abd")
+    assert not hotpath.is_current(module)
+
+
+@needs_extension
+@pytest.mark.parametrize("name", ["schemas._scanner", "streams.domain._steps"])
+def test_what_a_source_includes_is_part_of_it(name: str, tmp_path: Path) -> None:
+    built = importlib.import_module(name)
+    module = ModuleType(name)
+    for source in ("schemas/_packed.pxi", "schemas/_scanner.pyx", "streams/domain/_steps.pyx"):
+        place = tmp_path / source
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes((ROOT / source).read_bytes())
+    module.__file__ = str(tmp_path / Path(built.__file__ or "").relative_to(ROOT))
+    vars(module)["SOURCE"] = built.SOURCE
+    assert hotpath.is_current(module)
+    with (tmp_path / "schemas/_packed.pxi").open("a") as included:
+        included.write("# changed\n")
     assert not hotpath.is_current(module)
 
 
