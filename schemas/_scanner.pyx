@@ -81,7 +81,7 @@ cdef enum:
     VIN_LENGTH = 17
     #: Four names with their separators.
     DIMS_BYTES = 4 * (LONGEST_NAME + 1)
-    #: How many words are found without a dictionary.
+    #: How many words are found without a dictionary, a power of two.
     RECENT = 1024
     #: Room for events is made for this many bytes each, and for more where they are longer.
     USUAL_EVENT_BYTES = 160
@@ -109,6 +109,8 @@ cdef int ORDERS = _ORDERS, DELIVERIES = _DELIVERIES, PRODUCTION = _PRODUCTION
 
 #: Characters allowed in plain texts, and in VINs.
 cdef unsigned long long ONES = 0x0101_0101_0101_0101
+#: An odd number whose bits look random.
+cdef unsigned long long MIXING = 0x9E37_79B9_7F4A_7C15
 cdef unsigned char[256] IN_TEXT
 cdef unsigned char[256] IN_VIN
 cdef int _code
@@ -564,7 +566,7 @@ cdef class _Words:
 
     cdef list words
     cdef dict numbers
-    #: The numbers of some, by a few of their bytes; and their texts, by number.
+    #: The numbers of some, by a hash; and their texts, by number.
     cdef long long[RECENT] recent
     cdef list texts
 
@@ -575,7 +577,7 @@ cdef class _Words:
 
     cdef long long number(self, const unsigned char* text, Py_ssize_t size) except -1:
         """The number of a text of at least one byte."""
-        cdef Py_ssize_t place = (text[0] + 5 * text[size // 2] + 11 * text[size - 1] + 3 * size) % RECENT
+        cdef Py_ssize_t place = place_of(text, size)
         cdef long long number = self.recent[place]
         cdef bytes known
         if number >= 0:
@@ -594,6 +596,19 @@ cdef class _Words:
 
 
 cdef _Words known_words = _Words()
+
+
+cdef inline Py_ssize_t place_of(const unsigned char* text, Py_ssize_t size) noexcept:
+    """Where the number of a text is kept, if it is among the recent ones."""
+    cdef unsigned long long mixed = <unsigned long long> size, eight
+    cdef Py_ssize_t at = 0
+    while at < size:
+        eight = 0
+        memcpy(&eight, text + at, min(size - at, 8))
+        mixed = (mixed ^ eight) * MIXING
+        mixed ^= mixed >> 32
+        at += 8
+    return <Py_ssize_t> (mixed & RECENT - 1)
 
 
 @cython.final
@@ -1206,7 +1221,7 @@ cdef inline Py_ssize_t text_end(const unsigned char* text, Py_ssize_t at, Py_ssi
         memcpy(&eight, text + at, 8)
         found = odd_ones(eight)
         if found:
-            return at + __builtin_ctzll(found) // 8
+            return at + (__builtin_ctzll(found) >> 3)
         at += 8
     while at < end and IN_TEXT[text[at]]:
         at += 1

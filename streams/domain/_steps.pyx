@@ -5,7 +5,7 @@ Lists are read with bounds checks. Bytes are read and written through cursors, w
 """
 
 cimport cython
-from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.string cimport memcmp, memcpy, memset
@@ -119,7 +119,8 @@ cdef class _Buffer:
     cdef Py_ssize_t filled
 
     def __cinit__(self, Py_ssize_t size):
-        self.kept = bytearray(size)
+        # Not `bytearray(size)`, which fills it with zeros: nothing is read that was not written.
+        self.kept = PyByteArray_FromStringAndSize(NULL, size)
         self.size = size
 
     cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
@@ -139,10 +140,9 @@ cdef class _Buffer:
         return 0
 
     cdef int enlarge(self, Py_ssize_t size) except -1:
-        self.size = 2 * (self.filled + size)
-        larger = bytearray(self.size)
-        larger[: self.filled] = self.kept[: self.filled]
-        self.kept = larger
+        cdef Py_ssize_t larger = 2 * (self.filled + size)
+        PyByteArray_Resize(self.kept, larger)
+        self.size = larger
         return 0
 
     cdef inline int fill(self, const Cursor* cursor) except -1:
@@ -165,16 +165,20 @@ cdef class _Segment:
         self.slots = array("Q", bytes(8 * 8))
 
     cdef int add(self, unsigned long long slot) except -1:
-        cdef unsigned long long[::1] before = self.slots
-        cdef Py_ssize_t at, size = before.shape[0]
-        if 5 * self.used >= 4 * size:
-            # Grows by a quarter: after doubling, half of it would be empty.
-            self.slots = array("Q", bytes(8 * (size + size // 4)))
-            for at in range(size):
-                if before[at]:
-                    self.put(before[at])
+        if 5 * self.used >= 4 * self.slots.shape[0]:
+            self.grow()
         self.used += 1
         return self.put(slot)
+
+    cdef int grow(self) except -1:
+        """Grows by a quarter: after doubling, half of it would be empty."""
+        cdef unsigned long long[::1] before = self.slots
+        cdef Py_ssize_t at, size = before.shape[0]
+        self.slots = array("Q", bytes(8 * (size + size // 4)))
+        for at in range(size):
+            if before[at]:
+                self.put(before[at])
+        return 0
 
     cdef int put(self, unsigned long long slot) except -1:
         cdef Py_ssize_t at = self.first(slot >> ADDRESS_BITS)
