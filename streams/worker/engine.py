@@ -28,6 +28,9 @@ _TOTALS_COMMITS = 3
 #: A step of up to this many records costs less than its transaction; with up to this many ledger partitions, doubling the rate of a
 #: worker's transactions costs a tenth of a core.
 _FEW_RECORDS = 100
+#: As many as several full transactions have.
+_MANY_LEFT = 30_000
+_BEHIND_INTERVALS = 6
 _FEW_LEDGERS = 4
 _RIVAL_WINDOW_S = 30.0
 _RIVAL_ASSIGNMENTS = 12
@@ -123,7 +126,7 @@ class Engine:
                     self.context.totals_role(number).replace("-", " "),
                     partial(WindowTables, self.context, number),
                     lambda _: False,
-                    lambda _: self._commit_interval_s / _TOTALS_COMMITS,
+                    lambda *_: self._commit_interval_s / _TOTALS_COMMITS,
                 )
             positions: dict[Partition, int] = {}
             for runner in self._runners():
@@ -220,7 +223,7 @@ class Engine:
         name: str,
         make: Callable[[], State],
         wanted: Callable[[Partition], bool],
-        beat_s: Callable[[int], float],
+        beat_s: Callable[[int, int], float],
         *,
         urgent: str = "",
     ) -> TaskRunner:
@@ -243,8 +246,13 @@ class Engine:
     def _commit_interval_s(self) -> float:
         return self.context.settings.commit_interval_ms / 1000
 
-    def _ledger_beat_s(self, records: int) -> float:
-        """Half the commit interval while few records come: results are out sooner, and there is CPU to spare."""
+    def _ledger_beat_s(self, records: int, left: int) -> float:
+        """Half the commit interval while few records come: results are out sooner, and there is CPU to spare.
+
+        Several of them while many are left at the broker: they are late anyway, and each transaction costs the same.
+        """
+        if left > _MANY_LEFT:
+            return _BEHIND_INTERVALS * self._commit_interval_s
         is_quiet = records <= _FEW_RECORDS and len(self._ledgers) <= _FEW_LEDGERS
         return self._commit_interval_s / 2 if is_quiet else self._commit_interval_s
 

@@ -85,7 +85,8 @@ class TaskRunner:
         make: A new, unopened state.
         consumer: Gives access to seeks and epochs.
         now_us: The clock, microseconds since 1970.
-        beat_s: Number of records in a step → the minimum time from its start to that of the next step.
+        beat_s: Number of records in a step, and of those that the broker still has after them → the minimum time from its start to
+            that of the next step, unless the queue is full before.
         open_timeout_s: The worker ends if opening takes longer.
         fenced_backoff_s: How long to wait after another owner has taken over the state, unless the group decides sooner.
         fatal: Ends the worker.
@@ -101,7 +102,7 @@ class TaskRunner:
         consumer: Callable[[], Fetching],
         *,
         now_us: Callable[[], int],
-        beat_s: Callable[[int], float],
+        beat_s: Callable[[int, int], float],
         open_timeout_s: float,
         fenced_backoff_s: float,
         fatal: Callable[[BaseException], Awaitable[None]],
@@ -158,6 +159,8 @@ class TaskRunner:
             self._hurry.set()
         if self._waiting_records >= _WAITING_RECORDS:
             self._room.clear()
+            # Nothing more can come.
+            self._hurry.set()
         self._arrived.set()
 
     def doubt(self, reason: str) -> None:
@@ -286,7 +289,8 @@ class TaskRunner:
             if self._doubt:
                 raise InDoubtError(self._doubt)
             batches = self._take()
-            beat_s = self._beat_s(sum(len(batch.records) for batch in batches))
+            left = max((batch.end - batch.next for batch in batches), default=0)
+            beat_s = self._beat_s(sum(len(batch.records) for batch in batches), left)
             due = next_commit(self._now_us() / 1e6, beat_s)
             await self._process(state, batches)
 

@@ -44,7 +44,7 @@ async def test_the_beat_is_half_as_long_while_few_records_come_to_a_worker_with_
     engine = Engine(context, "w1", AsyncMock(), AsyncMock())
     beats = {}
 
-    def runner(name: str, _make: object, _wanted: object, beat_s: Callable[[int], float], **_: object) -> Mock:
+    def runner(name: str, _make: object, _wanted: object, beat_s: Callable[[int, int], float], **_: object) -> Mock:
         beats[name] = beat_s
         return Mock(is_open=True, positions={}, release=AsyncMock())
 
@@ -52,4 +52,5 @@ async def test_the_beat_is_half_as_long_while_few_records_come_to_a_worker_with_
     await engine.assigned({Partition(topic, number) for topic in context.ledger_topics for number in range(ledgers)})
     assert len(beats) == ledgers
     for beat_s in beats.values():
-        assert [beat_s(records) for records in (0, 100, 101)] == ([0.03, 0.03, 0.06] if few else [0.06] * 3)
+        assert [beat_s(records, 0) for records in (0, 100, 101)] == ([0.03, 0.03, 0.06] if few else [0.06] * 3)
+        assert [beat_s(8_000, left) for left in (8_000, 1_000_000)] == [0.06, 0.36], "late anyway"

@@ -88,7 +88,7 @@ def running(
         lambda: state,
         lambda: consumer,
         now_us=now_us,
-        beat_s=lambda _records: 0.01,
+        beat_s=lambda _records, _left: 0.01,
         open_timeout_s=10,
         fenced_backoff_s=10,
         fatal=fatal,
