@@ -6,10 +6,12 @@ when it is accessed: the ledger reads events straight from the bytes. A reader s
 
 from __future__ import annotations
 
+import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+import cramjam
+from aiokafka.codec import gzip_decode, lz4_decode, zstd_decode
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.util import calc_crc32c
@@ -39,13 +41,40 @@ _CODEC: Final = 0b111
 _APPEND_TIME: Final = 0b1000
 _TRANSACTIONAL: Final = 0b1_0000
 _CONTROL: Final = 0b10_0000
-_DECOMPRESS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
+
+#: Most clients compress with Snappy in blocks: this header, the size of each block, and the block.
+_SNAPPY_BLOCKS: Final = b"\x82SNAPPY\0" + 2 * (1).to_bytes(4)
+
+
+def _snappy_decode(data: memoryview) -> bytes:
+    """Decompresses Snappy, in blocks or in one piece. aiokafka's function copies every block several times.
+
+    Raises:
+        ValueError: A block goes beyond the end.
+        cramjam.DecompressionError: A block is damaged.
+    """
+    at, end = len(_SNAPPY_BLOCKS), len(data)
+    if end <= at or data[:at] != _SNAPPY_BLOCKS:
+        return bytes(cramjam.snappy.decompress_raw(data))
+    blocks = []
+    while at < end:
+        begin = at + _LENGTH.size
+        at = begin + (_LENGTH.unpack_from(data, at)[0] if begin <= end else 0)
+        if not begin <= at <= end:
+            raise ValueError("a block of Snappy goes beyond its batch")
+        blocks.append(cramjam.snappy.decompress_raw(data[begin:at]))
+    return b"".join(blocks)
+
+
+_DECOMPRESS: Final[Mapping[int, Callable[[memoryview], bytes]]] = {
     0: bytes,
     1: gzip_decode,
-    2: snappy_decode,
+    2: _snappy_decode,
     3: lz4_decode,
     4: zstd_decode,
 }
+#: What these functions raise.
+_DAMAGED: Final = (ValueError, KeyError, EOFError, OSError, zlib.error, cramjam.DecompressionError)
 
 #: Reading order does not cut a fetch to fewer records: if publishers send small batches, each would be handed over alone.
 _LEAST_RECORDS: Final = 500
@@ -78,6 +107,7 @@ class WholeBatches:
     ) -> None:
         self._place = topic, partition
         self._data = data
+        self._view = memoryview(data)
         self._at = 0
         self._aborted = list(reversed(aborted))
         self._aborted_producers: set[int] = set()
@@ -146,7 +176,7 @@ class WholeBatches:
             records = self._none()
             if is_control or not (attributes & _TRANSACTIONAL and producer in self._aborted_producers):
                 try:
-                    body = _DECOMPRESS[attributes & _CODEC](self._data[begin:end])
+                    body = _DECOMPRESS[attributes & _CODEC](self._view[begin:end])
                     records.add(
                         body,
                         count=count,
@@ -155,7 +185,7 @@ class WholeBatches:
                         append_timestamp=last_ms if attributes & _APPEND_TIME else None,
                         since=0 if is_control else self.next_fetch_offset,
                     )
-                except (ValueError, KeyError) as error:
+                except _DAMAGED as error:
                     raise CorruptRecordException(f"{self._name}: the batch at offset {base_offset}: {error}") from error
             if is_control:
                 if records and ControlRecord.parse(records[0].key) == ABORT_MARKER:
@@ -170,7 +200,7 @@ class WholeBatches:
 
     def _check(self, base_offset: int, end: int, checksum: int) -> None:
         """Raises unless a batch is as it was written: on disks and in memory, bits may flip."""
-        if calc_crc32c(self._data[self._at + _CHECKED_AT : end]) != checksum:
+        if calc_crc32c(self._view[self._at + _CHECKED_AT : end]) != checksum:
             raise CorruptRecordException(f"{self._name}: the batch at offset {base_offset}: its checksum is wrong")
 
     @property

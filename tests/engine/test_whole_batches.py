@@ -130,6 +130,28 @@ def test_the_same_records_and_positions_as_of_aiokafka(
     assert not theirs.has_more()
 
 
+def test_blocks_of_snappy_that_are_damaged_are_a_damaged_batch() -> None:
+    made = bytearray(batch(numbered([Sent(0, b"k", b"v" * 100)] * 5), 41, codec=2).data)
+    size_at = Layout.BODY_AT + 16
+    for size in (-4, -1, 1 << 30, int.from_bytes(made[size_at : size_at + 4]) - 1):
+        damaged = bytearray(made)
+        damaged[size_at : size_at + 4] = size.to_bytes(4, signed=True)
+        with pytest.raises(CorruptRecordException, match="orders-3: the batch at offset 41: "):
+            result_of(ONE, checked(damaged), 41).getall()
+    cut = made[: size_at + 2]
+    cut[8:12] = (len(cut) - 12).to_bytes(4)
+    with pytest.raises(CorruptRecordException, match="a block of Snappy goes beyond its batch"):
+        result_of(ONE, checked(cut), 41).getall()
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_what_cannot_be_decompressed_is_a_damaged_batch(codec: int) -> None:
+    made = bytearray(batch(numbered([Sent(0, b"k", b"v" * 100)] * 5), 41, codec=codec).data)
+    made[Layout.BODY_AT + 10 :] = bytes(len(made) - Layout.BODY_AT - 10)
+    with pytest.raises(CorruptRecordException, match="orders-3: the batch at offset 41: "):
+        result_of(ONE, checked(made), 41).getall()
+
+
 keys = st.one_of(st.none(), st.binary(max_size=20), st.sampled_from((b" SO-1", b"SO-1 ", "SO-é".encode(), b"")))
 
 
