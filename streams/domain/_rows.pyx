@@ -156,7 +156,8 @@ cdef inline bint reads_number(Cursor* cursor, long long* number) noexcept:
         found = found * 10 + (cursor.at[0] - 48)
         cursor.at += 1
     number[0] = found
-    return cursor.at > begin
+    # JSON has no zeros in front.
+    return cursor.at - begin == 1 or cursor.at > begin and begin[0] != 48
 
 
 cdef inline bint reads_text(Cursor* cursor, Cursor* text) noexcept:

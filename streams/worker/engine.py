@@ -28,8 +28,8 @@ _TOTALS_COMMITS = 3
 #: A step of up to this many records costs less than its transaction; with up to this many ledger partitions, doubling the rate of a
 #: worker's transactions costs a tenth of a core.
 _FEW_RECORDS = 100
-#: As many as several full transactions have.
-_MANY_LEFT = 30_000
+#: More records of a partition than one transaction has, and how many commit intervals make a beat while so many are left.
+_MANY_LEFT = 8_000
 _BEHIND_INTERVALS = 6
 _FEW_LEDGERS = 4
 _RIVAL_WINDOW_S = 30.0

@@ -19,10 +19,8 @@ from streams.kafka.records import FetchedRecord
 from tests.contract.builders import (
     APPENDED_MS,
     FUTURE_LIMIT_US,
-    ORDER_ID,
     STRUCTURED,
     TOPICS,
-    VIN,
     Record,
     binary,
     by_authority,
@@ -33,6 +31,8 @@ from tests.contract.builders import (
     text_of,
 )
 from tests.fuzz.__main__ import CHUNK
+from tests.fuzz.damage import grown
+from tests.fuzz.rows import feed
 from tests.support.batches import Layout, Sent, batch
 
 if TYPE_CHECKING:
@@ -49,12 +49,6 @@ FIRST: Final[dict[str, int | None]] = {
     "append_timestamp": None,
     "since": 0,
 }
-#: Pieces that have a meaning in events.
-PIECES: Final = (
-    b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b"\0", b"\x7f", b"\xff", b'"id":"1",', b'"data":{',
-    b'"backfill":true,', b'"backfill":fals', b'"model":"SU7",', b'"vin":"', b"Z", b"-00:00", b"+24:00", b".", b".123456789",
-    b"2100-02-29T24:60:60", b"x" * 64, b"y" * 256, b"9" * 40, "é".encode(), ORDER_ID.encode(), VIN.encode(), b"1.0", b"null",
-)  # fmt: skip
 HEADERS: Final[tuple[tuple[str, bytes | None], ...]] = (
     ("content-type", b"application/json"), ("content-type", b"application/cloudevents+json"), ("ce_id", b""), ("ce_id", b"x" * 257),
     ("ce_time", b"2024"), ("ce_specversion", None), ("ce_specversion", b"1.0"), ("ce_backfill", b"true"), ("x", b"y" * 3000), ("", None),
@@ -70,30 +64,6 @@ def loaded(folder: str, name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def grown(dice: random.Random, text: bytes, texts: list[bytes]) -> bytes:
-    """A text with some damage."""
-    for _ in range(dice.randrange(1, 4)):
-        at = dice.randrange(len(text) + 1)
-        match dice.randrange(7):
-            case 0:
-                text = text[:at] + dice.choice(PIECES) + text[at:]
-            case 1:
-                piece = dice.choice(PIECES)
-                text = text[:at] + piece + text[at + len(piece) :]
-            case 2:
-                text = text[:at] + text[at + dice.randrange(1, 30) :]
-            case 3:
-                text = text[:at] + dice.randbytes(dice.randrange(1, 4)) + text[at + 1 :]
-            case 4:
-                text = text[:at] + dice.choice(texts)[at:]
-            case 5:
-                text = text[:at] + text[max(0, at - dice.randrange(1, 60)) :]
-            case _:
-                # An ordinary character, so that it may stay an event.
-                text = text[:at] + dice.choice(b"019AZaz-: ").to_bytes() + text[at + 1 :]
-    return text
 
 
 def records(seed: int, count: int) -> list[tuple[int, Record]]:
@@ -210,8 +180,9 @@ def written(dice: random.Random, facts: list[Fact]) -> list[bytes]:
 
 
 def main() -> None:
-    """Prints each seed as it begins, and how many of its records were accepted."""
+    """Prints each seed as it begins, and how many of its records, and of its counts and rows, were accepted."""
     scanner, compiled = loaded(sys.argv[1], "schemas._scanner"), loaded(sys.argv[1], "streams.domain._steps")
+    rows = loaded(sys.argv[1], "streams.domain._rows")
     for seed in map(int, sys.argv[2:]):
         print(f"begun {seed}", flush=True)
         by_topic: dict[int, list[Record]] = {}
@@ -236,7 +207,7 @@ def main() -> None:
         keep(compiled, dice, accepted)
         for chunk in written(dice, accepted):
             assert restored(compiled, [chunk]) == restored(steps, [chunk]), chunk
-        print(f"seed {seed}: {len(accepted)}", flush=True)
+        print(f"seed {seed}: {len(accepted)} {feed(rows, dice)}", flush=True)
 
 
 if __name__ == "__main__":
