@@ -663,9 +663,11 @@ def publish(columns, list places, list series, list periods, dict first_cells, l
         place = at
         check(&numbers, place)
         if numbers.version[place] == 0:
-            if not numbers.count[place]:
-                continue
-            if (asks_all or asks_late and numbers.status[place] != OPEN) and not opens(at):
+            # Asked of those without units as well if late: they are opened, too.
+            if asks_late and numbers.status[place] != OPEN or asks_all and numbers.count[place]:
+                if not opens(at):
+                    continue
+            elif not numbers.count[place]:
                 continue
         elif (
             numbers.count[place] == numbers.published_count[place]

@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.codec import encode_day_count, encode_row, read_row
@@ -104,7 +104,12 @@ def state(totals: Totals) -> Any:
     )
 
 
+#: A count of nothing: its row is never published.
+_NOTHING: Final = (0, "orders", "all", date(2024, 9, 29), DayCount(0, 0, [0] * 24, _LATEST))
+
+
 @given(st.lists(st.tuples(COUNTS, st.integers(0, 40), st.booleans()), max_size=5), st.booleans(), st.booleans())
+@example(steps=[([_NOTHING], 0, True), ([_NOTHING], 0, False)], with_target=False, keeps_few=False)
 def test_both_ways_lead_to_the_same_rows_and_bytes(
     steps: list[tuple[list[tuple[Any, ...]], int, bool]],
     with_target: bool,
