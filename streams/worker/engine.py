@@ -28,9 +28,9 @@ _TOTALS_COMMITS = 3
 #: A step of up to this many records costs less than its transaction; with up to this many ledger partitions, doubling the rate of a
 #: worker's transactions costs a tenth of a core.
 _FEW_RECORDS = 100
-#: More records of a partition than one transaction has, and how many commit intervals make a beat while so many are left.
+#: More records of a partition than one transaction has, and the shortest beat while so many are left.
 _MANY_LEFT = 8_000
-_BEHIND_INTERVALS = 6
+_BEHIND_BEAT_S = 0.3
 _FEW_LEDGERS = 4
 _RIVAL_WINDOW_S = 30.0
 _RIVAL_ASSIGNMENTS = 12
@@ -249,10 +249,10 @@ class Engine:
     def _ledger_beat_s(self, records: int, left: int) -> float:
         """Half the commit interval while few records come: results are out sooner, and there is CPU to spare.
 
-        Several of them while many are left at the broker: they are late anyway, and each transaction costs the same.
+        Longer while many are left at the broker: they are late anyway, and each transaction costs the same.
         """
         if left > _MANY_LEFT:
-            return _BEHIND_INTERVALS * self._commit_interval_s
+            return max(self._commit_interval_s, _BEHIND_BEAT_S)
         is_quiet = records <= _FEW_RECORDS and len(self._ledgers) <= _FEW_LEDGERS
         return self._commit_interval_s / 2 if is_quiet else self._commit_interval_s
 

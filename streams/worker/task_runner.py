@@ -85,8 +85,8 @@ class TaskRunner:
         make: A new, unopened state.
         consumer: Gives access to seeks and epochs.
         now_us: The clock, microseconds since 1970.
-        beat_s: Number of records in a step, and of those that the broker still has after them → the minimum time from its start to
-            that of the next step, unless the queue is full before.
+        beat_s: Number of records in a step, and the most that the broker still has of a partition → the minimum time from its start
+            to that of the next step, unless the queue is full before.
         open_timeout_s: The worker ends if opening takes longer.
         fenced_backoff_s: How long to wait after another owner has taken over the state, unless the group decides sooner.
         fatal: Ends the worker.
@@ -289,8 +289,8 @@ class TaskRunner:
             if self._doubt:
                 raise InDoubtError(self._doubt)
             batches = self._take()
-            left = max((batch.end - batch.next for batch in batches), default=0)
-            beat_s = self._beat_s(sum(len(batch.records) for batch in batches), left)
+            left = {(batch.topic, batch.partition): batch.end - batch.next for batch in batches}
+            beat_s = self._beat_s(sum(len(batch.records) for batch in batches), max(left.values(), default=0))
             due = next_commit(self._now_us() / 1e6, beat_s)
             await self._process(state, batches)
 

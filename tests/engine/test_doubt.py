@@ -81,6 +81,7 @@ def running(
     consumer: Consumer,
     fatal: Callable[[BaseException], Awaitable[None]],
     now_us: Callable[[], int] = lambda: 0,
+    beat_s: Callable[[int, int], float] = lambda _records, _left: 0.01,
 ) -> TaskRunner:
     """The runner of a state."""
     return TaskRunner(
@@ -88,7 +89,7 @@ def running(
         lambda: state,
         lambda: consumer,
         now_us=now_us,
-        beat_s=lambda _records, _left: 0.01,
+        beat_s=beat_s,
         open_timeout_s=10,
         fenced_backoff_s=10,
         fatal=fatal,
@@ -112,6 +113,40 @@ async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
     await asyncio.wait_for(ended.wait(), 30)
     assert [str(failure) for failure in failures] == ["the topic was recreated"]
     assert (state.opened, state.taken) == (2, [])
+
+
+class Stepping(Recreated):
+    """A state that says when a step has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_stepped = asyncio.Event()
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Takes."""
+        await super().process(batches)
+        self.has_stepped.set()
+
+
+async def test_a_full_queue_does_not_wait_for_the_next_beat() -> None:
+    state, consumer, fatal = Stepping(), Consumer(), AsyncMock()
+    told: list[tuple[int, int]] = []
+
+    def beat_s(records: int, left: int) -> float:
+        told.append((records, left))
+        return 3600.0
+
+    runner = running(state, consumer, fatal, beat_s=beat_s)
+    await asyncio.wait_for(consumer.is_sought.wait(), 30)
+    records: list[Any] = [None] * 4000
+    for first, of_one_step in ((0, True), (4000, False), (8000, True)):
+        await runner.submit(Batch(*ORDERS, 1, first, first + 4000, 50_000, records))
+        if of_one_step:
+            await asyncio.wait_for(state.has_stepped.wait(), 30)
+            state.has_stepped.clear()
+    await runner.release()
+    assert told == [(4000, 46_000), (8000, 38_000)]
+    fatal.assert_not_awaited()
 
 
 class Unreachable(Recreated):
