@@ -47,6 +47,9 @@ _NAMES: Final = 4096
 _BLOCKS_AT_ONCE: Final = 3
 #: A snapshot is due when one in this many of all rows has been written again.
 _PART_OF_ROWS: Final = 4
+#: Time between the beginnings of two snapshots for each row. Writing one takes some 5 us, so all of them take at most a twentieth of a
+#: core, however fast the rows change.
+_A_ROW_US: Final = 100
 _RETRY_US: Final = 60_000_000
 
 
@@ -127,7 +130,7 @@ class Snapshots:
         Args:
             counts_next: Offset of the first count that is not in the rows.
         """
-        if self._head is not None or not self.is_due or self._context.now_us() < self._not_before_us:
+        if self._head is not None or not self.is_due:
             return
         catalogue = self._context.catalogue
         rows, series, periods = self._windows.sizes
@@ -143,6 +146,7 @@ class Snapshots:
             self._not_before_us = self._context.now_us() + _RETRY_US
             return
         self._changes -= changes
+        self._not_before_us = self._context.now_us() + rows * _A_ROW_US
         if self._is_renumbered:
             # Parts from before and after do not belong together.
             self._generation, self._is_renumbered = self._new_generation(rows), False
@@ -195,10 +199,10 @@ class Snapshots:
     @property
     def is_due(self) -> bool:
         """Whether a snapshot is to be begun or continued."""
-        if self._is_given_up:
-            return False
+        if self._is_given_up or self._head is not None:
+            return not self._is_given_up
         least = max(self._context.snapshot_after, len(self._windows) // _PART_OF_ROWS)
-        return self._head is not None or self._changes >= least
+        return self._changes >= least and self._context.now_us() >= self._not_before_us
 
     def _part(self, name: str, head: SnapshotHead) -> RowBlock | SeriesBlock | PeriodBlock | SnapshotHead:
         kind, _, number = name.partition("/")

@@ -15,6 +15,7 @@ from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
 from schemas.facts import DayCount
 from streams.context import Context
 from streams.settings import CampaignSettings, RollingSettings
+from streams.totals import snapshots
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import SHARDS, Units, batches_of, marker_of, process, save, settings_of
@@ -68,6 +69,11 @@ class World:
         tables = WindowTables(replace(self.context, other_log=FileLog(self.folder), **changed))
         await tables.open()
         return tables
+
+
+@pytest.fixture(autouse=True)
+def as_often_as_rows_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_A_ROW_US", 0)
 
 
 @pytest.fixture
@@ -183,6 +189,20 @@ async def test_a_snapshot_that_was_not_finished_leaves_the_one_before_it_in_use(
         from_snapshot, from_all = await world.opened(), await world.opened(block_rows=7)
         assert caplog.text.count("no snapshot") == 1
     assert state_of(from_snapshot) == state_of(from_all)
+
+
+async def test_however_fast_rows_change_snapshots_take_at_most_a_part_of_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "_A_ROW_US", 1000)
+    now_us = world.context.now_us()
+    world.context = replace(world.context, now_us=lambda: now_us)
+    tables = await started(world)
+    world.count(400)
+    await world.run(tables)
+    assert not tables.is_saving
+    now_us += tables._totals.windows.sizes[0] * 1000
+    assert tables.is_saving
 
 
 @pytest.mark.parametrize("which", ["counts", "windows"])
