@@ -174,5 +174,5 @@ def damage_days(side: Side, dice: random.Random) -> None:
         side.take(count_of(dice))
     with side._taken():
         for place in range(len(cells)):
-            with suppress(_REFUSED):
+            with suppress(*_REFUSED):
                 side.totals.windows.published([place])
