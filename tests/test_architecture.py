@@ -55,7 +55,7 @@ WEB_MAY_IMPORT = (
     "streams.domain.zone",
     "streams.errors",
     "streams.events",
-    "streams.headline",
+    "streams.wording",
     "streams.holidays",
     "streams.kafka.admin",
     "streams.kafka.clients",

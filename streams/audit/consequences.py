@@ -17,10 +17,10 @@ from streams.audit.judging import EFFECTS
 from streams.audit.kept_days import KeptSince, read_kept
 from streams.audit.sources import coordinates_of
 from streams.audit.sums import Business, Window
-from streams.headline import share_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
+from streams.wording.sentences import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,10 +12,10 @@ from schemas.texts import template_of
 from streams.checkup import Finding, note, ok
 from streams.domain.calendar import NO_CALENDAR
 from streams.domain.rules import stalled_id
-from streams.headline import headline
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of
 from streams.kafka.clients import partition_counts, read_latest
+from streams.wording.sentences import headline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

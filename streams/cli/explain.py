@@ -18,7 +18,7 @@ from streams.cli.options import business_text, instant_us, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
-from streams.headline import headline, ordinal, sentence
+from streams.wording.sentences import headline, ordinal, sentence
 
 if TYPE_CHECKING:
     from schemas.outputs import Forecast, MilestoneData

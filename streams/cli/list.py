@@ -15,10 +15,10 @@ from streams.cli.options import with_settings
 from streams.cli.running import run
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
-from streams.headline import headline
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
 from streams.kafka.records import in_order_of_time, record_value
+from streams.wording.sentences import headline
 
 if TYPE_CHECKING:
     from schemas.outputs import MilestoneData

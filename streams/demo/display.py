@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from streams.headline import headline
 from streams.story.nights import Night
+from streams.wording.sentences import headline
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -15,7 +15,7 @@ from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
 from schemas.texts import ALL, OTHER, scope_names, source_of_scope
-from streams.headline import every_of, length_of, ordinal, share_of
+from streams.wording.sentences import every_of, length_of, ordinal, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

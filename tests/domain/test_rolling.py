@@ -6,8 +6,8 @@ import pytest
 
 from streams.domain.rules import check_rules, check_targets
 from streams.domain.zone import BusinessZone
-from streams.headline import sentence
 from streams.holidays import load_calendar
+from streams.wording.sentences import sentence
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told
 
 KEPT = {7: (("model",),)}

@@ -13,12 +13,12 @@ from babel.messages.pofile import read_po
 
 from schemas.facts import METRICS, REASONS
 from schemas.outputs import VIOLATION_MESSAGES, MilestoneData
-from streams.headline import headline
-from streams.headline import sentence as headline_sentence
 from streams.holidays import holiday_years
 from streams.web.app import FOLDER
 from streams.web.filters import of_locale
 from streams.web.rendering import LOCALES, _translations
+from streams.wording.sentences import headline
+from streams.wording.sentences import sentence as headline_sentence
 from tests.contract.goldens import milestone_sample
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from schemas.texts import ALL, template_of
 from streams.domain.daytypes import DayTypes
 from streams.domain.suggestions import period_fault, unknown
 from streams.domain.zone import BusinessZone
-from streams.headline import sentence
 from streams.web.readmodel import MilestoneQuery, WindowQuery
+from streams.wording.sentences import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,0 +1,1 @@
+"""What people read of milestones and alerts, in each language."""
