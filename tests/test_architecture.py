@@ -33,7 +33,7 @@ ONLY_IN = {
         "streams.domain.packed_columns",
         "streams.domain.restored_units",
     ),
-    "babel": ("streams.web",),
+    "babel": ("streams.web", "streams.wording"),
     "fastapi": ("streams.web",),
     "jinja2": ("streams.web",),
     "starlette": ("streams.web",),

@@ -20,7 +20,7 @@ from streams.audit.sums import Business, Window
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
-from streams.wording.sentences import share_of
+from streams.wording.parts import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from streams.domain.rules import stalled_id
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of
 from streams.kafka.clients import partition_counts, read_latest
-from streams.wording.sentences import headline
+from streams.wording.headline import headline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

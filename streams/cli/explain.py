@@ -18,7 +18,9 @@ from streams.cli.options import business_text, instant_us, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
-from streams.wording.sentences import headline, ordinal, sentence
+from streams.wording.headline import headline
+from streams.wording.parts import ordinal
+from streams.wording.sentences import sentences
 
 if TYPE_CHECKING:
     from schemas.outputs import Forecast, MilestoneData
@@ -125,7 +127,7 @@ def _print_units(found: MilestoneExplanation) -> None:
 
 def _print_milestone(found: MilestoneExplanation) -> None:
     data = found.data
-    click.echo(f"{sentence(data)}  [{data.milestone_id}]")
+    click.echo(f"{sentences().sentence(data)}  [{data.milestone_id}]")
     click.echo(
         f"{'stands' if found.standing else 'RETRACTED'}; "
         f"{'the source topics now hold' if found.from_sources else 'the ledger now has'} {found.count:,} in {data.period}"
@@ -199,7 +201,7 @@ def _print_explanation(found: MilestoneExplanation | AlertExplanation) -> None:
 
 def _print_alert(found: AlertExplanation) -> None:
     data = found.data
-    click.echo(f"{sentence(data)}  [{data.milestone_id}]")
+    click.echo(f"{sentences().sentence(data)}  [{data.milestone_id}]")
     click.echo(f"{'stands' if found.standing else 'has ended'}; raised by the rule {data.rule}")
     if data.silence is None:
         click.echo(f"the last forecast of its target: {_forecast_text(found.latest)}")

@@ -18,7 +18,7 @@ from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
 from streams.kafka.records import in_order_of_time, record_value
-from streams.wording.sentences import headline
+from streams.wording.headline import headline
 
 if TYPE_CHECKING:
     from schemas.outputs import MilestoneData

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.story.nights import Night
-from streams.wording.sentences import headline
+from streams.wording.headline import headline
 
 if TYPE_CHECKING:
     from types import TracebackType

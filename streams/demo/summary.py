@@ -9,7 +9,7 @@ from schemas.facts import METRICS
 from streams.demo.warnings import stops_of, told_warnings
 from streams.story import Story
 from streams.story.expected import standing_milestones
-from streams.wording.sentences import headline
+from streams.wording.headline import headline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Names for metrics, scopes, periods and milestones on pages, in the reader's language.
+"""Names for metrics, scopes, periods and kinds of milestones on pages, in the reader's language.
 
 Addresses and commands use the identities (`model=SU7`, `month:2024-10`).
 """
@@ -6,16 +6,16 @@ Addresses and commands use the identities (`model=SU7`, `month:2024-10`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal, format_percent
-from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
 from schemas.texts import ALL, OTHER, scope_names, source_of_scope
-from streams.wording.sentences import every_of, length_of, ordinal, share_of
+from streams.wording.parts import every_of, ordinal, share_of
+from streams.wording.sentences import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneData
 
 _NOTHING: Final = "\u2013"
-#: Kinds that are decided only at the end of a period: the date of their unit is of no interest.
-_AT_THE_END: Final = ("record", "scope_share", "leader")
 
 
 @dataclass(frozen=True)
@@ -227,53 +225,15 @@ class Names:
             )
         )
 
-    def sentence(self, data: MilestoneData) -> str:
-        """What happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
-        sentence = self._sentence(data)
-        if data.after_s is not None and data.kind not in _AT_THE_END:
-            parts = {"sentence": sentence, "length": self.length(data.after_s)}
-            sentence = self.gettext("%(sentence)s, after %(length)s") % parts
-        if data.achieved_on is None or data.start == data.end or data.kind in _AT_THE_END:
-            return sentence
-        day = self.date(date.fromisoformat(data.achieved_on))
-        return self.gettext("%(sentence)s, on %(date)s") % {"sentence": sentence, "date": day}
+    def sentence(self, data: MilestoneData, *, with_number: bool = True) -> str:
+        """What happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`; see `streams.wording.sentences`."""
+        text = sentences(self.locale).sentence(data, with_number=with_number)
+        # Names of models keep their own case.
+        return text[0].upper() + text[1:] if data.scope == ALL else text
 
     def length(self, after_s: float) -> str:
         """How long after the start of a campaign, such as 27 minutes, or 26 minutes 43 seconds."""
-        is_chinese = self.locale == "zh"  # no spaces there, and the long names are incomplete
-        return ("" if is_chinese else " ").join(
-            str(format_unit(number, f"duration-{unit}", length="short" if is_chinese else "long", locale=self.locale))
-            for number, unit in length_of(after_s)
-        )
-
-    def _sentence(self, data: MilestoneData) -> str:
-        _ = self.gettext
-        parts = {
-            "what": self._what(data),
-            "line": self._number(data.threshold),
-            "when": self.period(data.period),
-            "count": self._number(data.count),
-        }
-        if data.kind == "record":
-            if data.period.startswith("day:"):
-                return _("%(what)s: record day, %(count)s on %(when)s") % parts
-            return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
-        if data.kind in ("scope_share", "leader", "record_passed", "factor", "streak"):
-            return self._comparison(data, parts)
-        if data.kind in ALERT_KINDS:
-            text = self._silence(data) if data.kind == "stalled" else self._alert(data)
-            return text % (parts | self._expected(data))
-        if data.kind == "share":
-            value, share = share_of(data)
-            parts |= {"line": self._number(value), "share": self._percent(share)}
-            return _("%(what)s reached %(share)s of the target of %(line)s, %(when)s") % parts
-        if data.kind == "target":
-            return _("%(what)s reached the target of %(line)s, %(when)s") % parts
-        if data.kind == "first":
-            return _("%(what)s passed %(line)s for the first time, %(when)s") % parts
-        if data.operator == "reaches":
-            return _("%(what)s reached %(line)s, %(when)s") % parts
-        return _("%(what)s passed %(line)s, %(when)s") % parts
+        return sentences(self.locale).length(after_s)
 
     def rule(self, data: MilestoneData) -> str:
         """What had to happen, such as `more than 1,000 in a day`."""
@@ -304,46 +264,6 @@ class Names:
             return _("more than %(line)s in a %(window)s") % parts
         return _("%(line)s or more in a %(window)s") % parts
 
-    def _alert(self, data: MilestoneData) -> str:
-        """The sentence pattern of an alert: what is expected of a target, or why the alert has ended."""
-        _ = self.gettext
-        if data.ended == "gone":
-            return _("%(what)s: the target of %(line)s, %(when)s, is no longer watched")
-        if data.ended == "reached":
-            return _("%(what)s have reached the target of %(line)s, %(when)s")
-        if data.ended == "over":
-            return _("%(what)s have missed the target of %(line)s by %(short)s, %(when)s")
-        told = data.forecast
-        if data.kind == "forecast_moved":
-            has_date = told is not None and told.projected_date is not None
-            if data.ended is not None and has_date:
-                return _("%(what)s are expected to reach the target of %(line)s, %(when)s, on %(date)s again")
-            if data.ended is not None:
-                return _("%(what)s: the target of %(line)s, %(when)s, is out of sight again")
-            if not has_date:
-                return _(
-                    "%(what)s: the target of %(line)s, %(when)s, is out of sight, before it was expected on %(former)s"
-                )
-            if told is not None and told.former_date is None:
-                return _("%(what)s: the target of %(line)s, %(when)s, was out of sight and is expected on %(date)s")
-            return _("%(what)s are expected to reach the target of %(line)s, %(when)s, on %(date)s, not on %(former)s")
-        if data.ended is not None:
-            return _("%(what)s are expected to reach the target of %(line)s after all, %(when)s: %(total)s")
-        return _("%(what)s are expected to miss the target of %(line)s by %(missing)s, %(when)s")
-
-    def _silence(self, data: MilestoneData) -> str:
-        _ = self.gettext
-        is_source = source_of_scope(data.scope) is not None
-        if data.ended == "back":
-            return _("%(what)s: events come again") if is_source else _("%(what)s: units come again")
-        if data.ended is not None:
-            return _("%(what)s: a silence is no longer watched")
-        if is_source:
-            return _("%(what)s: no events since %(since)s, in %(hours)s h in which some usually come")
-        if data.count:
-            return _("%(what)s: only %(count)s since %(since)s, where %(usual)s usually come in %(hours)s h")
-        return _("%(what)s: nothing since %(since)s, where %(usual)s usually come in %(hours)s h")
-
     def _alert_rule(self, data: MilestoneData) -> str:
         """What an alert is about."""
         _ = self.gettext
@@ -359,51 +279,6 @@ class Names:
             return _("the target of %(line)s is expected on another date")
         return _("the target of %(line)s is expected to be missed")
 
-    def _expected(self, data: MilestoneData) -> dict[str, str]:
-        """The parts of the sentence of an alert about a forecast."""
-        told = data.forecast
-        if data.silence is not None:
-            since = datetime.fromisoformat(data.silence.since)
-            return {
-                "since": f"{self.date(since.date())} {since:%H:%M}",
-                "usual": str(format_decimal(data.silence.usual, "#,##0.#", locale=self.locale)),
-                "hours": self._number(data.silence.hours),
-            }
-        if told is None:
-            return {}
-        total, value = told.projected_total.p50 or 0, data.threshold or 0
-        dates = {"date": told.projected_date, "former": told.former_date}
-        return {name: self.date(date.fromisoformat(day)) if day else _NOTHING for name, day in dates.items()} | {
-            "total": self._number(total),
-            "missing": self._number(value - total),
-            "short": self._number(value - data.count),
-        }
-
-    def _comparison(self, data: MilestoneData, parts: dict[str, str]) -> str:
-        """The sentence for a kind that also depends on other periods or scopes."""
-        _ = self.gettext
-        if data.kind in ("scope_share", "leader"):
-            return self._among_scopes(data) % parts
-        if data.kind == "record_passed":
-            number = self._number(data.count if data.position is None else data.position)
-            record = _("record day") if data.period.startswith("day:") else self._record(data.period)
-            return _("%(what)s passed the former %(record)s with %(count)s, %(when)s") % {
-                **parts,
-                "count": number,
-                "record": record,
-            }
-        if data.kind == "factor":
-            return _("%(what)s reached %(factor)s times the %(count)s of %(other)s, %(when)s") % {
-                **parts,
-                **self._compared(data),
-            }
-        text = (
-            _("%(what)s passed %(line)s, %(row)s, %(when)s")
-            if data.operator == "exceeds"
-            else _("%(what)s reached %(line)s, %(row)s, %(when)s")
-        )
-        return text % {**parts, "row": self._in_a_row(data)}
-
     def _comparison_rule(self, data: MilestoneData, parts: dict[str, str]) -> str:
         """What had to happen for such a kind."""
         _ = self.gettext
@@ -415,22 +290,6 @@ class Names:
             return _("%(factor)s times the %(count)s of %(other)s") % self._compared(data)
         text = _("more than %(line)s, %(row)s") if data.operator == "exceeds" else _("%(line)s or more, %(row)s")
         return text % {**parts, "row": self._in_a_row(data)}
-
-    def _among_scopes(self, data: MilestoneData) -> str:
-        """The sentence pattern for kinds that compare scopes."""
-        _ = self.gettext
-        if data.kind == "scope_share":
-            text = _("%(what)s were %(share)s of all or more, %(when)s: %(count)s of %(number)s")
-        elif data.compared_scope is None:
-            text = _("%(what)s came first, %(when)s: %(count)s")
-        else:
-            text = _("%(what)s came first, %(when)s: %(count)s before %(other)s with %(number)s")
-        found = {
-            "share": self._percent(data.share or 0).replace("%", "%%"),
-            "other": self.scope(data.compared_scope or "").replace("%", "%%"),
-            "number": self._number(data.compared_count),
-        }
-        return text % {**found, "what": "%(what)s", "when": "%(when)s", "count": "%(count)s"}
 
     def _compared(self, data: MilestoneData) -> dict[str, str]:
         """The factor, and what it is a multiple of."""
@@ -475,25 +334,6 @@ class Names:
             "campaign": _("campaign"),
             "holiday": _("holiday"),
         }.get(value, value)
-
-    def _record(self, period: str) -> str:
-        _ = self.gettext
-        return {
-            "week": _("record week"),
-            "month": _("record month"),
-            "quarter": _("record quarter"),
-            "half": _("record half-year"),
-            "year": _("record year"),
-            "rolling": _("record rolling window"),
-            "campaign": _("record campaign"),
-        }.get(period.partition(":")[0], _("record holiday"))
-
-    def _what(self, data: MilestoneData) -> str:
-        metric = self.metric(data.metric)
-        if data.scope == ALL:
-            return metric
-        parts = {"scope": self.scope(data.scope), "metric": metric if self.locale == "zh" else metric.lower()}
-        return self.gettext("%(scope)s %(metric)s") % parts
 
     def _percent(self, value: float) -> str:
         return str(format_percent(value, "#,##0.####%", locale=self.locale))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
-from babel.support import NullTranslations, Translations
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -21,6 +17,7 @@ from streams.web import filters
 from streams.web.names import Names
 from streams.web.rowlines import RowLines, page_url
 from streams.web.subject import Subject
+from streams.wording.languages import LANGUAGES, translations_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
     from streams.web.assets import Assets
 
-LOCALES: Final = ("en", "zh")
 THEMES: Final = ("auto", "light", "dark")
 _YEAR_S: Final = 31_536_000
 
@@ -43,9 +39,9 @@ class Visitor:
 
     @cached_property
     def locale(self) -> str:
-        """One of `LOCALES`."""
+        """One of `LANGUAGES`."""
         for wanted in (self.request.query_params.get("lang"), self.request.cookies.get("lang")):
-            if wanted in LOCALES:
+            if wanted in LANGUAGES:
                 return wanted
         return _accepted(self.request.headers.get("accept-language", ""))
 
@@ -77,7 +73,7 @@ class Visitor:
         """Makes the browser remember preferences given in the address, but not those with which a page's script asks for more of it."""
         if self.request.headers.get("sec-fetch-dest") == "empty":
             return
-        for name, known in (("lang", LOCALES), ("theme", THEMES)):
+        for name, known in (("lang", LANGUAGES), ("theme", THEMES)):
             wanted = self.request.query_params.get(name)
             if wanted is not None and wanted in known:
                 response.set_cookie(name, wanted, max_age=_YEAR_S, samesite="strict")
@@ -142,14 +138,14 @@ class Pages:
     @cached_property
     def names(self) -> list[Names]:
         """The names of things in each language."""
-        return [Names(locale, _translations(self._folder, locale).gettext) for locale in LOCALES]
+        return [Names(locale, translations_in(self._folder / "locale", locale).gettext) for locale in LANGUAGES]
 
     def prepare(self) -> None:
         """Loads every template in every language, so that readers need not wait for it (a fifth of a second).
 
         Runs in a thread; until it is done, readers wait for the template of their page.
         """
-        for locale in () if self._fresh else LOCALES:
+        for locale in () if self._fresh else LANGUAGES:
             environment = self._environment(locale)
             for name in environment.list_templates():
                 environment.get_template(name)
@@ -208,27 +204,15 @@ class Pages:
             lstrip_blocks=True,
             extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
         )
-        translations = _translations(self._folder, locale)
+        translations = translations_in(self._folder / "locale", locale)
         environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined] # the i18n extension adds it
         environment.filters.update(filters.of_locale(locale, translations.gettext))
         environment.globals["window_rows"] = RowLines(environment.filters, translations.gettext)
         environment.globals["static"] = self._assets.url
-        environment.globals["locales"] = LOCALES
+        environment.globals["locales"] = LANGUAGES
         environment.globals["period_kinds"] = self._period_kinds
         environment.globals["day_starts"] = self._day_starts
         return environment
-
-
-def _translations(folder: Path, locale: str) -> NullTranslations:
-    """The catalogue of a language; if there is none, texts stay as in the templates."""
-    path = folder / "locale" / locale / "LC_MESSAGES" / "messages.po"
-    if not path.exists():
-        return NullTranslations()
-    compiled = io.BytesIO()
-    with path.open("rb") as source:
-        write_mo(compiled, read_po(source, locale=locale))
-    compiled.seek(0)
-    return Translations(compiled)
 
 
 @lru_cache(maxsize=1024)
@@ -241,4 +225,4 @@ def _accepted(header: str) -> str:
             wanted.append((-float(quality or 1), number, name.partition("-")[0].lower()))
         except ValueError:
             continue
-    return next((name for _, _, name in sorted(wanted) if name in LOCALES), LOCALES[0])
+    return next((name for _, _, name in sorted(wanted) if name in LANGUAGES), LANGUAGES[0])

@@ -1,237 +1,381 @@
-"""A milestone event as one plain sentence."""
+"""A milestone or alert as a sentence in a language: what happened, the number, when, and how long after the start of a campaign.
+
+The texts are in the order of English; each language has its own order of the parts in the catalogue.
+"""
 
 from __future__ import annotations
 
-from datetime import date
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from babel.dates import format_date, format_datetime, format_skeleton
+from babel.numbers import format_decimal
+from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
-from schemas.texts import ALL, scope_names, source_of_scope
+from schemas.texts import ALL, OTHER, scope_names, source_of_scope
+from streams.wording.languages import LANGUAGES, translations_in
+from streams.wording.parts import length_of, ordinal, share_of
 
 if TYPE_CHECKING:
-    from schemas.outputs import AlertSilence, MilestoneData, MilestoneEvent
+    from collections.abc import Mapping
 
-_UNITS = {
-    "orders_placed": "orders placed",
-    "orders": "orders",
-    "cancellations": "cancellations",
-    "deliveries": "deliveries",
-    "reversals": "reversals",
-    "produced": "vehicles produced",
-    "scrapped": "vehicles scrapped",
-}
-_TYPES = {
-    "milestone.raised.v1": "",
-    "milestone.recorded.v1": "on record: ",
-    "milestone.retracted.v1": "RETRACTED: ",
-    "milestone.reinstated.v1": "reinstated: ",
-    "alert.raised.v1": "ALERT: ",
-    "alert.ended.v1": "alert ended: ",
-}
+    from babel.support import NullTranslations
+
+    from schemas.outputs import AlertSilence, MilestoneData
+
+_DATES: Final = {"en": "d MMM y", "zh": "y年M月d日"}
+#: Dates whose year has just been said.
+_DATES_OF_YEAR: Final = {"en": "d MMM y", "zh": "M月d日"}
+_TIMES: Final = {"en": "yyyy-MM-dd HH:mm", "zh": "y年M月d日 HH:mm"}
+#: What is counted in orders; everything else, in vehicles.
+_OF_ORDERS: Final = frozenset({"orders_placed", "orders", "cancellations"})
 
 
-def headline(event: MilestoneEvent) -> str:
-    """Date, what was reached, the number, and the identity, on one line."""
-    data = event.data
-    # An event without a unit is dated by the end of its window, or by its detection if the window has not ended.
-    when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else min(data.end, data.detected_at[:10]))
-    if data.forecast is not None and event.stands:
-        when = data.forecast.business_date
-    elif data.silence is not None:
-        when = data.start
-    revision = f" revision {data.revision}" if data.revision > 1 else ""
-    return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
+@dataclass(frozen=True)
+class Sentences:
+    """Sentences in a language.
 
-
-def sentence(data: MilestoneData) -> str:
-    """What happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`.
-
-    The last number is that of the unit that passed the threshold; if it is not known, the count when that was detected.
+    Attributes:
+        language: Such as `en`.
+        translations: The catalogue of that language.
     """
-    what = f"{_scope(data.scope)}{_UNITS.get(data.metric, data.metric)}"
-    return f"{what}: {_alert(data)}" if data.kind in ALERT_KINDS else _milestone(data, what)
 
+    language: str
+    translations: NullTranslations
 
-def _milestone(data: MilestoneData, what: str) -> str:
-    window = _window(data)
-    if data.kind == "record":
-        return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
-    if data.kind == "scope_share":
-        whole = f"{data.count:,} of {data.compared_count or 0:,}"
-        return f"{what} were {(data.share or 0) * 100:.4g} % of all or more {window}: {whole}"
-    if data.kind == "leader":
-        other = (
-            f", before{_scope_name(data.compared_scope)} with {data.compared_count or 0:,}"
-            if data.compared_scope
-            else ""
+    def sentence(self, data: MilestoneData, *, with_number: bool = True) -> str:
+        """What happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`.
+
+        Args:
+            data: What is on the topic.
+            with_number: Whether to end with the number that passed the line, which is that of the unit that passed it or, if that
+                is not known, the count when it was detected. Sentences that are about a number have it anyway.
+        """
+        parts = {
+            "scope": self._scope(data.scope),
+            "metric": self._metric(data.metric),
+            "kind": self._kind(data.period),
+            "window": self._window(data.period),
+            "line": "?" if data.threshold is None else self._amount(data.threshold, data),
+            "count": self._amount(data.count, data),
+            "number": self._amount(data.count if data.position is None else data.position, data),
+            "compared": self._amount(data.compared_count or 0, data),
+        }
+        if data.silence is not None:
+            return self._silence(data, data.silence, parts)
+        if data.kind in ALERT_KINDS:
+            return self._alert(data, parts)
+        if data.kind in ("record", "scope_share", "leader"):
+            return self._at_the_end(data, parts)
+        return self._passed(data, parts | {"moment": self._moment(data)}, with_number=with_number)
+
+    def happening(self, event_type: str) -> str:
+        """What precedes the sentence of an event of a type; nothing if it is news."""
+        _ = self._text
+        return {
+            "milestone.raised.v1": "",
+            "milestone.recorded.v1": _("on record: "),
+            "milestone.retracted.v1": _("RETRACTED: "),
+            "milestone.reinstated.v1": _("reinstated: "),
+            "alert.raised.v1": _("ALERT: "),
+            "alert.ended.v1": _("alert ended: "),
+        }.get(event_type, f"{event_type}: ")
+
+    def identity(self, data: MilestoneData) -> str:
+        """The milestone's id, and its revision after the first."""
+        _ = self._text
+        text = "%(identity)s" if data.revision == 1 else _("%(identity)s revision %(revision)s")
+        return text % {"identity": data.milestone_id, "revision": data.revision}
+
+    def length(self, after_s: float) -> str:
+        """How long after the start of a campaign, such as 27 minutes, or 26 minutes 43 seconds.
+
+        Args:
+            after_s: Seconds.
+        """
+        parts = [self._units(number, unit) for number, unit in length_of(after_s)]
+        if self.language != "zh":
+            return " ".join(parts)
+        # A minute has a shorter name before seconds.
+        return "".join(parts).replace("分钟", "分") if len(parts) > 1 else parts[0]
+
+    # Kinds of milestones ------------------------------------------------------------------------------------------------
+
+    def _passed(self, data: MilestoneData, parts: dict[str, str], *, with_number: bool) -> str:
+        """The sentence for a line that a unit passed."""
+        _ = self._text
+        exceeds = data.operator == "exceeds"
+        if data.kind == "record_passed":
+            text = _("%(scope)s%(metric)s: more than in any %(kind)s before, %(number)s %(window)s%(moment)s")
+        elif data.kind == "factor":
+            text = _("%(scope)s%(metric)s reached %(factor)s times the %(compared)s of %(other)s %(window)s%(moment)s")
+            parts["factor"] = self._decimal(data.factor or 0)
+            parts["other"] = self._period(data.compared_with or data.period)
+        elif data.kind == "share":
+            text = _("%(scope)s%(metric)s reached %(share)s %% of the target of %(line)s %(window)s%(moment)s")
+            value, share = share_of(data)
+            parts |= {"line": self._amount(value, data), "share": self._decimal(share * 100)}
+        elif data.kind == "target":
+            text = _("%(scope)s%(metric)s reached the target of %(line)s %(window)s%(moment)s")
+        elif data.kind == "first":
+            text = (
+                _("%(scope)s%(metric)s passed %(line)s in a %(kind)s for the first time, %(window)s%(moment)s")
+                if exceeds
+                else _("%(scope)s%(metric)s reached %(line)s in a %(kind)s for the first time, %(window)s%(moment)s")
+            )
+        elif data.kind == "streak":
+            text = (
+                _("%(scope)s%(metric)s passed %(line)s %(row)s, %(window)s%(moment)s")
+                if exceeds
+                else _("%(scope)s%(metric)s reached %(line)s %(row)s, %(window)s%(moment)s")
+            )
+            parts["row"] = self._in_a_row(data)
+        elif exceeds:
+            text = _("%(scope)s%(metric)s passed %(line)s %(window)s%(moment)s")
+        else:
+            text = _("%(scope)s%(metric)s reached %(line)s %(window)s%(moment)s")
+        # In Chinese, a number that is the line itself is not said twice.
+        is_said = "%(number)s" in text or (
+            self.language == "zh" and "%(line)s" in text and parts["number"] == parts["line"]
         )
-        return f"{what} came first {window}: {data.count:,}{other}"
-    if data.kind == "record_passed":
-        number = data.count if data.position is None else data.position
-        return f"{what}: more than in any {_kind(data)} before, {number:,} {window}{_after(data)}{_on(data)}"
-    line = f"{data.threshold:,}" if data.threshold is not None else "?"
-    window += _after(data) + _on(data)
-    number = data.count if data.position is None else data.position
-    if data.kind == "factor":
-        other = f"the {data.compared_count or 0:,} of {_period(data.compared_with or data.period)}"
-        return f"{what} reached {data.factor:.10g} times {other} {window}: {number:,}"
-    if data.kind == "share":
-        value, share = share_of(data)
-        return f"{what} reached {share * 100:.4g} % of the target of {value:,} {window}: {number:,}"
-    if data.kind == "target":
-        return f"{what} reached the target of {line} {window}: {number:,}"
-    verb = "passed" if data.operator == "exceeds" else "reached"
-    how = ""
-    if data.kind == "first":
-        how = f" in a {_kind(data)} for the first time,"
-    elif data.kind == "streak":
-        how = f" for the {ordinal(data.streak or 0)} {_kind(data)} in a row,"
-    return f"{what} {verb} {line}{how} {window}: {number:,}"
+        if with_number and not is_said:
+            return _("%(sentence)s: %(number)s") % {**parts, "sentence": text % parts}
+        return text % parts
+
+    def _at_the_end(self, data: MilestoneData, parts: dict[str, str]) -> str:
+        """The sentence for what is decided only at the end of a period: the date of its unit is of no interest."""
+        _ = self._text
+        if data.kind == "record":
+            return _("%(scope)s%(metric)s: a record %(kind)s, %(count)s %(window)s") % parts
+        if data.kind == "scope_share":
+            text = _("%(scope)s%(metric)s were %(share)s %% of all or more %(window)s: %(count)s of %(compared)s")
+            return text % {**parts, "share": self._decimal((data.share or 0) * 100)}
+        if data.compared_scope is None:
+            return _("%(scope)s%(metric)s came first %(window)s: %(count)s") % parts
+        text = _("%(scope)s%(metric)s came first %(window)s: %(count)s, before %(other)s with %(compared)s")
+        return text % {**parts, "other": self._scope(data.compared_scope).strip()}
+
+    def _alert(self, data: MilestoneData, parts: dict[str, str]) -> str:
+        """What is expected of a target, or why the alert has ended."""
+        _ = self._text
+        value, told = data.threshold or 0, data.forecast
+        expected, former = (None, None) if told is None else (told.projected_date, told.former_date)
+        total = (told.projected_total.p50 if told is not None else None) or 0
+        if data.ended == "gone":
+            text = _("%(scope)s%(metric)s: the target of %(line)s %(window)s is no longer watched")
+        elif data.ended == "reached":
+            text = _("%(scope)s%(metric)s: the target of %(line)s %(window)s is reached")
+        elif data.ended == "over":
+            text = _("%(scope)s%(metric)s: the target of %(line)s %(window)s is missed by %(missing)s")
+            total = data.count
+        elif data.kind != "forecast_moved" and data.ended is not None:
+            text = _("%(scope)s%(metric)s: expected to reach the target of %(line)s %(window)s after all, %(total)s")
+        elif data.kind != "forecast_moved":
+            text = _("%(scope)s%(metric)s: expected to miss the target of %(line)s %(window)s by %(missing)s")
+        elif data.ended is not None and expected is not None:
+            text = _("%(scope)s%(metric)s: the target of %(line)s %(window)s is expected on %(date)s again")
+        elif data.ended is not None:
+            text = _("%(scope)s%(metric)s: the target of %(line)s %(window)s is out of sight again")
+        elif expected is None:
+            text = _(
+                "%(scope)s%(metric)s: the target of %(line)s %(window)s is out of sight, before it was expected on %(former)s"
+            )
+        elif former is None:
+            text = _(
+                "%(scope)s%(metric)s: the target of %(line)s %(window)s is expected on %(date)s, before it was out of sight"
+            )
+        else:
+            text = _(
+                "%(scope)s%(metric)s: the target of %(line)s %(window)s is expected on %(date)s, before on %(former)s"
+            )
+        return text % {
+            **parts,
+            "date": self._date(expected) if expected else "",
+            "former": self._date(former) if former else "",
+            "total": self._amount(total, data),
+            "missing": self._amount(value - total, data),
+        }
+
+    def _silence(self, data: MilestoneData, silence: AlertSilence, parts: dict[str, str]) -> str:
+        """What does not come, or why the alert has ended."""
+        _ = self._text
+        is_source = source_of_scope(data.scope) is not None
+        if data.ended == "back" and is_source:
+            text = _("%(scope)s%(metric)s: events come again")
+        elif data.ended == "back":
+            text = _("%(scope)s%(metric)s: units come again")
+        elif data.ended is not None:
+            text = _("%(scope)s%(metric)s: a silence is no longer watched")
+        elif is_source:
+            text = _("%(scope)s%(metric)s: no events since %(since)s, in %(hours)s in which some usually come")
+        elif data.count:
+            text = _("%(scope)s%(metric)s: only %(count)s since %(since)s, where %(usual)s usually come in %(hours)s")
+        else:
+            text = _("%(scope)s%(metric)s: nothing since %(since)s, where %(usual)s usually come in %(hours)s")
+        since = datetime.fromisoformat(silence.since)
+        return text % {
+            **parts,
+            "since": format_datetime(since.replace(tzinfo=None), _TIMES[self.language], locale=self.language),
+            "usual": self._measured(str(format_decimal(silence.usual, "#,##0.#", locale=self.language)), data),
+            "hours": self._units(silence.hours, "hour"),
+        }
+
+    # Parts of sentences -------------------------------------------------------------------------------------------------
+
+    def _scope(self, scope: str) -> str:
+        """Its names, and a space; nothing if it is everything."""
+        _ = self._text
+        names = [] if scope == ALL else [_("other") if name == OTHER else name for name in scope_names(scope)]
+        return "".join(f"{name} " for name in names)
+
+    def _metric(self, metric: str) -> str:
+        _ = self._text
+        return {
+            "orders_placed": _("orders placed"),
+            "orders": _("orders"),
+            "cancellations": _("cancellations"),
+            "deliveries": _("deliveries"),
+            "reversals": _("reversals"),
+            "produced": _("vehicles produced"),
+            "scrapped": _("vehicles scrapped"),
+            "inventory": _("inventory"),
+        }.get(metric, metric)
+
+    def _moment(self, data: MilestoneData) -> str:
+        """How long after the start of a campaign, and the business date if the window has more than one."""
+        _ = self._text
+        day = ""
+        if data.achieved_on is not None and data.start != data.end:
+            year = data.period.rpartition(":")[2][:4]
+            has_year = year == data.achieved_on[:4] and not data.period.startswith("campaign:")
+            day = self._date(data.achieved_on, _DATES_OF_YEAR if has_year else _DATES)
+        length = "" if data.after_s is None else self.length(data.after_s)
+        if day and length:
+            return _(" after %(length)s, on %(date)s") % {"length": length, "date": day}
+        if length:
+            return _(" after %(length)s") % {"length": length}
+        return _(", on %(date)s") % {"date": day} if day else ""
+
+    def _in_a_row(self, data: MilestoneData) -> str:
+        """Such as `for the 5th month in a row`."""
+        _ = self._text
+        text = {
+            "day": _("for the %(nth)s day in a row"),
+            "week": _("for the %(nth)s week in a row"),
+            "month": _("for the %(nth)s month in a row"),
+            "quarter": _("for the %(nth)s quarter in a row"),
+            "half": _("for the %(nth)s half-year in a row"),
+            "year": _("for the %(nth)s year in a row"),
+            "holiday": _("for the %(nth)s holiday in a row"),
+        }.get(data.period.partition(":")[0], _("for the %(nth)s time in a row"))
+        number = data.streak or 0
+        return text % {"nth": ordinal(number) if self.language == "en" else self._decimal(number)}
+
+    def _kind(self, period: str) -> str:
+        """The kind of a period, as it qualifies a count: `month`, `7-day window`."""
+        _ = self._text
+        kind, _colon, rest = period.partition(":")
+        if kind == "rolling":
+            return _("%(days)s-day window") % {"days": rest.partition("d:")[0]}
+        return {
+            "day": _("day"),
+            "week": _("week"),
+            "month": _("month"),
+            "quarter": _("quarter"),
+            "half": _("half-year"),
+            "year": _("year"),
+            "campaign": _("campaign"),
+            "holiday": _("holiday"),
+        }.get(kind, kind)
+
+    def _window(self, period: str) -> str:
+        """`on 7 Oct 2024`, `in October 2024`, `in all`."""
+        _ = self._text
+        if period == "total":
+            return _("in all")
+        text = _("on %(period)s") if period.startswith("day:") else _("in %(period)s")
+        return text % {"period": self._period(period)}
+
+    def _period(self, period: str) -> str:
+        """`7 Oct 2024`, `October 2024`, `week 41 of 2024`, `Q3 FY2025`, `the 7 days to 7 Oct 2024`, `the national day holiday of 2024`."""
+        _ = self._text
+        kind, _colon, rest = period.partition(":")
+        match kind:
+            case "day":
+                return self._date(rest)
+            case "month":
+                return str(format_skeleton("yMMMM", date.fromisoformat(f"{rest}-01"), locale=self.language))
+            case "campaign":
+                return _("the %(name)s campaign") % {"name": rest}
+            case "rolling":
+                days, _colon, end = rest.partition("d:")
+                return _("the %(days)s days to %(date)s") % {"days": days, "date": self._date(end)}
+            case "holiday":
+                name, _colon, year = rest.rpartition(":")
+                return _("the %(holiday)s holiday of %(year)s") % {"holiday": self._holiday(name), "year": year}
+        name, _dash, part = rest.partition("-")
+        text = {
+            "W": _("week %(number)s of %(year)s"),
+            "Q": _("Q%(number)s %(year)s"),
+            "H": _("H1 %(year)s") if part == "H1" else _("H2 %(year)s"),
+        }.get(part[:1], "%(year)s")
+        return text % {"number": part[1:].lstrip("0"), "year": self._year(name)}
+
+    def _year(self, name: str) -> str:
+        """`2024`, `FY2025`."""
+        _ = self._text
+        text = _("FY%(year)s") if name.startswith("FY") else _("%(year)s")
+        return text % {"year": name.removeprefix("FY")}
+
+    def _holiday(self, name: str) -> str:
+        _ = self._text
+        return {
+            "new-year": _("new year"),
+            "spring-festival": _("spring festival"),
+            "qingming": _("qingming"),
+            "labour-day": _("labour day"),
+            "dragon-boat": _("dragon boat"),
+            "mid-autumn": _("mid autumn"),
+            "national-day": _("national day"),
+        }.get(name) or name.replace("-", " ")
+
+    def _date(self, text: str, patterns: Mapping[str, str] = _DATES) -> str:
+        """`7 Oct 2024`."""
+        return str(format_date(date.fromisoformat(text), patterns[self.language], locale=self.language))
+
+    def _amount(self, number: int, data: MilestoneData) -> str:
+        # The same in all our languages, and written ten times as fast as by Babel.
+        return self._measured(f"{number:,}", data)
+
+    def _measured(self, number: str, data: MilestoneData) -> str:
+        """A number with the measure word of what is counted, in languages that have them."""
+        pgettext = self.translations.pgettext
+        text = pgettext("orders", "%(number)s") if data.metric in _OF_ORDERS else pgettext("vehicles", "%(number)s")
+        return str(text) % {"number": number}
+
+    def _decimal(self, value: float) -> str:
+        """At most four digits after the point."""
+        return str(format_decimal(value, "#,##0.####", locale=self.language))
+
+    def _units(self, number: int, unit: str) -> str:
+        """`3 hours`."""
+        # The long names of units are incomplete in Chinese.
+        length: Literal["short", "long"] = "short" if self.language == "zh" else "long"
+        return str(format_unit(number, f"duration-{unit}", length=length, locale=self.language))
+
+    def _text(self, text: str) -> str:
+        return self.translations.gettext(text)
 
 
-def _alert(data: MilestoneData) -> str:
-    """An alert: what is expected of a target, or which events do not come, or why the alert has ended."""
-    if data.silence is not None:
-        return _silence(data, data.silence)
-    value = data.threshold or 0
-    target = f"the target of {value:,} {_window(data)}"
-    if data.ended == "gone":
-        return f"{target} is no longer watched"
-    if data.ended == "reached":
-        return f"{target} is reached"
-    if data.ended == "over":
-        return f"{target} is missed by {value - data.count:,}"
-    told = data.forecast
-    if data.kind == "forecast_moved":
-        day, former = (None if told is None else told.projected_date, None if told is None else told.former_date)
-        if data.ended is not None:
-            return f"{target} is expected on {_date(day)} again" if day else f"{target} is out of sight again"
-        if day is None:
-            return f"{target} is out of sight, before it was expected on {_date(former)}"
-        return (
-            f"{target} is expected on {_date(day)}, before {f'on {_date(former)}' if former else 'it was out of sight'}"
-        )
-    total = (told.projected_total.p50 if told is not None else None) or 0
-    if data.ended is not None:
-        return f"expected to reach {target} after all, {total:,}"
-    return f"expected to miss {target} by {value - total:,}"
+@lru_cache
+def sentences(language: str = LANGUAGES[0]) -> Sentences:
+    """The sentences of a language.
 
-
-def _silence(data: MilestoneData, silence: AlertSilence) -> str:
-    is_source = source_of_scope(data.scope) is not None
-    if data.ended is not None:
-        back = "events come again" if is_source else "units come again"
-        return back if data.ended == "back" else "a silence is no longer watched"
-    since = silence.since[:16].replace("T", " ")
-    hours = "1 hour" if silence.hours == 1 else f"{silence.hours} hours"
-    if is_source:
-        return f"no events since {since}, in {hours} in which some usually come"
-    what = "nothing" if data.count == 0 else f"only {data.count:,}"
-    return f"{what} since {since}, where {silence.usual:,.4g} usually come in {hours}"
-
-
-def _date(text: str | None) -> str:
-    """`7 Oct 2024`."""
-    if text is None:
-        return "no date"
-    day = date.fromisoformat(text)
-    return f"{day.day} {day:%b %Y}"
-
-
-def ordinal(number: int) -> str:
-    """`3rd`, `1,012th`."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
-    return f"{number:,}{ending}"
-
-
-def length_of(after_s: float) -> list[tuple[int, str]]:
-    """How long after the start of a campaign something happened, as people say it: the two largest nonzero units, rounded down.
-
-    Returns:
-        Pairs such as (26, "minute"), (43, "second"); seconds only within the first hour.
+    Args:
+        language: One of `LANGUAGES`.
     """
-    seconds = int(after_s)
-    sizes = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
-    parts = []
-    for unit, size in sizes:
-        number, seconds = divmod(seconds, size)
-        parts.append((number, unit))
-    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
-    return [part for part in parts[first : first + 2] if part[0] or part is parts[first]]
-
-
-def _after(data: MilestoneData) -> str:
-    """How long after the start of a campaign, in words."""
-    if data.after_s is None:
-        return ""
-    return " after " + " ".join(
-        f"{number:,} {unit}{'' if number == 1 else 's'}" for number, unit in length_of(data.after_s)
-    )
-
-
-def _on(data: MilestoneData) -> str:
-    """The business date, if the window has more than one."""
-    if data.achieved_on is None or data.start == data.end:
-        return ""
-    day = date.fromisoformat(data.achieved_on)
-    return f", on {day.day} {day:%b %Y}"
-
-
-def share_of(data: MilestoneData) -> tuple[int, float]:
-    """The target's value and the share, between 0 and 1, of a milestone of kind `share`."""
-    value, share = data.milestone_id.rsplit(":", 2)[1:]
-    return int(value), float(share)
-
-
-def every_of(data: MilestoneData) -> int:
-    """The number whose multiples are raised, of a milestone of kind `multiple`."""
-    return int(data.milestone_id.rsplit(":", 2)[1])
-
-
-def _scope(scope: str) -> str:
-    if scope == ALL:
-        return ""
-    return " ".join(scope_names(scope)) + " "
-
-
-def _scope_name(scope: str) -> str:
-    return f" {' '.join(scope_names(scope))}"
-
-
-def _kind(data: MilestoneData) -> str:
-    kind = data.period.partition(":")[0]
-    if kind == "rolling":
-        return f"{data.period.split(':')[1].removesuffix('d')}-day window"
-    return "half-year" if kind == "half" else kind
-
-
-def _window(data: MilestoneData) -> str:
-    kind = data.period.partition(":")[0]
-    if kind == "total":
-        return "in all"
-    return f"{'on' if kind == 'day' else 'in'} {_period(data.period)}"
-
-
-def _period(period_id: str) -> str:
-    """`7 Oct 2024`, `October 2024`, `week 41 of 2024`, `Q3 FY2025`, `the 7 days to 7 Oct 2024`, `the national day holiday of 2024`."""
-    kind, _, rest = period_id.partition(":")
-    if kind == "day":
-        day = date.fromisoformat(rest)
-        return f"{day.day} {day:%b %Y}"
-    if kind == "campaign":
-        return f"the {rest} campaign"
-    if kind == "month":
-        return f"{date.fromisoformat(f'{rest}-01'):%B %Y}"
-    if kind == "rolling":
-        days, _, end = rest.partition("d:")
-        day = date.fromisoformat(end)
-        return f"the {days} days to {day.day} {day:%b %Y}"
-    year, _, part = rest.partition("-")
-    if kind == "week":
-        return f"week {int(part.removeprefix('W'))} of {year}"
-    if kind in ("quarter", "half"):
-        return f"{part} {year}"
-    if kind == "year":
-        return year
-    name, _, year = rest.rpartition(":")
-    return f"the {name.replace('-', ' ')} holiday of {year}"
+    return Sentences(language, translations_in(Path(__file__).parent / "locale", language))

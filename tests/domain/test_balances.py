@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.domain.balances import BalanceBook, BalanceChange
 from streams.domain.disposition import APPLIED, DUPLICATE
-from streams.wording.sentences import headline
+from streams.wording.headline import headline
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told, us
 
 NOON = "2024-10-07T12:00:00+08:00"

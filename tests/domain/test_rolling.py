@@ -7,7 +7,7 @@ import pytest
 from streams.domain.rules import check_rules, check_targets
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
-from streams.wording.sentences import sentence
+from streams.wording.sentences import sentences
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told
 
 KEPT = {7: (("model",),)}
@@ -139,8 +139,12 @@ def test_a_sentence_says_which_days() -> None:
     known = world(RULE)
     known.put("2024-10-07", 101)
     events = {event.data.kind: event.data for event in known.step("2024-10-07T12:00:00+08:00").milestones}
-    assert sentence(events["threshold"]) == "SU7 deliveries passed 100 in the 7 days to 7 Oct 2024: 101"
-    assert sentence(events["first"]).startswith("SU7 deliveries passed 100 in a 7-day window for the first time")
+    assert sentences().sentence(events["threshold"]) == "SU7 deliveries passed 100 in the 7 days to 7 Oct 2024: 101"
+    assert (
+        sentences()
+        .sentence(events["first"])
+        .startswith("SU7 deliveries passed 100 in a 7-day window for the first time")
+    )
 
 
 @pytest.mark.parametrize(

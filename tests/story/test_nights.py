@@ -15,7 +15,7 @@ from streams.installation import load_settings
 from streams.settings_file import night_rules
 from streams.story.expected import standing_milestones
 from streams.story.nights import NIGHTS, load_night, tell_night
-from streams.wording.sentences import length_of
+from streams.wording.parts import length_of
 from tests.support.recount import units
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from streams.web.app import FOLDER
 from streams.web.filters import of_locale
-from streams.web.rendering import _translations
 from streams.web.rowlines import RowLines, page_url
+from streams.wording.languages import translations_in
 from tests.support.outputs import row
 
 MANNER = {"timezone": "Asia/Shanghai", "live": False, "dim": False, "kiosk": False}
@@ -43,7 +43,7 @@ class Cells(HTMLParser):
 
 
 def cells(document: dict[str, Any], locale: str = "en", **manner: Any) -> Cells:
-    gettext = _translations(FOLDER, locale).gettext
+    gettext = translations_in(FOLDER / "locale", locale).gettext
     lines = RowLines(of_locale(locale, gettext), gettext)
     return Cells(lines([json.dumps(document)], **{**MANNER, **manner}))
 
@@ -91,7 +91,7 @@ def test_only_live_lines_follow_the_stream_and_old_ones_are_dimmed() -> None:
 
 def test_the_same_row_is_shown_in_each_manner() -> None:
     """Lines cached for one display are not used for another."""
-    gettext = _translations(FOLDER, "en").gettext
+    gettext = translations_in(FOLDER / "locale", "en").gettext
     lines = RowLines(of_locale("en", gettext), gettext)
     body = json.dumps(row("day:2024-10-07", 7))
     plain, kiosk = lines([body], **MANNER), lines([body], **{**MANNER, "kiosk": True})

@@ -51,10 +51,10 @@ async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_aft
         assert '"kind": "minutes"' in page
         assert "27 minutes" in page
         assert "after 28 minutes" in page  # the 28th has begun
-        assert "SU7 orders placed reached 48,000, Campaign su7-launch, after 26 minutes 43 seconds" in page
+        assert "SU7 orders placed reached 48,000 in the su7-launch campaign after 26 minutes 43 seconds" in page
         assert page.count('<tr><th scope="row">') >= 26  # the minute without orders is left out
         chinese = (await site.get("/campaigns/su7-launch?scope=model=SU7&lang=zh")).text
-        assert "用时 26分钟43秒" in chinese
+        assert "于开售26分43秒后" in chinese
         assert "活动 su7-launch" in chinese
         first = (await site.get("/?scope=model=SU7")).text
         assert f"<dt>{LINK}Campaign su7-launch</a></dt>" in first

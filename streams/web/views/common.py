@@ -27,7 +27,7 @@ from streams.domain.daytypes import DayTypes
 from streams.domain.suggestions import period_fault, unknown
 from streams.domain.zone import BusinessZone
 from streams.web.readmodel import MilestoneQuery, WindowQuery
-from streams.wording.sentences import sentence
+from streams.wording.sentences import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -213,7 +213,7 @@ class MilestoneLine(View):
 
 def milestone_line(event: MilestoneEvent) -> MilestoneLine:
     """The line for an event."""
-    return MilestoneLine(event=event, sentence=sentence(event.data), stands=event.stands)
+    return MilestoneLine(event=event, sentence=sentences().sentence(event.data), stands=event.stands)
 
 
 class Goal(View):
