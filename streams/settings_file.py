@@ -45,7 +45,7 @@ _OF_A_KUBERNETES_SERVICE: Final = re.compile(
     r"([a-z0-9_]+_)?(service_host=.+|service_port(_[a-z0-9_]+)?=[0-9]+|port=[a-z]+://.+|port_[0-9]+_(tcp|udp|sctp)(_[a-z]+)?=.+)"
 )
 #: Environment variables of this project that are not settings of the service.
-_NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance", "hot_path"}
+_NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance", "hot_path", "language"}
 
 
 def _built_in_rules() -> tuple[RuleSettings, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas import hotpath
-from streams.cli.options import Number, cluster_options
+from streams.cli.options import Number, cluster_options, language_option
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.errors import ExpectedError
@@ -64,6 +64,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
     show_default=True,
     help="The SU7's year from its launch on, or the night of the YU7's start of sale, by the second.",
 )
+@language_option
 @cluster_options
 def command(
     headless: bool,
@@ -72,6 +73,7 @@ def command(
     port: int | None,
     speed: float,
     story: str,
+    language: str,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
@@ -100,6 +102,7 @@ def command(
             speed=None if end_after_story else speed,
             end_after_story=end_after_story,
             web_bind=None if headless or end_after_story else _web_bind(),
+            language=language,
             night=None if story == YEAR else story,
         )
         # Report wrong settings before starting Kafka in vain.

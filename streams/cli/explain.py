@@ -14,7 +14,7 @@ from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import owner_text, place_text
 from streams.audit.window_changes import WindowExplanation, explain_window
-from streams.cli.options import business_text, instant_us, with_settings
+from streams.cli.options import business_text, instant_us, language_option, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
@@ -42,12 +42,14 @@ _SHOWN_CHANGES = 20
     "--sources", "from_sources", is_flag=True, help="Reread all source topics: slow, but also finds exact copies."
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@language_option
 @with_settings
 def command(
     what: str,
     between: tuple[str, str] | None,
     from_sources: bool,
     as_json: bool,
+    language: str,
     settings: Settings,
 ) -> None:
     """Show which unit passed a number, or what changed a window.
@@ -69,7 +71,7 @@ def command(
         if as_json:
             click.echo(json.dumps(milestone.document(), ensure_ascii=False))
         else:
-            _print_explanation(milestone)
+            _print_explanation(milestone, language)
         return
     times = _times(between) if between else None
     with watched() as listener:
@@ -125,9 +127,9 @@ def _print_units(found: MilestoneExplanation) -> None:
             _print_event(unit)
 
 
-def _print_milestone(found: MilestoneExplanation) -> None:
+def _print_milestone(found: MilestoneExplanation, language: str) -> None:
     data = found.data
-    click.echo(f"{sentences().sentence(data)}  [{data.milestone_id}]")
+    click.echo(f"{sentences(language).sentence(data)}  [{data.milestone_id}]")
     click.echo(
         f"{'stands' if found.standing else 'RETRACTED'}; "
         f"{'the source topics now hold' if found.from_sources else 'the ledger now has'} {found.count:,} in {data.period}"
@@ -163,7 +165,7 @@ def _print_milestone(found: MilestoneExplanation) -> None:
             else "by a clock, a target, a setting or a correction"
         )
         click.echo(
-            f"  {event.data.revision}  detected {business_text(event.data.detected_at, data.timezone)}  {headline(event)}"
+            f"  {event.data.revision}  detected {business_text(event.data.detected_at, data.timezone)}  {headline(event, language)}"
         )
         click.echo(f"     {because}")
 
@@ -192,16 +194,16 @@ def _print_waiting(waiting: int | None) -> None:
 # An alert -----------------------------------------------------------------------------------------------------------
 
 
-def _print_explanation(found: MilestoneExplanation | AlertExplanation) -> None:
+def _print_explanation(found: MilestoneExplanation | AlertExplanation, language: str) -> None:
     if isinstance(found, AlertExplanation):
-        _print_alert(found)
+        _print_alert(found, language)
     else:
-        _print_milestone(found)
+        _print_milestone(found, language)
 
 
-def _print_alert(found: AlertExplanation) -> None:
+def _print_alert(found: AlertExplanation, language: str) -> None:
     data = found.data
-    click.echo(f"{sentences().sentence(data)}  [{data.milestone_id}]")
+    click.echo(f"{sentences(language).sentence(data)}  [{data.milestone_id}]")
     click.echo(f"{'stands' if found.standing else 'has ended'}; raised by the rule {data.rule}")
     if data.silence is None:
         click.echo(f"the last forecast of its target: {_forecast_text(found.latest)}")
@@ -210,7 +212,7 @@ def _print_alert(found: AlertExplanation) -> None:
     for event in found.revisions:
         told = event.data
         detected = business_text(told.detected_at, told.timezone)
-        click.echo(f"  {told.revision}  detected {detected}  {headline(event)}")
+        click.echo(f"  {told.revision}  detected {detected}  {headline(event, language)}")
         if told.ended == "gone":
             click.echo("     its target or rule was no longer there, or the target had another value")
             continue

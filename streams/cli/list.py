@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
-from streams.cli.options import with_settings
+from streams.cli.options import language_option, with_settings
 from streams.cli.running import run
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
@@ -39,6 +39,7 @@ _KINDS = get_args(MilestoneKind)
 @click.option("--limit", type=click.IntRange(1), default=None, help="Show at most this many, the latest ones.")
 @click.option("--follow", is_flag=True, help="Continue with new milestones until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One event per line, as on the topic.")
+@language_option
 @with_settings
 def command(
     metric: str | None,
@@ -48,12 +49,13 @@ def command(
     limit: int | None,
     follow: bool,
     as_json: bool,
+    language: str,
     settings: Settings,
 ) -> None:
     """Show the milestones, retractions and reinstatements."""
     if period is not None and (fault := period_fault(period)) is not None:
         raise ExpectedError(f"--period: {fault}")
-    printer = _Printer(_Filter(metric, scope, period, kind), limit, as_json=as_json)
+    printer = _Printer(_Filter(metric, scope, period, kind), limit, None if as_json else language)
     run(settings, _list(settings, printer, follow=follow))
 
 
@@ -73,10 +75,16 @@ class _Filter(NamedTuple):
 
 
 class _Printer:
-    """Prints the requested milestones; with a limit, the latest of them at the end."""
+    """Prints the requested milestones; with a limit, the latest of them at the end.
 
-    def __init__(self, wanted: _Filter, limit: int | None, *, as_json: bool) -> None:
-        self._wanted, self._as_json, self._limit = wanted, as_json, limit
+    Args:
+        wanted: The requested ones.
+        limit: At most this many.
+        language: The language of their lines; `None` prints events as JSON.
+    """
+
+    def __init__(self, wanted: _Filter, limit: int | None, language: str | None) -> None:
+        self._wanted, self._limit, self._language = wanted, limit, language
         self._latest: deque[bytes] = deque(maxlen=limit)
         self._scopes: set[str] = set()
         self._taken = 0
@@ -89,7 +97,7 @@ class _Printer:
             return
         self._taken += 1
         if at_once or self._limit is None:
-            _print(value, as_json=self._as_json)
+            self._print(value)
         else:
             self._latest.append(value)
 
@@ -98,9 +106,12 @@ class _Printer:
         if scope is not None and self._scopes and scope not in self._scopes:
             raise ExpectedError(f"--scope: {unknown('scope with a milestone', scope, self._scopes)}")
         for value in self._latest:
-            _print(value, as_json=self._as_json)
+            self._print(value)
         if not self._taken and not follow:
             click.echo("no such milestones" if self._scopes else "no milestones yet", err=True)
+
+    def _print(self, value: bytes) -> None:
+        click.echo(value.decode() if self._language is None else headline(decode_milestone(value), self._language))
 
 
 async def _list(settings: Settings, printer: _Printer, *, follow: bool) -> None:
@@ -120,7 +131,3 @@ async def _list(settings: Settings, printer: _Printer, *, follow: bool) -> None:
             consumer.resume(*(TopicPartition(*part) for part in whole))
             async for record in consumer:
                 printer.take(record, at_once=True)
-
-
-def _print(value: bytes, *, as_json: bool) -> None:
-    click.echo(value.decode() if as_json else headline(decode_milestone(value)))

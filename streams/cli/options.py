@@ -16,6 +16,7 @@ from schemas.instants import micros_of, parse_instant
 from schemas.texts import tidy
 from streams.installation import load_settings
 from streams.settings_file import ENVIRONMENT_PREFIX
+from streams.wording.languages import LANGUAGES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,6 +97,17 @@ def encoding_option(function: F) -> F:
         metavar="NAME",
         callback=_known_encoding,
         help="Encoding of a CSV file, such as windows-1252 or big5; Unicode and GBK are recognised.",
+    )(function)
+
+
+def language_option(function: F) -> F:
+    """Adds `--language`, one of `LANGUAGES`, in which sentences about milestones and alerts are printed."""
+    return click.option(
+        "--language",
+        type=click.Choice(LANGUAGES),
+        default=LANGUAGES[0],
+        envvar=f"{ENVIRONMENT_PREFIX}LANGUAGE",
+        help="Language of the sentences about milestones (default: MILESTONES_LANGUAGE, else en).",
     )(function)
 
 

@@ -34,14 +34,14 @@ class Display:
         story: The story being told.
         playing: How far it has been published.
         seen: What the service has published.
-        milestones: Whether to print each milestone event as it is read.
+        language: The language in which to print each milestone event as it is read; `None` prints none.
     """
 
-    def __init__(self, story: Story | Night, playing: Playing, seen: Seen, *, milestones: bool) -> None:
+    def __init__(self, story: Story | Night, playing: Playing, seen: Seen, language: str | None) -> None:
         self._story = story
         self._playing = playing
         self._seen = seen
-        self._milestones = milestones
+        self._language = language
         self._offset = timedelta(seconds=story.facts.utc_offset_s())
         self._month = ""
         self._live: Live | None = None
@@ -68,10 +68,10 @@ class Display:
 
     def raised(self, event: MilestoneEvent) -> None:
         """Called when a milestone event has been read."""
-        if self._milestones:
+        if self._language is not None:
             # The reader of a pipe may be gone; the demo continues for anyone else watching.
             with contextlib.suppress(BrokenPipeError):
-                print(headline(event), flush=True)  # noqa: T201 - click.echo would bypass the live display
+                print(headline(event, self._language), flush=True)  # noqa: T201 - click.echo would bypass the live display
 
     def tick(self) -> None:
         """Called regularly; without a live display, prints one line per month, or per minute of a night."""

@@ -61,6 +61,7 @@ class DemoPlan:
         speed: 1 tells the year in a minute and a night in its own time; `None` is as fast as possible.
         end_after_story: Whether to sum up and end; otherwise it stays until a signal.
         web_bind: Where the web view listens; `None` for no web view.
+        language: The language of the sentences about milestones.
         night: The night to tell; `None` for the year.
     """
 
@@ -73,6 +74,7 @@ class DemoPlan:
     speed: float | None
     end_after_story: bool
     web_bind: str | None
+    language: str
     night: str | None = None
 
 
@@ -153,10 +155,11 @@ class _Session:
 
     async def run(self) -> int:
         click.echo(f"{self._story.facts.title}, {self._story.facts.label}")
+        told = None if self._plan.end_after_story else self._plan.language
         # Newly created topics have no leader for a moment, about which clients would log every time.
         with (
             quiet_clients(),
-            Display(self._story, self._playing, self._seen, milestones=not self._plan.end_after_story) as display,
+            Display(self._story, self._playing, self._seen, told) as display,
         ):
             following = asyncio.create_task(follow(self._settings, self._seen, display.raised))
             watching = asyncio.create_task(self._watch(display))
@@ -267,7 +270,7 @@ class _Session:
 
     def _sum_up(self, seconds: float | None, *, alone: bool) -> int:
         """Prints the summary; `alone`: the topics hold the story once and nothing else."""
-        for line in summary_lines(self._story, self._seen):
+        for line in summary_lines(self._story, self._seen, self._plan.language):
             click.echo(line)
         if seconds is not None:
             click.echo(

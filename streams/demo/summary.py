@@ -32,16 +32,16 @@ _RELATIONS = {
 _LISTED = 5
 
 
-def summary_lines(story: Story | Night, seen: Seen) -> Iterator[str]:
+def summary_lines(story: Story | Night, seen: Seen, language: str) -> Iterator[str]:
     """The lines of the summary: standing milestones, published figures, and the books."""
     standing = seen.standing()
     yield f"{story.facts.title}, {story.facts.label}"
     yield ""
     yield f"Milestones that stand: {len(standing)}"
-    yield from (f"  {headline(event)}" for event in standing)
+    yield from (f"  {headline(event, language)}" for event in standing)
     if warnings := seen.warnings():
         yield f"Early warnings that were told, as they ended: {len(warnings)}"
-        yield from (f"  {headline(event)}" for event in warnings)
+        yield from (f"  {headline(event, language)}" for event in warnings)
     yield ""
     yield "Published figures and what the service counts"
     yield from _figures_of_launch(story.facts.launch, seen)

@@ -268,10 +268,11 @@ def test_books_with_one_record_too_many_are_a_difference(story: Story) -> None:
 
 
 def test_the_summary_says_that_it_is_simulated_and_which_figures_do_not_hold(story: Story) -> None:
-    text = "\n".join(summary_lines(story, told(story)))
+    text = "\n".join(summary_lines(story, told(story), "en"))
     assert "SIMULATED from published totals" in text
     assert "DOES NOT HOLD" in text
     assert "60 deliveries of the total by 30 September are in no published part" in text
+    assert "交付量" in "\n".join(summary_lines(story, told(story), "zh"))
 
 
 def test_all_is_applied_only_when_every_partition_says_so_and_what_was_forwarded_has_arrived() -> None:

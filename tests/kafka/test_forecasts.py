@@ -172,3 +172,6 @@ async def check_early_warning(installation: Installation, worker: Worker) -> Non
     compared = {check["name"]: check["compared"] for check in verified["checks"]}
     assert compared["alerts"] == 1
     assert "ALERT: SU7 deliveries: expected to miss" in await run(installation, "list", "--kind", "forecast_behind")
+    in_chinese = await run(installation, "list", "--kind", "forecast_behind", "--language", "zh")
+    assert "预警\uff1aSU7 2024年10月交付量预计达不到目标 305 辆" in in_chinese
+    assert "SU7 2024年10月交付量预计达不到目标 305 辆" in await run(installation, "explain", BEHIND, "--language", "zh")
