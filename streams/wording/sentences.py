@@ -5,6 +5,7 @@ The texts are in the order of English; each language has its own order of the pa
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -100,8 +101,8 @@ class Sentences:
         parts = [self._units(number, unit) for number, unit in length_of(after_s)]
         if self.language != "zh":
             return " ".join(parts)
-        # A minute has a shorter name before seconds.
-        return "".join(parts).replace("分钟", "分") if len(parts) > 1 else parts[0]
+        # Minutes have a shorter name before seconds.
+        return re.sub("分钟(?=.)", "分", "".join(parts))
 
     # Kinds of milestones ------------------------------------------------------------------------------------------------
 

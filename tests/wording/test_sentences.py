@@ -265,6 +265,21 @@ def test_an_alert_about_a_silence_is_a_sentence(change: dict[str, Any], english:
     assert [sentences(language).sentence(data) for language in ("en", "zh")] == [english, chinese]
 
 
+@pytest.mark.parametrize(
+    ("after_s", "english", "chinese"),
+    [
+        (0.4, "0 seconds", "0秒"),
+        (59, "59 seconds", "59秒"),
+        (60, "1 minute", "1分钟"),
+        (1604.9, "26 minutes 44 seconds", "26分44秒"),
+        (4561, "1 hour 16 minutes", "1小时16分钟"),
+        (90_000, "1 day 1 hour", "1天1小时"),
+    ],
+)
+def test_a_length_of_time_has_its_two_largest_units(after_s: float, english: str, chinese: str) -> None:
+    assert [sentences(language).length(after_s) for language in ("en", "zh")] == [english, chinese]
+
+
 def test_an_hour_and_large_counts_are_written_out() -> None:
     data = milestone_sample("stalled").data
     assert data.silence is not None
