@@ -8,6 +8,8 @@ state of the day counts whose sums equal the published rows.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
+#: How often to look at least, and for how long while the stream goes on.
 _TRIES: Final = 6
+_LONGEST_S: Final = 60.0
 _PAUSE_S: Final = 0.7
 
 
@@ -60,6 +64,7 @@ class Published:
         counts_after: Number of records that followed in that topic when it was read.
         number: The totals partition; `None` for all.
         kept: Which days have rows.
+        is_moving: Whether no moment was found at which rows and milestones followed from the counts, while all of them went on.
     """
 
     markers: dict[int, Marker]
@@ -70,6 +75,16 @@ class Published:
     counts_after: int
     number: int | None = None
     kept: KeptSince = field(default_factory=KeptSince)
+    is_moving: bool = False
+
+    def extent(self) -> tuple[int, ...]:
+        """Numbers that are the same at two looks only if nothing was published in between."""
+        return (
+            self.counts_offset + self.counts_after,
+            len(self.rows),
+            sum(row.version for row in self.rows.values()),
+            len(self.milestones),
+        )
 
 
 @dataclass
@@ -199,6 +214,9 @@ async def read_published(
 ) -> list[Published]:
     """Reads a snapshot in which rows, milestones and day counts are consistent; several if the totals partitions differ.
 
+    If nothing is published between two looks, what differs then really does. While the stream goes on, looks are repeated for a
+    minute; then differences may also be what was on its way.
+
     Args:
         settings: Topic names and number of partitions.
         business: Gives the periods of a day.
@@ -212,17 +230,22 @@ async def read_published(
     await _check(settings, consumer)
     parts: dict[int, Published] = {}
     why, wanted = "", set(range(settings.totals_partitions))
-    for tries_left in reversed(range(_TRIES)):
+    began_s = time.monotonic()
+    extents: dict[int, tuple[int, ...]] = {}
+    for look in itertools.count(1):
         # At first without milestones that wait for their units; on a busy stream some are always waiting.
-        found, exact, why = await _read(settings, business, consumer, waiting=tries_left < _TRIES - 1)
+        found, exact, why = await _read(settings, business, consumer, waiting=look > 1)
         parts |= {number: found[number] for number in wanted & found.keys()}
         # Partitions that were consistent once are done: there may never be a moment at which all are.
         wanted -= {number for number in wanted & exact if consistent(found[number])}
-        if not wanted:
+        before, extents = extents, {number: parts[number].extent() for number in wanted & parts.keys()}
+        is_over = look >= _TRIES and (extents == before or time.monotonic() - began_s > _LONGEST_S)
+        if not wanted or is_over:
             break
-        if tries_left:
-            say("rows and milestones are on their way; looking again")
-            await asyncio.sleep(_PAUSE_S)
+        say("rows and milestones are on their way; looking again")
+        await asyncio.sleep(_PAUSE_S)
+    for number, extent in extents.items():
+        parts[number].is_moving = extent != before.get(number)
     if len(parts) < settings.totals_partitions:
         raise ExpectedError(f"nothing to verify: {why}", exit_code=1)
     return _united([parts[number] for number in sorted(parts)])
@@ -234,6 +257,7 @@ def _united(parts: list[Published]) -> list[Published]:
     if any(_applied(other) != _applied(first) for other in others):
         return parts
     for other in others:
+        first.is_moving |= other.is_moving
         first.rows |= other.rows
         first.milestones += other.milestones
         first.counts_offset += other.counts_offset

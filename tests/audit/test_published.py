@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from datetime import date
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -11,10 +14,15 @@ from schemas.codec import encode_day_count, encode_marker
 from schemas.facts import DayCount
 from schemas.outputs import Books, Marker, WindowRow
 from schemas.rows import RowKey
-from streams.audit.published import _Replay, _Sums
+from streams.audit.published import Published, _Replay, _Sums, read_published
 from streams.audit.sums import Business, add_days, windows_of
 from streams.settings import Settings
 from tests.support.outputs import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiokafka import AIOKafkaConsumer
 
 BUSINESS = Business(Settings(partitions=2))
 DAY = "2024-10-07"
@@ -117,3 +125,42 @@ def test_there_is_no_moment_before_every_partition_has_reported() -> None:
     replay = replayed(rows(1), stream((0, 1)))
     assert replay.best is None
     assert "[1] have not reported" in replay.why_not()
+
+
+def looks(
+    monkeypatch: pytest.MonkeyPatch, sizes: Iterable[int], consistent: Callable[[Published], bool]
+) -> tuple[Published, int]:
+    """The snapshot of a stream with so many rows at each look, and the number of looks, at one second each."""
+    seconds, seen = itertools.count(), iter(sizes)
+    taken = 0
+
+    async def read(*_parts: object, waiting: bool) -> tuple[dict[int, Published], set[int], str]:  # noqa: ARG001 - not read here
+        nonlocal taken
+        taken += 1
+        return {0: Published({}, {}, {}, [], next(seen), 0)}, {0}, ""
+
+    async def nothing(*_parts: object) -> None:
+        pass
+
+    monkeypatch.setattr("streams.audit.published._read", read)
+    monkeypatch.setattr("streams.audit.published._check", nothing)
+    monkeypatch.setattr("streams.audit.published._PAUSE_S", 0)
+    monkeypatch.setattr("streams.audit.published.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    (found,) = asyncio.run(read_published(BUSINESS.settings, BUSINESS, cast("AIOKafkaConsumer", None), consistent))
+    return found, taken
+
+
+def test_what_differs_while_nothing_comes_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, taken = looks(monkeypatch, itertools.repeat(5), lambda _: False)
+    assert (found.is_moving, taken) == (False, 6)
+
+
+def test_what_differs_while_events_come_is_looked_at_again_until_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, taken = looks(monkeypatch, itertools.count(), lambda published: published.counts_offset == 20)
+    assert (found.is_moving, taken) == (False, 21)
+
+
+def test_a_stream_that_never_agrees_is_said_to_move_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, taken = looks(monkeypatch, itertools.count(), lambda _: False)
+    assert found.is_moving
+    assert 50 < taken < 70
