@@ -16,14 +16,15 @@ from schemas.facts import DayCount, LatestUnit
 from schemas.rows import RowKey
 from streams.domain import hotpath
 from streams.domain.row_columns import Columns
+from streams.domain.targets import TargetChange
 from tests.domain.test_totals_properties import at_us
 from tests.domain.totals_world import World, rule, target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.domain.totals import Totals
-    from streams.domain.windows import PlainVersions, PublishedRecord
+    from streams.domain.totals import Step, Totals
+    from streams.domain.windows import PublishedRecord
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
 
@@ -43,7 +44,10 @@ COUNTS: Final = st.lists(
         _SCOPES,
         st.sampled_from((date(2024, 9, 29), date(2024, 10, 1), date(2024, 10, 7))),
         st.builds(
-            lambda hours, backfilled: DayCount(sum(hours), min(backfilled, sum(hours)), hours, _LATEST), _HOURS, _UNITS
+            lambda hours, backfilled, latest: DayCount(sum(hours), min(backfilled, sum(hours)), hours, latest),
+            _HOURS,
+            _UNITS,
+            st.sampled_from((_LATEST, None)),
         ),
     ),
     max_size=12,
@@ -72,10 +76,10 @@ class Side:
         with self._taken():
             self.totals.take([(encode_day_key(*key), encode_day_count(count)) for *key, count in counts])
 
-    def step(self, hour: int, *, caught_up: bool) -> list[PlainVersions]:
+    def step(self, hour: int, *, caught_up: bool) -> list[Step]:
         with self._taken():
-            parts = [part.plain for part in self.totals.steps(now_us=at_us(hour), caught_up=caught_up, most=40) if part]
-        self.values += [value for part in parts for _, value in part.records]
+            parts = [part for part in self.totals.steps(now_us=at_us(hour), caught_up=caught_up, most=40) if part]
+        self.values += [value for part in parts for _, value in part.plain.records]
         return parts
 
     def take_over(self, counts: list[tuple[Any, ...]]) -> None:
@@ -136,12 +140,27 @@ def test_both_ways_lead_to_the_same_rows_and_bytes(
     assert one.step(hour, caught_up=True) == other.step(hour, caught_up=True)
 
 
+def test_a_target_that_is_set_in_the_step_of_a_days_counts_meets_them_in_their_order() -> None:
+    key = (0, "deliveries", "region=CN-11", date(2024, 10, 1))
+    counts = [(*key, DayCount(units, 0, [units, *[0] * 23], latest)) for units, latest in ((6, _LATEST), (5, None))]
+    aim = target(5, scope="region=CN-11")
+    raised = []
+    for is_compiled in (True, False):
+        side = Side(is_compiled=is_compiled)
+        side.take([(*key, DayCount(4, 0, [4, *[0] * 23], _LATEST))])
+        side.step(24, caught_up=True)
+        side.take(counts)
+        side.totals.take_target(TargetChange(at_us(24), "t1", "/plans", "aim", aim))
+        raised.append([event.type for part in side.step(25, caught_up=True) for event in part.milestones])
+    assert raised == [["milestone.raised.v1"]] * 2
+
+
 def test_a_row_is_written_as_its_object_would_be() -> None:
     side = Side(is_compiled=True)
     hours = [1 << 40, *range(23)]
     scope = 'model=“SU7”\\"\n车'
     side.take([(3, "deliveries", scope, date(2024, 10, 1), DayCount(sum(hours), 7, hours, None))])
-    records = [record for part in side.step(0, caught_up=False) for record in part.records]
+    records = [record for part in side.step(0, caught_up=False) for record in part.plain.records]
     assert {key.decode().rpartition("/")[2] for key, _ in records} >= {
         "day:2024-10-01",
         "holiday:national-day:2024",
