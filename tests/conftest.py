@@ -6,10 +6,10 @@ import itertools
 import os
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support import shared_kafka
 from tests.support.scheduling import LongestFirst, longest_first
@@ -30,11 +30,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# The duration of an example means nothing on a busy machine.
-settings.register_profile("untimed", settings(), deadline=None)
+# How long an example takes, or its generation, means nothing on a busy machine.
+_UNTIMED: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("untimed", settings(), **_UNTIMED)
 settings.load_profile("untimed")
 # Chosen with --hypothesis-profile. Not derandomized, as the default would be if CI is set: each run tries new examples.
-settings.register_profile("long", max_examples=20_000, deadline=None, derandomize=False)
+settings.register_profile("long", max_examples=20_000, derandomize=False, **_UNTIMED)
 
 
 _lender = pytest.StashKey[shared_kafka.Lender]()
