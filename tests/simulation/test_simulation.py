@@ -30,6 +30,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(
+    2700
+)  # 90 s where nothing else runs, and ten times as long where cores are slow and shared with other tests
 def test_schedules_of_all_kinds_hold_and_have_come_past_everything() -> None:
     done = command("--seeds", "5000")
     assert done.returncode == 0, done.stdout

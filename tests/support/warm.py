@@ -9,6 +9,7 @@ process is started from scratch. Each command and service is started that way by
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -140,7 +141,8 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Sends a signal, unless it has ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has, and its end has not been told yet
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Sends SIGTERM."""
