@@ -119,30 +119,6 @@ def test_what_finds_no_room_is_published_with_the_next_ones() -> None:
     asyncio.run(play())
 
 
-def test_once_all_is_read_that_was_there_the_last_unit_of_a_window_needs_no_question() -> None:
-    async def play() -> None:
-        world = Waiting()
-        world.marker.caught_up = False
-        world.units, world.newest = 1, LatestUnit(*UNIT)
-        for scope in ("model=A", "model=B"):
-            world.raise_(scope, 1)
-        # Earlier units may be still to come, so nobody can say yet.
-        assert await world.asked() == {}
-        assert not world.has_more()
-        world.marker.caught_up = True
-        world.marker.positions = {"orders-0": (7, None)}
-        assert await world.asked() == {}
-        topic = world.context.catalogue.milestones.name
-        records = [record for record in world.moments.completed(100) if record.topic == topic]
-        found = [json.loads(record.value or b"")["data"] for record in records]
-        assert [(each["scope"], each["cause"]["event_id"]) for each in found] == [("model=A", "e"), ("model=B", "e")]
-        world.raise_("model=A", 1)
-        world.units = 2
-        assert list(await world.asked()) == ["model=A"]
-
-    asyncio.run(play())
-
-
 def test_an_answer_that_comes_after_a_question_was_given_up_is_not_that_to_the_same_question_asked_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
