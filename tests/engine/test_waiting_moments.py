@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from schemas.codec import decode_milestone
-from schemas.facts import LatestUnit
 from schemas.questions import Answer, decode_questions
 from streams.context import Context
 from streams.settings import Settings
@@ -19,6 +18,7 @@ from tests.support.outputs import milestone
 if TYPE_CHECKING:
     import pytest
 
+    from schemas.facts import LatestUnit
     from schemas.outputs import MilestoneEvent
     from streams.kafka.transactions import Outgoing
 
