@@ -385,6 +385,13 @@ class Moments:
         if cell is None:
             self._end(asked)  # corrections have lowered the count since, or the campaign has changed
             return None
+        if self._cell(place, place.position + 1) is None:
+            # It was too early to say so when the milestone was decided.
+            unit = self._newest(place)
+            if unit is not None:
+                asked.positions = self._positions()
+                self._end(asked, unit)
+                return None
         if place.campaign:
             return self._ask(place, asked.bounds, 0, cell, cell)
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from schemas.codec import decode_milestone
+from schemas.facts import LatestUnit
 from schemas.questions import Answer, decode_questions
 from streams.context import Context
 from streams.settings import Settings
@@ -18,7 +19,6 @@ from tests.support.outputs import milestone
 if TYPE_CHECKING:
     import pytest
 
-    from schemas.facts import LatestUnit
     from schemas.outputs import MilestoneEvent
     from streams.kafka.transactions import Outgoing
 
@@ -115,6 +115,30 @@ def test_what_finds_no_room_is_published_with_the_next_ones() -> None:
         assert "model=A" in await world.asked()
         world.answer(asked["model=A"])
         assert world.published() == []
+
+    asyncio.run(play())
+
+
+def test_once_all_is_read_that_was_there_the_last_unit_of_a_window_needs_no_question() -> None:
+    async def play() -> None:
+        world = Waiting()
+        world.marker.caught_up = False
+        world.units, world.newest = 1, LatestUnit(*UNIT)
+        for scope in ("model=A", "model=B"):
+            world.raise_(scope, 1)
+        # Earlier units may be still to come, so nobody can say yet.
+        assert await world.asked() == {}
+        assert not world.has_more()
+        world.marker.caught_up = True
+        world.marker.positions = {"orders-0": (7, None)}
+        assert await world.asked() == {}
+        topic = world.context.catalogue.milestones.name
+        records = [record for record in world.moments.completed(100) if record.topic == topic]
+        found = [json.loads(record.value or b"")["data"] for record in records]
+        assert [(each["scope"], each["cause"]["event_id"]) for each in found] == [("model=A", "e"), ("model=B", "e")]
+        world.raise_("model=A", 1)
+        world.units = 2
+        assert list(await world.asked()) == ["model=A"]
 
     asyncio.run(play())
 

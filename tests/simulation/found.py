@@ -416,7 +416,7 @@ FOUND: Final = {
         windows=("day", "month"),
         without=tuple(name for name in RULES if name not in ("among", "launches")),
     ),
-    "a milestone whose unit was the last when it was asked for has the unit that passed, also where days have left": replace(
+    "a milestone that waits behind others has the unit that was the N-th when it was found": replace(
         QUIET,
         seed=8,
         workers=1,

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from schemas.codec import decode_day_count, decode_marker
+from schemas.codec import decode_cut, decode_day_count, decode_marker
 from schemas.counts import CampaignHour, CountKey, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED, Metric
-from schemas.memory import ANNOUNCED, KEPT, SIDE, SNAPSHOT, WAITING, key_of
+from schemas.memory import ANNOUNCED, CUT, KEPT, SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
 from schemas.outputs import ALERT_KINDS, Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes, totals_partition
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from schemas.facts import DayCount
+    from schemas.memory import FoundAt
     from schemas.outputs import Marker
     from schemas.questions import Answer, Question
     from streams.settings import RuleSettings
@@ -323,6 +324,8 @@ class Invariants:
         self._answered: dict[str, dict[int, list[list[tuple[str, str, str]]]]] = defaultdict(dict)
         #: Ledger partition and its positions → what it counted then, as `dated`.
         self._units_at: dict[tuple[Any, ...], dict[str, list[tuple[Metric, str, tuple[str, str, str]]]]] = {}
+        #: Milestone → how far its ledger partitions had read when its unit was found, as published with it.
+        self._cuts: dict[str, FoundAt] = {}
         #: Events that already have their unit and wait behind others.
         self._had_units: set[str] = set()
         #: Milestone events that wait for their units, by the key of the record that remembers them.
@@ -518,7 +521,7 @@ class Invariants:
             shard.unjudged = set()
         for answer in answers:
             self._note_answer(number, shard, answer)
-        self._units_at[_stand_of(number, marker)] = dict(shard.dated)
+        self._units_at[_stand_of(number, _offsets(marker))] = dict(shard.dated)
 
     def _note_answer(self, number: int, shard: _Shard, answer: Answer) -> None:
         """Notes the units that the shard counts when it answers: the unit found must follow from these."""
@@ -541,10 +544,19 @@ class Invariants:
         if self._kept is not None and data["scope"] == OTHERS:
             return  # which models those are is known to the totals
         unit = (achieved, data["cause"]["event_id"], data["cause"]["event_source"])
-        # The latest unit of a window may have been known without asking.
+        # The latest unit of a window may have been known without asking, now or while the milestone waited behind others.
         markers = self._parts[self._home(data["scope"])].summed.markers
-        summed = [self._units_at.get(_stand_of(number, marker), {}) for number, marker in markers.items()]
-        told = [tuple(_units_of(units, data["metric"], data["scope"]) for units in summed)]
+        cuts = [{number: _offsets(marker) for number, marker in markers.items()}]
+        said = self._cuts.get(data["milestone_id"])
+        if said is not None and said.revision == data["revision"]:
+            cuts.append(said.positions)
+        told = [
+            tuple(
+                _units_of(self._units_at.get(_stand_of(number, offsets), {}), data["metric"], data["scope"])
+                for number, offsets in cut.items()
+            )
+            for cut in cuts
+        ]
         for id_, answers in self._answered.items():
             question = self._questions[id_]
             if (question.metric, question.scope) == (data["metric"], data["scope"]) and len(answers) == len(
@@ -1182,6 +1194,12 @@ class Invariants:
         for entry in questions:
             self._questions.update((question.id, question) for question in decode_questions(entry.value or b""))
         self._completed: set[str] = set()
+        cut = key_of(SIDE, CUT)
+        self._cuts.update(
+            (entry.key[len(cut) :].decode(), decode_cut(entry.value))
+            for entry in entries
+            if entry.key is not None and entry.key.startswith(cut) and entry.value is not None
+        )
         for entry in entries:
             if not (entry.key or b"").startswith(key_of(SIDE, WAITING)):
                 continue
@@ -1685,9 +1703,14 @@ def _number_of(data: dict[str, Any]) -> tuple[str, str, str, int]:
     return data["rule"], data["scope"], data["period"], data["threshold"]
 
 
-def _stand_of(number: int, marker: Marker) -> tuple[Any, ...]:
+def _offsets(marker: Marker) -> dict[str, int]:
+    """Source → how far a ledger partition has read it."""
+    return {source: offset for source, (offset, _) in marker.positions.items()}
+
+
+def _stand_of(number: int, offsets: Mapping[str, int]) -> tuple[Any, ...]:
     """A ledger partition, and how far it has read its sources."""
-    return number, *sorted(marker.positions.items())
+    return number, *sorted(offsets.items())
 
 
 def _units_of(
