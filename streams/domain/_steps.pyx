@@ -535,46 +535,14 @@ cdef class OrderLists:
 
     def noted(self, numbers):
         """As in `steps`."""
-        cdef Cursor cursor
-        cdef unsigned long long address
-        cdef bytearray known
         cdef dict found = {}
         for number in numbers:
-            known = self.lists.get(number)
-            if known is None:
-                continue
-            cursor.at = <unsigned char*> PyByteArray_AS_STRING(known)
-            cursor.end = cursor.at + len(known)
-            take(&cursor, ADDRESS_BYTES)
-            address = 0
-            while cursor.at < cursor.end:
-                address += signed_of(read_varint(&cursor))
-                found[address] = None
+            found.update(dict.fromkeys(self.addresses_in(number).tolist()))
         return [self.orders.id_at(each) for each in found]
 
     def places(self, numbers):
         """As in `steps`; in the order of their addresses."""
-        cdef Cursor cursor
-        cdef unsigned long long address
-        cdef bytearray known
-        cdef Py_ssize_t count
-        cdef long long[::1] places
-        every = []
-        for number in numbers:
-            known = self.lists.get(number)
-            if known is None:
-                continue
-            cursor.at = <unsigned char*> PyByteArray_AS_STRING(known)
-            cursor.end = cursor.at + len(known)
-            take(&cursor, ADDRESS_BYTES)
-            # An order takes at least a byte.
-            places = made = np.empty(len(known), np.int64)
-            address = count = 0
-            while cursor.at < cursor.end:
-                address += signed_of(read_varint(&cursor))
-                places[count] = address
-                count += 1
-            every.append(made[:count])
+        every = [self.addresses_in(number) for number in numbers]
         found = np.concatenate([np.empty(0, np.int64), *every])
         found.sort()
         # `numpy.unique` takes ten times as long.
@@ -582,6 +550,26 @@ cdef class OrderLists:
 
     def __sizeof__(self):
         return object.__sizeof__(self) + self.lists.__sizeof__() + sum([each.__sizeof__() for each in self.lists.values()])
+
+    cdef addresses_in(self, number):
+        """The addresses of the orders in a list, in the order in which they were noted, as an array."""
+        cdef Cursor cursor
+        cdef unsigned long long address = 0
+        cdef bytearray known = self.lists.get(number)
+        cdef Py_ssize_t count = 0
+        cdef long long[::1] places
+        if known is None:
+            return np.empty(0, np.int64)
+        # An order takes at least a byte.
+        places = found = np.empty(len(known), np.int64)
+        cursor.at = <unsigned char*> PyByteArray_AS_STRING(known)
+        cursor.end = cursor.at + len(known)
+        take(&cursor, ADDRESS_BYTES)
+        while cursor.at < cursor.end:
+            address += signed_of(read_varint(&cursor))
+            places[count] = address
+            count += 1
+        return found[:count]
 
     cdef int append(self, number, Cursor* addresses) except -1:
         """Appends orders to a list."""
