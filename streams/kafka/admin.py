@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _TOPIC_EXISTS = 36
-#: How long brokers may take to propagate what was created or altered.
+#: How long brokers may take at least to propagate what was created or altered.
 _SETTLED_WITHIN_S = 20.0
 _LOOK_AGAIN_S = 0.2
 _BY_ADMIN = "milestones topics apply --print has the commands for the cluster's administrator"
@@ -316,7 +316,7 @@ async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
     A broker with auto.create.topics.enable may have created one for a publisher at the same moment, and a managed cluster may
     override settings.
     """
-    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    deadline = time.monotonic() + max(_SETTLED_WITHIN_S, settings.cluster_timeout_s)
     while (left := await _plan(client, settings)).create or left.alter:
         if left.refused or time.monotonic() > deadline:
             break

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +12,13 @@ from aiokafka.admin import NewTopic
 
 from schemas.facts import ORDERS
 from streams.errors import ExpectedError
-from streams.kafka.admin import admin, apply_topics, catalogue_of, plan_topics, wanted_topics
+from streams.kafka.admin import admin, apply_topics, catalogue_of, describe, plan_topics, wanted_topics
 from streams.kafka.clients import read_to_end
 from streams.kafka.publication import Publication
 from streams.kafka.publisher import Publisher
 from streams.kafka.transactions import Outgoing, TransactionalWriter
 from streams.settings import Settings, TopicSettings
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
@@ -28,9 +31,13 @@ LIMIT_BYTES = 20_000
 
 
 async def created(client: AIOKafkaAdminClient, topic: Topic) -> None:
-    """Creates a topic as the catalogue has it, but with the limit."""
+    """Creates a topic as the catalogue has it, but with the limit, and waits until the broker knows of it."""
     configs = {**topic.configs, "max.message.bytes": str(LIMIT_BYTES)}
     await client.create_topics([NewTopic(topic.name, topic.partitions, 1, topic_configs=configs)])
+    limit_s = deadline(20)
+    while not await describe(client, [topic.name]):
+        assert time.monotonic() < limit_s, f"{topic.name} was created, and the broker does not know of it"
+        await asyncio.sleep(0.1)
 
 
 async def test_events_fit_the_batches_that_their_owners_topic_takes(bootstrap: str, prefix: str) -> None:
