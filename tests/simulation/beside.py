@@ -35,8 +35,8 @@ class Beside:
         self.workers: dict[str, Worker] = {}
         world.cluster.add(self.context.catalogue)
         self.invariants = Invariants(cast("World", self))
-        self.invariants.side_errors = world.invariants.side_errors
-        self.invariants.asked = world.invariants.asked  # what the live one skips is skipped here too
+        self.invariants.so_far.side_errors = world.invariants.so_far.side_errors
+        self.invariants.so_far.asked = world.invariants.so_far.asked  # what the live one skips is skipped here too
         self.group = Group(cast("World", self))
         world.nobody.run(self.group.start)
 
@@ -57,7 +57,7 @@ class Beside:
             try:
                 await prepare(live, context, "somebody", Listener(), incomplete_by="somebody")
                 async with caught_up(context, Counting(self), Listener(), incomplete_by="somebody") as records:
-                    self.invariants.check_counted_again(ends, records)
+                    self.invariants.rebuilt.check_counted_again(ends, records)
                     world.seen["rebuilds"] += 1
                     world.note(f"counted again: {records} records")
                     return

@@ -50,12 +50,14 @@ from streams.settings import (
 )
 from tests.simulation.alerts import BEHIND, MOVES_DAYS
 from tests.simulation.beside import PREFIX, Beside
+from tests.simulation.broken import BrokenError
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
+from tests.simulation.committed import home_of
 from tests.simulation.coverage import BOUNDARIES, Coverage
 from tests.simulation.group import Group
 from tests.simulation.history import DELIVERIES, ORDERS, Announcers, Planners, Publishers, life_of, meaning
-from tests.simulation.invariants import BrokenError, Invariants, home_of
+from tests.simulation.invariants import Invariants
 from tests.simulation.loop import Process, SimulatedLoop, current_process
 from tests.simulation.worker import Worker
 
@@ -829,7 +831,7 @@ class World:
                 self._heal()
                 if any(worker.engine.stopped for worker in self.workers.values()):
                     self._look_at_gaps()
-            behind = not self._is_idle() or self.invariants.still_open() or self.invariants.is_announcing
+            behind = not self._is_idle() or self.invariants.over.still_open() or self.invariants.announced.is_announcing
             if behind or committed != self.invariants.commits.total():
                 committed, quiet_since_s = self.invariants.commits.total(), self.loop.time()
             elif self.loop.time() - quiet_since_s >= quiet_s:
@@ -856,7 +858,7 @@ class World:
         )
 
     def _lags(self) -> bool:
-        topics, position = self.context.source_topics, self.invariants.position
+        topics, position = self.context.source_topics, self.invariants.so_far.position
         return any(end and tp.topic in topics and end > position(tp) for tp, end in self.cluster.ends())
 
     def _heal(self) -> None:
@@ -1127,17 +1129,17 @@ class World:
 
     async def _quarantine(self, place: Place) -> None:
         context = self.context_of(current_process())
-        self.invariants.asked_to_skip(place)
+        self.invariants.accounts.asked_to_skip(place)
         await quarantine(context, place, Quarantine(reason="bad", by="somebody", at="2024-10-07T00:00:00Z"))
         self.seen["records to be skipped"] += 1
         self.note(f"{place} will be skipped")
         try:
-            self.invariants.will_be_skipped(place)
+            self.invariants.accounts.will_be_skipped(place)
         except BrokenError as error:
             self._fail(error)
         if self.dice.random() < 0.5:
             await self.loop.pause(self.dice.uniform(0.0, 0.5))
-            self.invariants.asked_to_lift(place)
+            self.invariants.accounts.asked_to_lift(place)
             await lift(context, place)
             self.seen["quarantines lifted"] += 1
 
@@ -1188,7 +1190,7 @@ class World:
             for last in markers[-1:]:
                 marker = structs.replace(decode_marker(last.value or b""), told=None, aliases="others")
                 self.cluster.append(at, STATE_KEY, encode_marker(marker), ())
-        self.invariants.forget_judging()
+        self.invariants.contradictions.forget_judging()
 
     def _forget_internals(self) -> None:
         catalogue = self.context.catalogue
@@ -1202,7 +1204,7 @@ class World:
         self.invariants.forget_internals(told=told)
         if self.dice.random() < (0.8 if self._deciding else 0.2):
             self.cluster.delete(catalogue.quarantine.name)
-            self.invariants.forget_decisions()
+            self.invariants.accounts.forget_decisions()
             self.seen["operators' decisions deleted"] += 1
 
 
