@@ -18,7 +18,8 @@ from streams.ledger.quarantine import read_orders
 from streams.ledger.recovery import prepare
 from tests.simulation.client import SimulatedLog
 from tests.simulation.loop import Process, SimulatedLoop
-from tests.simulation.world import Plan, World
+from tests.simulation.plan import Plan
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

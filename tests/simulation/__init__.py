@@ -1,1 +1,23 @@
-"""The whole shell on a simulated cluster, group and clock: thousands of schedules, each determined by its seed."""
+"""The whole shell on a simulated cluster, group and clock: thousands of schedules, each determined by its seed.
+
+What is simulated:
+
+plan, installation, history   a schedule's parameters; its settings; its records
+world, faults, beside         the run; what happens to it; `milestones rebuild` next to it
+cluster, client, group, loop  the log; the network; the consumer group; the event loop with its processes and clock
+worker                        the real engine on all that
+
+What is checked, with code that shares nothing with the service:
+
+invariants                    the order in which the others look at a transaction, and at the end
+committed, periods, broken    what has been committed so far; dates and their periods; what a check raises
+accounts, counts              what became of each record; the units of each order
+contradictions, vehicles      violations; deliveries told to the homes of vehicles
+rows, over, plans, announced  the rows' sums and versions; ends of periods; targets and balances; announced campaigns
+thresholds, comparisons       the milestones that stand: by numbers; by other periods or scopes
+moments                       the unit that a milestone names
+alerts, source_hours          early warnings; the hours of event sources
+rebuilt                       the claim of a rebuild
+
+How it is run: `__main__`, with chunks, coverage, crashes and found.
+"""

@@ -27,7 +27,8 @@ from tests.simulation.chunks import COMPUTED, chunks, run_chunk
 from tests.simulation.coverage import BOUNDARIES, impossible, never_between, runners, table
 from tests.simulation.crashes import killed_at_each_boundary
 from tests.simulation.found import FOUND
-from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, RULES, Plan, Result, run
+from tests.simulation.plan import ALL_WINDOWS, FAULTS, RULES, Plan
+from tests.simulation.world import MISHAPS, Result, run
 from tests.support.version import version_of_the_tree
 
 if TYPE_CHECKING:

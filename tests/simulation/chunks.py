@@ -10,10 +10,12 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.simulation.world import Plan, Result, run
+from tests.simulation.world import Result, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from tests.simulation.plan import Plan
 
 #: What `run_chunk` calls the time that it took.
 COMPUTED = "milliseconds of computing"

@@ -243,7 +243,7 @@ class _Writer:
 
     async def _at(self, boundary: str) -> None:
         if self._is_aimed_at:
-            self._world.reached(boundary)
+            self._world.faults.reached(boundary)
         if self._world.is_killed_at(self._role, boundary, self._process):
             await asyncio.sleep(0)  # never comes back
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from tests.simulation.world import run
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Plan, Result
+    from tests.simulation.plan import Plan
+    from tests.simulation.world import Result
 
 
 class _Copies:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from tests.simulation.world import RULES, Plan
+from tests.simulation.plan import RULES, Plan
 
 #: Publishers without mischief and an undisturbed network: the base of a shrunk plan.
 QUIET = Plan(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.simulation.__main__ import Kept, as_text, from_text, run_all
-from tests.simulation.world import Plan, run
+from tests.simulation.plan import Plan
+from tests.simulation.world import run
 from tests.support import processes
 
 if TYPE_CHECKING:
