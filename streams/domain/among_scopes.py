@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
     from streams.domain.periods import Period
     from streams.domain.rules import Rule
-    from streams.domain.windows import Row, Windows
+    from streams.domain.window_row import Row
+    from streams.domain.windows import Windows
 
 
 class Leaders(NamedTuple):

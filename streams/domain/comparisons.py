@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
     from streams.domain.periods import Ordering, Period
     from streams.domain.rules import Than
-    from streams.domain.windows import Row
+    from streams.domain.window_row import Row
 
 
 class Comparisons:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from schemas.rows import RowKey
-    from streams.domain.windows import Row
+    from streams.domain.window_row import Row
 
 _MICROSECONDS = 1_000_000
 _NEVER_US = 1 << 63

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streams.domain.periods import Ordering
     from streams.domain.rules import Rule
-    from streams.domain.windows import Row
+    from streams.domain.window_row import Row
 
 
 class FirstPassing:

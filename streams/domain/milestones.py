@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import Metric
     from schemas.questions import UnitKey
-    from streams.domain.windows import Row
+    from streams.domain.window_row import Row
     from streams.domain.zone import BusinessZone
 
 #: The source of installations that date from when there was no other.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from streams.domain.periods import Ordering
-    from streams.domain.windows import Row
+    from streams.domain.window_row import Row
 
 
 def records_among(counts: Iterable[int]) -> Iterator[bool]:

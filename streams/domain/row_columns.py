@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from schemas.outputs import WindowStatus
 
 STATUSES: Final[tuple[WindowStatus, ...]] = ("open", "provisional", "closed")
+OPEN, PROVISIONAL, CLOSED = range(len(STATUSES))
 STATUS_CODES: Final[dict[str, int]] = {status: code for code, status in enumerate(STATUSES)}
 _MASK: Final = (1 << 64) - 1
 #: Rows in the first block of memory.

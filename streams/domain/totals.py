@@ -33,6 +33,7 @@ from streams.domain.milestones import Claim, MilestoneBook, in_order
 from streams.domain.overflow import scope_of_others
 from streams.domain.periods import TOTAL
 from streams.domain.records import RecordPeriods, records_among
+from streams.domain.row_versions import PlainVersions
 from streams.domain.rules import (
     Rule,
     Target,
@@ -54,7 +55,7 @@ from streams.domain.rules import (
 from streams.domain.scopes import Scopes
 from streams.domain.streaks import Streaks
 from streams.domain.targets import TargetBook
-from streams.domain.windows import PlainVersions, Windows
+from streams.domain.windows import Windows
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ if TYPE_CHECKING:
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
     from streams.domain.kept_days import KeptState
+    from streams.domain.leaving_rows import Left
     from streams.domain.overflow import ScopeBounds
     from streams.domain.periods import Period
+    from streams.domain.row_table import CountedDay
     from streams.domain.targets import TargetChange
-    from streams.domain.windows import CountedDay, Left, Row
+    from streams.domain.window_row import Row
 
 #: Rows to judge, or publish, between two pauses; a millisecond or two.
 _PAUSE_ROWS: Final = 200

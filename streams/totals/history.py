@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from schemas.rows import PublishedRow
     from streams.context import Context
     from streams.domain.row_columns import Columns
-    from streams.domain.windows import PublishedRecord
+    from streams.domain.row_versions import PublishedRecord
     from streams.kafka.log import LogReader
 
 _SECOND_US: Final = 1_000_000

@@ -23,8 +23,8 @@ from tests.domain.totals_world import World, rule, target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streams.domain.row_versions import PublishedRecord
     from streams.domain.totals import Step, Totals
-    from streams.domain.windows import PublishedRecord
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
 

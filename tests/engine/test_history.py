@@ -11,7 +11,7 @@ from schemas.codec import decode_row, encode_row
 from schemas.outputs import WindowRow
 from streams.context import Context
 from streams.domain.row_columns import Columns
-from streams.domain.windows import PublishedRecord
+from streams.domain.row_versions import PublishedRecord
 from streams.domain.zone import MINUTE_US
 from streams.settings import Settings
 from streams.totals.history import History as TotalsHistory
