@@ -76,7 +76,8 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.disposition import Disposition
     from streams.domain.overflow import ScopeBounds
-    from streams.domain.totals import Step, Totals
+    from streams.domain.step_parts import Step
+    from streams.domain.totals import Totals
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch

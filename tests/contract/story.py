@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.outputs import Forecast, MilestoneEvent
     from streams.domain.campaigns import Campaign
     from streams.domain.rules import Rule, Target
-    from streams.domain.totals import Step
+    from streams.domain.step_parts import Step
 
 _COUNT = re.compile(r"count (\S+) (\d+)(?: of (\S+))?(?: backfilled (\d+))?")
 _MINUTE = re.compile(r"orders (\d+) in minute (\d+) of (\S+)")

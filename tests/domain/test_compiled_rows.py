@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streams.domain.row_versions import PublishedRecord
-    from streams.domain.totals import Step, Totals
+    from streams.domain.step_parts import Step
+    from streams.domain.totals import Totals
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
 

@@ -16,7 +16,7 @@ from streams.domain.balances import BalanceChange
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import Rule, Target
 from streams.domain.targets import TargetChange
-from streams.domain.totals import Step, Totals
+from streams.domain.totals import Totals
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from streams.domain.campaigns import Campaign
     from streams.domain.kept_days import KeptState
+    from streams.domain.step_parts import Step
 
 METRIC: Final = "deliveries"
 SCOPE = "model=SU7"
