@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from streams.domain.rules import Rule, Target, check_rules, check_targets
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
-from streams.settings import web_address, web_proxies
 from streams.settings_file import read_settings
+from streams.web_addresses import web_address, web_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from schemas.outputs import Operator
-    from streams.settings import RuleSettings, Settings
+    from streams.settings import Settings
+    from streams.settings_sections import RuleSettings
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_orig
 from pydantic import BaseModel, ValidationError
 
 from streams.errors import ExpectedError
-from streams.settings import RuleSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import RuleSettings
 from streams.wrong_values import in_words
 
 if TYPE_CHECKING:

@@ -64,6 +64,7 @@ WEB_MAY_IMPORT = (
     "streams.kafka.topic_ids",
     "streams.lookup",
     "streams.settings",
+    "streams.web_addresses",
     "streams.wrong_values",
 )
 SCHEMAS_MAY_IMPORT = {

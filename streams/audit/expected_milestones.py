@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneData, MilestoneEvent, WindowRow
     from streams.audit.sums import Window
     from streams.domain.periods import Period
-    from streams.settings import RuleSettings, Settings
+    from streams.settings import Settings
+    from streams.settings_sections import RuleSettings
 
 
 _YEAR = re.compile(r"[0-9]{4}")

@@ -13,7 +13,7 @@ from streams.audit.expected_milestones import TargetInForce
 from streams.audit.sources import future_limit_us
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end, reader
-from streams.settings import CampaignSettings
+from streams.settings_sections import CampaignSettings
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 from streams.domain.limit_usage import LimitUse
 from streams.errors import ExpectedError
-from streams.settings import installation_digest, secret, web_address
+from streams.settings import installation_digest, secret
+from streams.web_addresses import web_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -22,7 +22,8 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import Scope
 
 from streams.errors import ExpectedError
-from streams.settings import Network, Settings, secret, web_address, web_proxies
+from streams.settings import Settings, secret
+from streams.web_addresses import Network, web_address, web_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

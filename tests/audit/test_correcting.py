@@ -18,7 +18,8 @@ from streams.audit.judging import read_order
 from streams.audit.sums import Business
 from streams.errors import ExpectedError
 from streams.operations.corrections import Corrected, Correction, Note, last_correction, moved_time, taken_back
-from streams.settings import RuleSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import RuleSettings
 from tests.contract.document import codes, rows_of
 
 if TYPE_CHECKING:

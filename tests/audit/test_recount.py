@@ -17,7 +17,8 @@ from streams.audit.sources import coordinates_of
 from streams.audit.sums import Business, Day, Tally, windows_of
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
-from streams.settings import AliasSettings, LimitSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import AliasSettings, LimitSettings
 from tests.domain.facts import SU7, YU7, cancelled, delivered, placed, reversal, void
 from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, arrivals, counted, new_ledger, take
 

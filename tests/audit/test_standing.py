@@ -22,7 +22,8 @@ from streams.audit.expected_milestones import TargetInForce, expected_standing, 
 from streams.audit.report import Check
 from streams.audit.sums import Business, Day, Window, windows_of, without_later
 from streams.audit.targets import TargetEvents
-from streams.settings import RollingSettings, RuleSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import RollingSettings, RuleSettings
 from tests.support import outputs
 
 SETTINGS = Settings(

@@ -35,7 +35,8 @@ from streams.context import BLOCK_ROWS, Context
 from streams.domain.calendar import DEFAULT_WINDOWS, WINDOWS
 from streams.domain.scopes import Scopes
 from streams.kafka.transport import Batch
-from streams.settings import RuleSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog, FileRecord
 

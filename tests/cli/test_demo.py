@@ -37,8 +37,9 @@ from streams.demo.warnings import noon_s, told_warnings
 from streams.embedded.machine import free_port
 from streams.errors import ExpectedError
 from streams.kafka.clients import reader
-from streams.settings import RuleSettings, Settings
+from streams.settings import Settings
 from streams.settings_file import STORY, read_settings
+from streams.settings_sections import RuleSettings
 from streams.story import load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.worker.child_process import WorkerProcess

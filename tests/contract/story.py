@@ -11,7 +11,7 @@ from schemas.outputs import ProjectedDate, ProjectedTotal
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.installation import rules_of, targets_of
-from streams.settings import CampaignSettings, RuleSettings, TargetSettings
+from streams.settings_sections import CampaignSettings, RuleSettings, TargetSettings
 from tests.domain.forecast_world import CALENDAR, a_forecast
 from tests.domain.totals_world import SCOPE, World
 

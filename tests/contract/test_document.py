@@ -58,7 +58,8 @@ from streams.domain.scopes import Scopes
 from streams.domain.zone import MINUTE_US, BusinessZone, hour_of_cell
 from streams.events.table_files import read_mapping
 from streams.holidays import calendar_of, load_calendar
-from streams.settings import Settings, ValueSettings
+from streams.settings import Settings
+from streams.settings_sections import ValueSettings
 from streams.tables import KNOWN_COLUMNS
 from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, tables, text

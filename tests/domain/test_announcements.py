@@ -28,7 +28,8 @@ from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.domain.pauses import whole
 from streams.domain.zone import MINUTE_US
-from streams.settings import CampaignSettings, LimitSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import CampaignSettings, LimitSettings
 from tests.contract.goldens import MARKER
 from tests.domain.test_campaigns import MODELS, campaigns, counted, ledger_of, recount, scopes_of, told_rows
 from tests.domain.test_ledger_properties import TIMES, arrivals, take

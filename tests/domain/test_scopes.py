@@ -11,7 +11,8 @@ from streams.audit.sums import Business
 from streams.context import Context
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.scopes import Scopes
-from streams.settings import Settings, ValueSettings
+from streams.settings import Settings
+from streams.settings_sections import ValueSettings
 from tests.domain.facts import SU7, YU7
 
 

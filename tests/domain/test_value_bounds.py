@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.facts import NO_DIMS, Dims
 from streams.domain.scopes import Scopes
 from streams.domain.value_bounds import ValueBounds
-from streams.settings import AliasSettings
+from streams.settings_sections import AliasSettings
 
 
 def of(model: str, region: str = "") -> Dims:

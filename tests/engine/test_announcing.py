@@ -13,7 +13,8 @@ from schemas.questions import ANNOUNCEMENT, decode_questions
 from streams.context import Context
 from streams.domain.announcements import Announcement
 from streams.domain.disposition import APPLIED
-from streams.settings import CampaignSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import CampaignSettings
 from streams.totals import announcing
 from streams.totals.announcing import Announcing
 from streams.totals.shards import Shards

@@ -24,7 +24,8 @@ from streams.ledger.memory import Memory
 from streams.ledger.quarantine import SkippedRecords
 from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source, check
-from streams.settings import LimitSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import LimitSettings
 from tests.domain.facts import chunks_of
 from tests.support.outputs import Record, letter_record
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import read_row
 from streams.domain.overflow import ScopeBounds, counted_in, scope_of_others
-from streams.settings import LimitSettings
+from streams.settings_sections import LimitSettings
 from tests.bench.totals import process, save, settings_of
 from tests.engine.test_snapshots import World
 

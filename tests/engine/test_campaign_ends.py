@@ -12,7 +12,8 @@ from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
 from schemas.facts import DayCount
 from schemas.instants import micros_of
 from streams.context import Context
-from streams.settings import CampaignSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import CampaignSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import batches_of, marker_of, process

@@ -14,7 +14,8 @@ from schemas.facts import DayCount
 from schemas.questions import decode_questions
 from streams.context import Context
 from streams.domain.nth import answer_of
-from streams.settings import RuleSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import batches_of, marker_of, process

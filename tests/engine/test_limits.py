@@ -6,7 +6,8 @@ from datetime import date
 
 from schemas.facts import DayCount, LatestUnit
 from streams.context import Context
-from streams.settings import LimitSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import LimitSettings
 from streams.totals.factory import make_totals
 from streams.totals.limit_warnings import LimitWatch
 

@@ -21,7 +21,8 @@ from streams.context import Context
 from streams.domain.campaigns import Campaigns
 from streams.holidays import calendar_of
 from streams.operations.rebuild import _Published, _until_caught_up
-from streams.settings import CampaignSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import CampaignSettings
 from streams.totals.announcing import announces
 from tests.bench.totals import marker_of
 

@@ -14,7 +14,7 @@ from schemas.codec import encode_day_count, encode_marker, read_row
 from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
 from schemas.facts import DayCount
 from streams.context import Context
-from streams.settings import CampaignSettings, RollingSettings
+from streams.settings_sections import CampaignSettings, RollingSettings
 from streams.totals import snapshots
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog

@@ -19,7 +19,8 @@ from streams.kafka.admin import Found, plan_of
 from streams.kafka.publisher import Publisher
 from streams.kafka.rights import ROLES, Operation, Role, rights_of
 from streams.ledger.restore import _topics_of
-from streams.settings import Settings, TopicSettings
+from streams.settings import Settings
+from streams.settings_sections import TopicSettings
 from streams.worker.assignor import SharesAssignor, shares
 from tests.contract.goldens import MARKER, MARKER_OF_SEVERAL
 from tests.support.events import FIRST, event

@@ -19,7 +19,8 @@ from streams.domain.totals_homes import TotalsHomes
 from streams.errors import ExpectedError
 from streams.kafka.admin import Found, plan_of
 from streams.kafka.records import in_order_of_time
-from streams.settings import LimitSettings, Settings
+from streams.settings import Settings
+from streams.settings_sections import LimitSettings
 from streams.totals.passed_on_sides import PassedOnSides
 from streams.totals.side_topics import SideTopics
 from streams.totals.window_tables import WindowTables

@@ -18,7 +18,7 @@ from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
 from streams.listener import Listener
-from streams.settings import TopicSettings
+from streams.settings_sections import TopicSettings
 from tests.support.events import FIRST, Published, event, lifecycle, production
 from tests.support.installation import Installation
 from tests.support.recount import Counts, recount

@@ -17,7 +17,8 @@ from streams.kafka.clients import read_to_end
 from streams.kafka.publication import Publication
 from streams.kafka.publisher import Publisher
 from streams.kafka.transactions import Outgoing, TransactionalWriter
-from streams.settings import Settings, TopicSettings
+from streams.settings import Settings
+from streams.settings_sections import TopicSettings
 from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from aiokafka.admin import NewTopic
 from streams.context import Context
 from streams.kafka.admin import admin, plan_topics
 from streams.operations.gaps import find_gaps
-from streams.settings import TopicSettings
+from streams.settings_sections import TopicSettings
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount

@@ -21,7 +21,7 @@ from streams.domain.nth import answer_of
 from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, Outgoing, quiet_abandoned_futures
 from streams.kafka.transport import Batch
-from streams.settings import RuleSettings
+from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables
 from tests.support.installation import Installation
 

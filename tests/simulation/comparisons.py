@@ -12,7 +12,7 @@ from tests.simulation.committed import OTHERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streams.settings import RuleSettings
+    from streams.settings_sections import RuleSettings
     from tests.simulation.committed import Committed
 
 

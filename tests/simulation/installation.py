@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from schemas.facts import FAMILIES, USUAL_FAMILIES
 from streams.domain.calendar import CHINA
-from streams.settings import (
+from streams.settings import Settings
+from streams.settings_sections import (
     AliasSettings,
     CampaignSettings,
     LimitSettings,
     RollingSettings,
     RuleSettings,
-    Settings,
     TargetSettings,
     TopicSettings,
     ValueSettings,

@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple, Self
 
 from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER
-from streams.settings import LimitSettings
+from streams.settings_sections import LimitSettings
 
 #: Places and times: an ordinary midnight, the end of a month, and the ends of two days with clock changes.
 PLACES = (

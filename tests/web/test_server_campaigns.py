@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from streams.settings import CampaignSettings
+from streams.settings_sections import CampaignSettings
 from streams.web.readmodel import Feed
 from tests.support.outputs import Record, milestone, row
 from tests.support.site import Site

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from streams.settings import RollingSettings
+from streams.settings_sections import RollingSettings
 from streams.web.readmodel import Feed
 from tests.support.outputs import Record, milestone, row
 from tests.support.site import Site
