@@ -11,27 +11,22 @@ import difflib
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
-from math import ceil
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.codec import decode_milestone, decode_row
-from schemas.facts import METRICS_OF, Fact, Rejection
+from schemas.facts import METRICS_OF, Fact
 from schemas.instants import micros_of
 from schemas.outputs import ALERT_KINDS
-from schemas.texts import tidy_key
+from streams.audit import compared_periods
 from streams.audit.alerts import AlertExplanation, read_alerts
 from streams.audit.dead_letters import Letters, accepted, read_letters
-from streams.audit.expected_milestones import follows, passes
-from streams.audit.judging import EFFECTS, time_order
+from streams.audit.judging import time_order
 from streams.audit.kept_days import read_kept
-from streams.audit.production import KIND as NOT_PRODUCED
-from streams.audit.production import ProductionRecount, Wrong
+from streams.audit.record_history import known_history, not_produced, order_history
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
-from streams.audit.sources import Sources, Stops, coordinates_of
+from streams.audit.sources import Sources, Stops
 from streams.audit.targets import read_targets
-from streams.domain.periods import window_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end, reader
@@ -40,13 +35,11 @@ from streams.listener import ignore
 from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterator
 
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import MilestoneData, MilestoneEvent
-    from streams.audit.judging import Reading
-    from streams.audit.sources import Coordinates
     from streams.audit.sums import Business
     from streams.domain.periods import Period
     from streams.listener import Listener
@@ -54,10 +47,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _SUGGESTED: Final = 3
-#: Kinds that exceed the best earlier period.
-_RECORDS: Final = ("record", "record_passed")
-#: Kinds that also depend on other periods.
-_COMPARED: Final = (*_RECORDS, "streak", "factor")
 
 
 @dataclass
@@ -195,22 +184,22 @@ class _Units:
     @property
     def position(self) -> int:
         """Which unit passes the threshold."""
-        return _position(self._data, self.earlier_best, self.compared)
+        return compared_periods.position(self._data, self.earlier_best, self.compared)
 
     @property
     def earlier_best(self) -> tuple[Period, int] | None:
         """For a record: the period and count it had to exceed."""
-        return _earlier_best(self._data, self.days, self._campaigns, self.business)
+        return compared_periods.earlier_best(self._data, self.days, self._campaigns, self.business)
 
     @property
     def compared(self) -> tuple[Period, int] | None:
         """For a period compared with another one: the latter and its count."""
-        return _compared(self._data, self.days, self.business)
+        return compared_periods.compared(self._data, self.days, self.business)
 
     @property
     def in_a_row(self) -> list[tuple[Period, int]]:
         """For a streak: the earlier periods of the streak and their counts."""
-        return _in_a_row(self._data, self.days, self.business)
+        return compared_periods.in_a_row(self._data, self.days, self.business)
 
     async def at(self, position: int) -> Fact | None:
         """The unit at a position, by (time, id), from 1; units of an opening balance are unknown."""
@@ -239,7 +228,7 @@ class _Units:
         For a campaign, units on its dates only count between its instants.
         """
         self.days, self._of_day, self._campaigns = Counter(), {}, Counter()
-        is_compared = self._data.kind in _COMPARED
+        is_compared = self._data.kind in compared_periods.COMPARED
         within = self.finder.orders_within(
             self._start, self._end, of_vehicles=self._data.metric not in METRICS_OF["orders"]
         )
@@ -313,8 +302,8 @@ async def _known(
     if around[1] is not None:
         found = await units.finder.order(around[1].order_id)
         facts = [] if found is None else found.facts
-        not_produced = await _not_produced(around[1].order_id, facts, units.business, units.finder)
-        history = await _history(around[1].order_id, facts, units.business, sources, letters, not_produced)
+        wrong = await not_produced(around[1].order_id, facts, units.business, units.finder)
+        history = await known_history(around[1].order_id, facts, units.business, sources, letters, wrong)
     return MilestoneExplanation(
         data=data,
         standing=revisions[-1].stands,
@@ -331,39 +320,6 @@ async def _known(
         waiting=None if reach.waiting is None else reach.waiting.records,
         from_sources=False,
     )
-
-
-async def _not_produced(order_id: str, facts: list[Fact], business: Business, finder: Finder) -> set[Wrong]:
-    """The delivery of an order, if its vehicle's production did not stand at that time."""
-    recount = ProductionRecount(business)
-    recount.take(order_id, business.read_order(facts))
-    vin = next(iter(recount.found()), None)
-    vehicle = await finder.order(vin) if vin is not None else None
-    if vehicle is not None:
-        recount.take(vehicle.order_id, business.read_order(vehicle.facts))
-    return recount.found().get(vin or "", set())
-
-
-async def _history(  # noqa: PLR0913, PLR0917 - what is known, from wherever
-    order_id: str, facts: list[Fact], business: Business, sources: Sources, letters: Letters, not_produced: set[Wrong]
-) -> list[dict[str, Any]]:
-    """What the ledger has of an order, and its rejected records, all reread from their places."""
-    known = {coordinates_of(fact): fact for fact in facts}
-    told = []
-    for place in [*known, *(at for at in letters.by_key.get(order_id.encode(), ()) if at not in known)]:
-        record = await sources.at(place)
-        # After a move, the places of earlier events are those on the other cluster.
-        is_it = record is not None and tidy_key(record.key or b"") == order_id.encode()
-        if record is not None and is_it:
-            outcome = known.get(place) or next(sources.decoded([record], place[0]))[1]
-            told.append(_Told(place, record.timestamp, outcome))
-        elif place in known:
-            told.append(_Told(place, None, known[place]))
-        else:
-            message = "its record is no longer in the topic"
-            told.append(_Told(place, None, Rejection(letters.by_record[place].reason, message)))
-    told.sort(key=lambda each: (each.appended_ms or 0, each.place))
-    return _described_history(told, business, sources, letters, not_produced)
 
 
 @dataclass
@@ -422,9 +378,9 @@ async def _explanation(
     revisions: list[MilestoneEvent], counted: _Counted, sources: Sources, stops: Stops, letters: Letters
 ) -> MilestoneExplanation:
     data = revisions[-1].data
-    best = _earlier_best(data, counted.days, counted.campaigns, counted.business)
-    compared = _compared(data, counted.days, counted.business)
-    position = _position(data, best, compared)
+    best = compared_periods.earlier_best(data, counted.days, counted.campaigns, counted.business)
+    compared = compared_periods.compared(data, counted.days, counted.business)
+    position = compared_periods.position(data, best, compared)
     units = counted.units
 
     def described(at: int) -> dict[str, Any] | None:
@@ -449,162 +405,10 @@ async def _explanation(
         history=history,
         earlier_best=best,
         compared=compared,
-        in_a_row=_in_a_row(data, counted.days, counted.business),
+        in_a_row=compared_periods.in_a_row(data, counted.days, counted.business),
     )
-
-
-def _position(data: MilestoneData, best: tuple[Period, int] | None, compared: tuple[Period, int] | None) -> int:
-    """Which unit passes the threshold."""
-    if data.kind in _RECORDS:
-        return (best[1] if best is not None else 0) + 1
-    if compared is not None and data.factor is not None:
-        return ceil(Decimal(str(data.factor)) * compared[1])
-    return (data.threshold or 0) + (1 if data.operator == "exceeds" else 0)
-
-
-def _compared(data: MilestoneData, days: Counter[date], business: Business) -> tuple[Period, int] | None:
-    """The period with which a milestone's own is compared, and its count now."""
-    if data.compared_with is None or not business.is_counted(data.compared_with):
-        return None
-    period = business.calendar.period(data.compared_with)
-    return period, sum(count for day, count in days.items() if period.start <= day <= period.end)
-
-
-def _earlier_best(
-    data: MilestoneData, days: Counter[date], campaigns: Counter[Period], business: Business
-) -> tuple[Period, int] | None:
-    """The earlier period with the highest count; among equals the first."""
-    if data.kind not in _RECORDS:
-        return None
-    counts = _earlier(data, days, business) if data.starts_at is None else _earlier_campaigns(data, campaigns)
-    if not counts:
-        return None
-    most = max(counts.values())
-    return min((period for period, count in counts.items() if count == most), key=lambda period: period.ordering), most
-
-
-def _earlier_campaigns(data: MilestoneData, campaigns: Counter[Period]) -> Counter[Period]:
-    """The campaigns that began before a milestone's campaign, and their counts."""
-    of_milestone = data.starts_at or "", data.period
-    return Counter(
-        {
-            period: count
-            for period, count in campaigns.items()
-            if period.instants is not None and (period.instants.starts_at, period.id) < of_milestone
-        }
-    )
-
-
-def _in_a_row(data: MilestoneData, days: Counter[date], business: Business) -> list[tuple[Period, int]]:
-    """The periods directly before a streak's last one that pass its number without interruption."""
-    found: list[tuple[Period, int]] = []
-    if data.kind != "streak":
-        return found
-    following = business.calendar.period(data.period) if business.is_counted(data.period) else None
-    for period, count in sorted(_earlier(data, days, business).items(), key=lambda one: one[0].start, reverse=True):
-        if following is None or not follows(period, following) or not passes(data.operator, data.threshold, count):
-            break
-        found.append((period, count))
-        following = period
-    return found[::-1]
-
-
-def _earlier(data: MilestoneData, days: Counter[date], business: Business) -> Counter[Period]:
-    """Earlier periods of a milestone's window, and their counts."""
-    window = window_of(data.period)
-    counts: Counter[Period] = Counter()
-    for day, count in days.items():
-        for period in business.periods_at(day, data.scope):
-            if period.window == window and period.start.isoformat() < data.start:
-                counts[period] += count
-    return counts
 
 
 def _described_best(period: Period, count: int) -> dict[str, Any]:
     day = {"day": period.start.isoformat()} if period.kind == "day" else {}
     return {**day, "period": period.id, "count": count}
-
-
-async def order_history(
-    order_id: str, business: Business, sources: Sources, stops: Stops, letters: Letters
-) -> list[dict[str, Any]]:
-    """All records of an order in append order: what each is, its place, and its effect.
-
-    Events whose records are gone come first; their append times are unknown, `None`.
-    """
-    records = await sources.history({order_id}, stops)
-    events = [outcome for _, outcome in records if isinstance(outcome, Fact)]
-    gone = await sources.remembered({order_id}, stops, events)
-    told = [_Told(coordinates_of(event), None, event) for event in gone]
-    told += [
-        _Told((sources.numbers[record.topic], record.partition, record.offset), record.timestamp, outcome)
-        for record, outcome in records
-    ]
-    not_produced = await _not_produced_by_sources(order_id, [*gone, *events], business, sources, stops, letters)
-    return _described_history(told, business, sources, letters, not_produced)
-
-
-async def _not_produced_by_sources(  # noqa: PLR0913, PLR0917 - what is known, from wherever
-    order_id: str, facts: list[Fact], business: Business, sources: Sources, stops: Stops, letters: Letters
-) -> set[Wrong]:
-    """As `_not_produced`, by what the source topics hold of the vehicle."""
-    recount = ProductionRecount(business)
-    recount.take(order_id, _read(facts, business, letters))
-    vin = next(iter(recount.found()), None)
-    if vin is None or vin == order_id:
-        return recount.found().get(vin or "", set())
-    here = [outcome for _, outcome in await sources.history({vin}, stops) if isinstance(outcome, Fact)]
-    gone = await sources.remembered({vin}, stops, here)
-    recount.take(vin, _read([*gone, *here], business, letters))
-    return recount.found().get(vin, set())
-
-
-def _read(facts: Iterable[Fact], business: Business, letters: Letters) -> Reading:
-    """The judgement of an order's records; of two contents with one id the same one counts as everywhere."""
-    return business.read_order(accepted(sorted(facts, key=coordinates_of), letters.by_record).events)
-
-
-class _Told(NamedTuple):
-    """A record of an order; `appended_ms` is `None` if it is no longer in its topic."""
-
-    place: Coordinates
-    appended_ms: int | None
-    outcome: Fact | Rejection
-
-
-def _described_history(
-    records: list[_Told],
-    business: Business,
-    sources: Sources,
-    letters: Letters,
-    not_produced: Collection[Wrong] = (),
-) -> list[dict[str, Any]]:
-    # In the recount's order, so that of two contents with the same id the same one counts.
-    events = sorted((one.outcome for one in records if isinstance(one.outcome, Fact)), key=coordinates_of)
-    found = accepted(events, letters.by_record)
-    effects = {coordinates_of(event): effect for event, effect in business.read_order(found.events).effects}
-    duplicates = {coordinates_of(event) for event in found.duplicates}
-    history = []
-    for at, appended_ms, outcome in records:
-        appended = (
-            None if appended_ms is None else business.exact(appended_ms * 1000).isoformat(timespec="milliseconds")
-        )
-        if not isinstance(outcome, Fact):
-            described = {"topic": sources.names[at[0]], "partition": at[1], "offset": at[2]}
-            history.append(
-                {**described, "appended_at": appended, "effect": f"dead letter: {outcome.reason}: {outcome.message}"}
-            )
-            continue
-        letter = letters.by_record.get(at)
-        if at in effects:
-            is_wrong = Wrong(outcome.order_id, outcome.source, outcome.id) in not_produced
-            code = effects[at]
-            effect = EFFECTS[NOT_PRODUCED if is_wrong and code == "delivered" else code]
-        elif at in duplicates:
-            effect = "no effect: the same event again"
-        else:
-            effect = (
-                f"dead letter: {letter.reason}" if letter is not None else "no effect: contradicts an earlier event"
-            )
-        history.append({**describe_event(outcome, business, sources.names), "appended_at": appended, "effect": effect})
-    return history
