@@ -24,7 +24,7 @@ prepare() {
     lock=$root/deploy/$1
     venv=$root/.venv
     stamp=$venv/.prepared-$1
-    want=$(cksum <"$lock")$(cksum <"$root/pyproject.toml")$(cat "$root"/schemas/*.pyx "$root"/schemas/*.pxi "$root"/streams/domain/*.pyx "$root/deploy/extensions.py" | cksum)
+    want=$(cksum <"$lock")$(cksum <"$root/pyproject.toml")$(cat "$root"/schemas/*.pyx "$root"/schemas/*.pxi "$root"/streams/domain/*.pyx "$root"/streams/domain/*.pxi "$root/deploy/extensions.py" | cksum)
     if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
         return
     fi

@@ -56,10 +56,37 @@ def encode_day_key(shard: int, metric: str, scope: str, day: date) -> bytes:
 
 def encode_count_key(shard: int, key: CountKey) -> bytes:
     """Key of a count: `shard|metric|scope|date`, or `shard|metric|scope|campaign:NAME:HOUR`."""
+    return shard_prefix(shard) + encode_counted(key)
+
+
+def shard_prefix(shard: int) -> bytes:
+    """What the keys of a shard begin with, before `encode_counted`."""
+    return b"%d|" % shard
+
+
+def encode_counted(key: CountKey) -> bytes:
+    """What a count is about, as in its key: `metric|scope|date`, or `metric|scope|campaign:NAME:HOUR`."""
     metric, scope, part = key
     if isinstance(part, CampaignHour):
-        return f"{shard}|{metric}|{scope}|{_CAMPAIGN}{part.campaign}:{part.hour}".encode()
-    return encode_day_key(shard, metric, scope, part)
+        return f"{metric}|{scope}|{_CAMPAIGN}{part.campaign}:{part.hour}".encode()
+    return f"{metric}|{scope}|{part.isoformat()}".encode()
+
+
+def decode_counted(counted: bytes) -> CountKey:
+    """The inverse."""
+    metric, scope, part = counted.decode().split("|")
+    # The ledger writes no other metrics.
+    return cast("Metric", metric), scope, _part_of(part)
+
+
+def scope_counted(counted: bytes) -> str:
+    """The scope that a count is about."""
+    return counted.split(b"|", 2)[1].decode()
+
+
+def is_of_campaign(counted: bytes) -> bool:
+    """Whether a count is of an hour of a campaign."""
+    return counted.rpartition(b"|")[2].startswith(_CAMPAIGN.encode())
 
 
 def encode_marker_key(shard: int) -> bytes:
@@ -85,12 +112,8 @@ def decode_counts_key(key: bytes) -> CountsKey:
     Raises:
         ValueError: It is not of these three kinds.
     """
-    shard, metric, *rest = key.decode().split("|")
-    if not rest and metric == MARKER.decode():
-        return CountsKey(int(shard), None)
-    scope, part = rest
-    # The ledger writes no other metrics.
-    return CountsKey(int(shard), (cast("Metric", metric), scope, _part_of(part)))
+    shard, rest = split_key(key)
+    return CountsKey(shard, None if rest == MARKER else decode_counted(rest))
 
 
 def _part_of(text: str) -> date | CampaignHour:

@@ -3,8 +3,8 @@
 time         zone.py, calendar.py, periods.py, daytypes.py, campaigns.py, announcements.py
 ledger       ledger.py; orders.py judges an order; packing.py, steps.py, hotpath.py (which chooses between it and the compiled
              _steps.pyx), packed_columns.py, restored_units.py, delivered_vehicles.py
-counts       daycounts.py, scopes.py, aliases.py, value_bounds.py, source_hours.py; counted_units.py, asked_units.py (which
-             unit was the N-th)
+counts       daycounts.py, counted_days.py, scopes.py, aliases.py, value_bounds.py, source_hours.py; counted_units.py,
+             asked_units.py (which unit was the N-th)
 steps        totals.py, step_parts.py; kept_days.py, overflow.py, totals_homes.py
 rows         windows.py on top of row_table.py, counted_rows.py, published_rows.py, row_versions.py, leaving_rows.py, row_blocks.py
              and, compiled, _rows.pyx; window_row.py, known_periods.py, row_columns.py, packed_days.py

@@ -18,6 +18,8 @@ import msgspec
 from streams.domain.packed_days import MOST_PARTS, WEIGHTS, shared
 from streams.domain.row_columns import STATUSES
 
+include "_json.pxi"
+
 cdef extern from *:
     """
     #ifndef MILESTONES_SOURCE
@@ -34,9 +36,8 @@ cdef enum:
     #: Numbers of a partition in a packed day before its hours; see `streams.domain.packed_days`.
     ENTRY = 4
     MOST_ENTRY = ENTRY + 2 * HOURS
-    #: Upper bounds of the bytes of a packed number, of a number as text, and of a row besides its names and dates.
+    #: Upper bounds of the bytes of a packed number, and of a row besides its names and dates.
     PACKED_BYTES = 9
-    DIGITS = 20
     ROW_BYTES = 1024
     #: More digits may not fit into 64 bits.
     MOST_DIGITS = 18
@@ -504,45 +505,6 @@ def take(columns, scopes, days, first_cells, changed, counts, made, others):
 
 
 # Rows as JSON -------------------------------------------------------------------------------------------------------
-
-
-cdef inline unsigned char* put(unsigned char* at, const char* text, Py_ssize_t size) noexcept:
-    memcpy(at, text, size)
-    return at + size
-
-
-cdef inline unsigned char* put_bytes(unsigned char* at, bytes text):
-    return put(at, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-
-
-cdef inline unsigned char* put_number(unsigned char* at, long long number) noexcept:
-    cdef unsigned char[DIGITS] digits
-    cdef int size = 0
-    cdef unsigned long long rest = <unsigned long long> number
-    if number < 0:
-        at[0] = 45
-        at += 1
-        rest = -rest
-    while True:
-        digits[size] = 48 + <unsigned char> (rest % 10)
-        size += 1
-        rest //= 10
-        if not rest:
-            break
-    while size:
-        size -= 1
-        at[0] = digits[size]
-        at += 1
-    return at
-
-
-cdef bint is_plain_text(const char* text, Py_ssize_t size) noexcept:
-    """Whether a text is the same in JSON."""
-    cdef Py_ssize_t place
-    for place in range(size):
-        if text[place] == 34 or text[place] == 92 or 0 <= <signed char> text[place] < 32:
-            return False
-    return True
 
 
 @cython.final

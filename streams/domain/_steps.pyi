@@ -1,3 +1,4 @@
+from streams.domain.counted_days import CountedDays as CountedDays
 from streams.domain.steps import DaySum as DaySum
 from streams.domain.steps import OrderLists as OrderLists
 from streams.domain.steps import OwnUnits as OwnUnits

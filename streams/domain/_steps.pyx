@@ -6,22 +6,29 @@ Lists are read with bounds checks. Bytes are read and written through cursors, w
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy, memset
 
 from array import array
+from datetime import date
 from os import urandom
 
 import numpy as np
 
+import msgspec
+
 from schemas._scanner import Events, unpack, unpack_at
+from streams.domain.counted_days import latest_of, rank
 from streams.domain.packed_columns import EVENT, PlainUnits, Restored
 from streams.domain.packing import pack
 from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
 include "../../schemas/_packed.pxi"
+include "_json.pxi"
 
 #: What precedes the content of a packed event.
 cdef enum:
@@ -39,6 +46,7 @@ cdef long long NEVER = -1 << 62
 
 #: The key of a sum; see `steps`.
 cdef enum:
+    BACKFILL = 0b1
     LEAVING = 0b10
     GROUP_SHIFT = 2
     GROUPS_BITS = 3
@@ -1665,6 +1673,348 @@ def add_up(dict cell not None, Py_ssize_t hour, dict sums not None):
         if of_day is None:
             of_day = sums[key] = DaySum()
         of_day.add(hour, change)
+
+
+#: The counts of a series on a date.
+cdef struct Day:
+    long long count
+    long long backfilled
+    int series
+    int ordinal
+    int[HOURS] by_hour
+    #: Whether a unit has been removed since there were none.
+    int has_left
+    #: Its number, from 1 on, among the days that the step has changed; 0 if it has not.
+    int touch
+
+#: A hash index: upper half of a hash, and the number of a day from 1 on.
+cdef struct DaySlots:
+    unsigned long long* slots
+    Py_ssize_t room
+    Py_ssize_t used
+
+#: A changed day as it is sorted: series and date, and which day it is.
+cdef struct Changed:
+    unsigned long long key
+    unsigned int day
+
+cdef enum:
+    BLOCK_DAYS = 1 << 12
+    #: The index has parts that grow independently, each in far less than a millisecond.
+    DAY_PARTS = 1 << 8
+    FIRST_SLOTS = 1 << 4
+    #: An upper bound of the bytes of a count besides its latest unit.
+    COUNT_BYTES = 128 + (HOURS + 2) * (DIGITS + 1)
+
+cdef long long MOST_UNITS = (1LL << 31) - 1
+cdef bytes NO_UNIT = b"null"
+_encode_unit = msgspec.json.Encoder().encode
+
+
+cdef int in_order(const void* one, const void* other) noexcept nogil:
+    cdef unsigned long long first = (<const Changed*> one).key, second = (<const Changed*> other).key
+    return (first > second) - (first < second)
+
+
+@cython.final
+cdef class _Unit:
+    """A `LatestUnit`, and how it is written."""
+
+    cdef long long time_us
+    cdef object unit
+    cdef bytes json
+
+    cdef bint is_later(self, _Unit other) except -1:
+        """As `counted_days.later`."""
+        if other is None or self.time_us != other.time_us:
+            return other is None or self.time_us > other.time_us
+        return rank(self.unit) > rank(other.unit)
+
+
+cdef _Unit unit_of(list facts):
+    """The unit of the latest of some events; None if there are none."""
+    cdef _Unit made
+    unit = latest_of(facts)
+    if unit is None:
+        return None
+    made = _Unit()
+    made.time_us, made.unit, made.json = unit.time_us, unit, _encode_unit(unit)
+    return made
+
+
+@cython.final
+cdef class CountedDays:
+    """As `counted_days.CountedDays`."""
+
+    cdef object names
+    cdef Day** blocks
+    cdef Py_ssize_t length
+    cdef DaySlots[DAY_PARTS] index
+    #: By day: the latest unit of the last step that added any; the latest of all, None if it is not known.
+    cdef list latest
+    cdef list newest
+    #: What the step has changed, in order once it is being ended, and the latest unit that it has added to each, by `Day.touch`.
+    cdef Changed* changes
+    cdef Py_ssize_t touched, room
+    cdef list added
+    #: By ordinal.
+    cdef dict dates
+
+    def __init__(self, names):
+        self.names = names
+        self.latest, self.newest, self.added, self.dates = [], [], [], {}
+
+    def __dealloc__(self):
+        cdef Py_ssize_t place
+        for place in range((self.length + BLOCK_DAYS - 1) // BLOCK_DAYS):
+            PyMem_Free(self.blocks[place])
+        for place in range(DAY_PARTS):
+            PyMem_Free(self.index[place].slots)
+        PyMem_Free(self.blocks)
+        PyMem_Free(self.changes)
+
+    def __len__(self):
+        return self.length
+
+    def add(self, tuple series not None, int ordinal, DaySum change not None, int flags, words):
+        """As `counted_days.CountedDays.add`."""
+        cdef _Unit latest = unit_of(change.latest(words))
+        cdef int number
+        for number in series:
+            self.add_to(self.put(number, ordinal), change.counts, flags, latest)
+
+    def add_counted(self, int series, int ordinal, list by_hour not None, long long backfilled, list latest not None):
+        """As `counted_days.CountedDays.add_counted`."""
+        cdef long long[HOURS] counts
+        cdef int hour
+        cdef Py_ssize_t day = self.put(series, ordinal)
+        for hour in range(HOURS):
+            counts[hour] = by_hour[hour]
+        self.add_to(day, counts, 0, unit_of(latest))
+        self.day(day).backfilled += backfilled
+
+    cdef int add_to(self, Py_ssize_t number, const long long* counts, int flags, _Unit latest) except -1:
+        """Adds units to a day."""
+        cdef Day* day = self.day(number)
+        cdef _Unit before
+        cdef long long units, count = 0
+        cdef int hour
+        for hour in range(HOURS):
+            if counts[hour]:
+                units = day.by_hour[hour] + counts[hour]
+                if not -MOST_UNITS <= units <= MOST_UNITS:
+                    raise OverflowError("too many units in an hour")
+                day.by_hour[hour] = <int> units
+                count += counts[hour]
+        day.count += count
+        if flags & BACKFILL:
+            day.backfilled += count
+        if flags & LEAVING:
+            day.has_left = True
+        if not day.touch:
+            self.touch(number)
+            self.added.append(latest)
+        elif latest is not None:
+            before = self.added[day.touch - 1]
+            if latest.is_later(before):
+                self.added[day.touch - 1] = latest
+        return 0
+
+    cdef inline Day* day(self, Py_ssize_t number) except NULL:
+        if not 0 <= number < self.length:
+            raise IndexError("there is no such day")
+        return &self.blocks[number // BLOCK_DAYS][number % BLOCK_DAYS]
+
+    cdef int touch(self, Py_ssize_t number) except -1:
+        """Notes that the step has changed a day."""
+        cdef Day* day = self.day(number)
+        cdef Py_ssize_t room
+        cdef void* larger
+        if self.touched == self.room:
+            room = 2 * self.room + FIRST_SLOTS
+            larger = PyMem_Realloc(self.changes, room * sizeof(Changed))
+            if larger == NULL:
+                raise MemoryError
+            self.changes, self.room = <Changed*> larger, room
+        self.changes[self.touched].key = <unsigned long long> day.series << 32 | <unsigned long long> day.ordinal
+        self.changes[self.touched].day = <unsigned int> number
+        self.touched += 1
+        day.touch = <int> self.touched
+        return 0
+
+    cdef unsigned long long hash(self, int series, int ordinal) noexcept:
+        cdef unsigned long long number = (<unsigned long long> series << 32 | <unsigned long long> ordinal) ^ HASH_KEY[0]
+        number = (number ^ number >> 32) * 0x9E37_79B9_7F4A_7C15ULL
+        number = (number ^ number >> 29) * 0xBF58_476D_1CE4_E5B9ULL
+        return number ^ number >> 32
+
+    cdef Py_ssize_t find(self, int series, int ordinal) except -2:
+        """The number of a day; -1 if there is none."""
+        cdef unsigned long long hash_ = self.hash(series, ordinal)
+        cdef DaySlots* part = &self.index[hash_ % DAY_PARTS]
+        cdef Py_ssize_t at = <Py_ssize_t> (hash_ // DAY_PARTS & 0xFFFF_FFFF) & (part.room - 1), number
+        cdef Day* day
+        if not part.room:
+            return -1
+        while part.slots[at]:
+            if part.slots[at] >> 32 == hash_ >> 32:
+                number = <Py_ssize_t> (part.slots[at] & 0xFFFF_FFFF) - 1
+                day = self.day(number)
+                if day.series == series and day.ordinal == ordinal:
+                    return number
+            at = at + 1 & (part.room - 1)
+        return -1
+
+    cdef Py_ssize_t put(self, int series, int ordinal) except -1:
+        """The number of a day, which is added if there is none."""
+        cdef Py_ssize_t number = self.find(series, ordinal)
+        cdef Day* day
+        if number >= 0:
+            return number
+        if series < 0 or ordinal < 0 or self.length > 0xFFFF_FFF0:
+            raise OverflowError("no such day")
+        self.index_new(self.hash(series, ordinal))
+        if self.length % BLOCK_DAYS == 0:
+            self.add_block()
+        number = self.length
+        self.length += 1
+        day = self.day(number)
+        day.series, day.ordinal = series, ordinal
+        self.latest.append(None)
+        self.newest.append(None)
+        return number
+
+    cdef int add_block(self) except -1:
+        cdef Py_ssize_t blocks = self.length // BLOCK_DAYS
+        cdef void* larger = PyMem_Realloc(self.blocks, (blocks + 1) * sizeof(void*))
+        if larger == NULL:
+            raise MemoryError
+        self.blocks = <Day**> larger
+        self.blocks[blocks] = <Day*> PyMem_Calloc(BLOCK_DAYS, sizeof(Day))
+        if self.blocks[blocks] == NULL:
+            raise MemoryError
+        return 0
+
+    cdef int index_new(self, unsigned long long hash_) except -1:
+        """Puts the next day into the index."""
+        cdef DaySlots* part = &self.index[hash_ % DAY_PARTS]
+        cdef DaySlots larger
+        cdef Py_ssize_t at
+        cdef Day* day
+        if 2 * (part.used + 1) > part.room:
+            larger.room, larger.used = max(2 * part.room, FIRST_SLOTS), part.used
+            larger.slots = <unsigned long long*> PyMem_Calloc(larger.room, sizeof(unsigned long long))
+            if larger.slots == NULL:
+                raise MemoryError
+            for at in range(part.room):
+                if part.slots[at]:
+                    day = self.day(<Py_ssize_t> (part.slots[at] & 0xFFFF_FFFF) - 1)
+                    put_slot(&larger, self.hash(day.series, day.ordinal), part.slots[at] & 0xFFFF_FFFF)
+            PyMem_Free(part.slots)
+            part[0] = larger
+        put_slot(part, hash_, <unsigned long long> self.length + 1)
+        part.used += 1
+        return 0
+
+    def begin_ending(self):
+        """As `counted_days.CountedDays.begin_ending`."""
+        if self.touched:
+            qsort(self.changes, self.touched, sizeof(Changed), in_order)
+        return self.touched
+
+    def end(self, Py_ssize_t first, Py_ssize_t end):
+        """As `counted_days.CountedDays.end`."""
+        cdef Py_ssize_t at, number
+        cdef Day* day
+        cdef _Unit latest, newest
+        for at in range(max(first, 0), min(end, self.touched)):
+            number = self.changes[at].day
+            day = self.day(number)
+            latest = self.added[day.touch - 1]
+            day.touch = 0
+            if latest is not None:
+                self.latest[number] = latest
+            if not day.count:
+                self.newest[number] = None
+                day.has_left = False
+            elif day.has_left:
+                self.newest[number] = None
+            elif latest is not None:
+                newest = self.newest[number]
+                if newest is None or latest.is_later(newest):
+                    self.newest[number] = latest
+
+    def changed(self, Py_ssize_t first, Py_ssize_t end):
+        """As `counted_days.CountedDays.changed`."""
+        cdef dict made = {}
+        cdef Py_ssize_t at
+        for at in range(max(first, 0), min(end, self.touched)):
+            self.tell(self.changes[at].day, made)
+        return made
+
+    def end_step(self):
+        """As `counted_days.CountedDays.end_step`."""
+        PyMem_Free(self.changes)
+        self.changes = NULL
+        self.touched = self.room = 0
+        self.added = []
+
+    def all(self, Py_ssize_t first, Py_ssize_t end):
+        """As `counted_days.CountedDays.all`."""
+        cdef dict made = {}
+        cdef Py_ssize_t number
+        for number in range(max(first, 0), min(end, self.length)):
+            self.tell(number, made)
+        return made
+
+    cdef int tell(self, Py_ssize_t number, dict made) except -1:
+        """Adds a day, and its value, as of its record."""
+        cdef unsigned char[COUNT_BYTES] text
+        cdef unsigned char* at = text
+        cdef Day* day = self.day(number)
+        cdef _Unit latest = self.latest[number]
+        cdef bytes unit = NO_UNIT if latest is None else latest.json, value, on = self.dates.get(day.ordinal)
+        cdef bint is_newest = latest is not None and latest is self.newest[number]
+        cdef Py_ssize_t size
+        cdef int hour
+        if on is None:
+            on = self.dates[day.ordinal] = date.fromordinal(day.ordinal).isoformat().encode()
+        at = put_number(put(at, b'{"count":', 9), day.count)
+        at = put_number(put(at, b',"backfilled":', 14), day.backfilled)
+        at = put(at, b',"by_hour":[', 12)
+        for hour in range(HOURS):
+            if hour:
+                at = put(at, b",", 1)
+            at = put_number(at, day.by_hour[hour])
+        at = put(at, b'],"latest":', 11)
+        size = at - text
+        value = PyBytes_FromStringAndSize(NULL, size + PyBytes_GET_SIZE(unit) + (18 if is_newest else 1))
+        at = put(<unsigned char*> PyBytes_AS_STRING(value), <char*> text, size)
+        at = put_bytes(at, unit)
+        if is_newest:
+            at = put(at, b',"is_newest":true', 17)
+        put(at, b"}", 1)
+        made[<bytes?> self.names[day.series] + on] = value
+        return 0
+
+    def units(self, int series, int ordinal):
+        """As `counted_days.CountedDays.units`."""
+        cdef Py_ssize_t number = self.find(series, ordinal)
+        return self.day(number).count if number >= 0 else 0
+
+    def by_hour(self, int series, int ordinal):
+        """As `counted_days.CountedDays.by_hour`."""
+        cdef Py_ssize_t number = self.find(series, ordinal)
+        cdef int hour
+        return [self.day(number).by_hour[hour] if number >= 0 else 0 for hour in range(HOURS)]
+
+
+cdef inline void put_slot(DaySlots* part, unsigned long long hash_, unsigned long long number) noexcept:
+    """Puts the number of a day, from 1 on, into a part of the index that has room."""
+    cdef Py_ssize_t at = <Py_ssize_t> (hash_ // DAY_PARTS & 0xFFFF_FFFF) & (part.room - 1)
+    while part.slots[at]:
+        at = at + 1 & (part.room - 1)
+    part.slots[at] = hash_ >> 32 << 32 | number
 
 
 @cython.final

@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from schemas.changelog import decode_entries
+from schemas.codec import decode_day_count
+from schemas.counts import decode_counted
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
 from schemas.source_hours import SourceKey
 from streams.domain import hotpath
@@ -112,7 +114,8 @@ class LedgerChanges:
     Attributes:
         orders: The touched orders, with all their events.
         vocabulary: Words in the packed events that no earlier step has reported.
-        counts: Absolute counts of the touched days and hours of campaigns.
+        counts: Absolute counts of the touched days and hours of campaigns: what each is about (`schemas.counts.encode_counted`), and
+            its value.
         violations: Orders, and vehicles by VIN, whose violations have changed; `None` if they no longer have any.
         deliveries: Deliveries that stand now and did not before, `None` for those that no longer do; for the vehicles' homes.
         vehicles: Vehicle → all its deliveries, packed, for those about which something new was reported.
@@ -120,7 +123,7 @@ class LedgerChanges:
 
     orders: Touched
     vocabulary: list[VocabularyEntry]
-    counts: dict[CountKey, DayCount]
+    counts: dict[bytes, bytes]
     violations: dict[str, OrderViolations | None]
     deliveries: dict[DeliveryKey, Fact | None] = field(default_factory=dict)
     vehicles: dict[str, bytes] = field(default_factory=dict)
@@ -197,11 +200,11 @@ class Ledger:
         return [word for word in self._vocabulary.words if not isinstance(word, str)]
 
     def counts(self) -> dict[CountKey, DayCount]:
-        """Every day and hour of a campaign as of the last drain, for republishing all of them."""
-        return whole(self.counting())
+        """Every day and hour of a campaign as of the last drain."""
+        return {decode_counted(counted): decode_day_count(value) for counted, value in whole(self.counting()).items()}
 
-    def counting(self) -> Generator[None, None, dict[CountKey, DayCount]]:
-        """The same with pauses, during which nothing may change."""
+    def counting(self) -> Generator[None, None, dict[bytes, bytes]]:
+        """The same as in `LedgerChanges`, for republishing all of them; with pauses, during which nothing may change."""
         return self._days.all()
 
     def violations(self) -> dict[str, OrderViolations]:
@@ -462,7 +465,7 @@ class Ledger:
 
     # Other campaigns ------------------------------------------------------------------------------------------------
 
-    def counting_by(self, campaigns: Campaigns) -> Generator[None, None, dict[CountKey, DayCount]]:
+    def counting_by(self, campaigns: Campaigns) -> Generator[None, None, dict[bytes, bytes]]:
         """Switches to other campaigns, after a drain; with pauses, during which nothing may be applied.
 
         Returns:

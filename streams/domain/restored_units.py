@@ -241,7 +241,7 @@ class RestoredUnits:
             if number % _PAUSE_DAYS == 0:
                 yield
             metric, scope = names[day_key >> _DAY_BITS]
-            self._days.add_counted((metric, scope, date.fromordinal(day_key & _DAY)), hours, loaded, facts)
+            self._days.add_counted(metric, scope, day_key & _DAY, hours, loaded, facts)
 
     def _series_of(self, groups: Numbers, codes: Numbers, days: Numbers) -> tuple[Numbers, Numbers]:
         """For each metric and scope in which sums count, its number and the index of the sum."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.changelog import decode_entries, encode_chunks
 from schemas.facts import Kind
 from streams.domain import packing
+from streams.domain.counted_days import CountedDays  # noqa: F401 - a part of this way
 from streams.domain.packed_columns import PlainUnits, places_of, restored
 from streams.domain.packing import dims_at, end_of, heads, is_sole, pack, sole_event, sole_id, source_at
 from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, QUARTER_HOUR_US

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas.codec import encode_day_count, encode_marker, encode_violations
-from schemas.counts import encode_count_key, encode_marker_key
+from schemas.codec import encode_marker, encode_violations
+from schemas.counts import encode_marker_key, scope_counted, shard_prefix
 from schemas.outputs import Marker
 from schemas.source_hours import encode_hours, encode_hours_key
 from streams.kafka.pacing import paced
@@ -84,9 +84,10 @@ class CommitRecords:
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         if memory.vehicles is not None:
             records += memory.vehicles.records(changes.vehicles, has_read=memory.has_read)
-        async for counted, count in paced(changes.counts.items()):
-            key = encode_count_key(number, counted)
-            records.append(Outgoing(counts, home_of(counted[1]), key, encode_day_count(count)))
+        prefix, is_one = shard_prefix(number), self._context.settings.totals_partitions == 1
+        async for counted, value in paced(changes.counts.items()):
+            home = 0 if is_one else home_of(scope_counted(counted))
+            records.append(Outgoing(counts, home, prefix + counted, value))
         records += self._hours()
         # 5: the marker, here and as the last record
         marker = self._marker(now_us)

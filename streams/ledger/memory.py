@@ -20,8 +20,6 @@ from streams.ledger.vehicles import Vehicles
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
-    from schemas.counts import CountKey
-    from schemas.facts import DayCount
     from schemas.outputs import Marker
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
@@ -116,7 +114,7 @@ class Memory:
         if self.recovery is None and len(changes.counts) + len(changes.violations) > most:
             self.recovery = Recovery({})
 
-    def _counting_by(self, announcement: Announcement) -> Generator[None, None, dict[CountKey, DayCount]]:
+    def _counting_by(self, announcement: Announcement) -> Generator[None, None, dict[bytes, bytes]]:
         self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
         return self.ledger.counting_by(self.campaigns)
 

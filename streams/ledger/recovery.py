@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schemas.counts import CampaignHour, decode_counts_key
+from schemas.codec import encode_day_count
+from schemas.counts import MARKER, is_of_campaign, split_key
 from schemas.facts import BEYOND_LIMITS, BY_STATE, FUTURE_TIME, QUARANTINED, DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
@@ -25,7 +26,6 @@ from streams.ledger.parted_dict import PartedDict
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from schemas.counts import CountKey
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
     from streams.domain.orders import OrderViolations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
 
 #: Replaces a published count that no longer follows from the events: one of a day, one of an hour of a campaign.
-_NOTHING = DayCount(0, 0, [0] * 24, None)
-_NOTHING_IN_AN_HOUR = DayCount(0, 0, [0] * MINUTES, None)
+_NOTHING = encode_day_count(DayCount(0, 0, [0] * 24, None))
+_NOTHING_IN_AN_HOUR = encode_day_count(DayCount(0, 0, [0] * MINUTES, None))
 #: Records to look at between two pauses.
 _AT_ONCE = 5000
 
@@ -51,7 +51,7 @@ class Recovery:
         judged: Record → the reason for which it was rejected: for its content, which stands even if this version would accept
             it, or beyond the limits.
         quarantined: Record skipped by an operator's order → the message of its dead letter.
-        counts: Counts to publish at the end.
+        counts: Counts to publish at the end, as in `LedgerChanges`.
         violations: Violations to publish at the end.
         is_released: Whether everything held back has been put into changes.
         is_repetition: Whether a state existed before and was lost, as opposed to a first load.
@@ -63,7 +63,7 @@ class Recovery:
     future: set[Place] = field(default_factory=set)
     judged: dict[Place, str] = field(default_factory=dict)
     quarantined: dict[Place, str] = field(default_factory=dict)
-    counts: PartedDict[CountKey, DayCount] = field(default_factory=PartedDict)
+    counts: PartedDict[bytes, bytes] = field(default_factory=PartedDict)
     violations: PartedDict[str, OrderViolations | None] = field(default_factory=PartedDict)
     is_released: bool = False
     is_repetition: bool = False
@@ -101,8 +101,8 @@ class Recovery:
 
     def keeping_campaigns(self) -> Generator[None, None, None]:
         """Restricts the counts to those of campaigns; the others stand as published; with pauses."""
-        of_campaigns: PartedDict[CountKey, DayCount] = PartedDict()
-        yield from of_campaigns.adding(entry for entry in self.counts.items() if isinstance(entry[0][2], CampaignHour))
+        of_campaigns: PartedDict[bytes, bytes] = PartedDict()
+        yield from of_campaigns.adding(entry for entry in self.counts.items() if is_of_campaign(entry[0]))
         self.counts = of_campaigns
 
     def holding_back(self, changes: LedgerChanges) -> Generator[None, None, None]:
@@ -138,9 +138,9 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
             recovery.hear(record, number)
     async for records in reader.read(context.catalogue.counts.whole, complete=True):
         recovery.counts.add(
-            (key, _NOTHING_IN_AN_HOUR if isinstance(key[2], CampaignHour) else _NOTHING)
+            (counted, _NOTHING_IN_AN_HOUR if is_of_campaign(counted) else _NOTHING)
             for record in records
-            if (key := _counted(record_key(record), number)) is not None
+            if (counted := _counted(record_key(record), number)) is not None
         )
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
@@ -161,8 +161,9 @@ async def published_violations(context: Context, number: int, reader: LogReader)
     return {order_id: value for order_id, value in found.items() if value is not None}
 
 
-def _counted(key: bytes, number: int) -> CountKey | None:
+def _counted(key: bytes, number: int) -> bytes | None:
+    """What a count of partition `number` is about; None for all other records."""
     if decode_hours_key(key) is not None:
         return None
-    shard, counted = decode_counts_key(key)
-    return counted if shard == number else None
+    shard, counted = split_key(key)
+    return counted if shard == number and counted != MARKER else None

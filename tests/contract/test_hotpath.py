@@ -57,15 +57,16 @@ def test_an_extension_from_another_version_of_its_source_is_not_used(tmp_path: P
 def test_what_a_source_includes_is_part_of_it(name: str, tmp_path: Path) -> None:
     built = importlib.import_module(name)
     module = ModuleType(name)
-    for source in ("schemas/_packed.pxi", "schemas/_scanner.pyx", "streams/domain/_steps.pyx"):
+    included = ("schemas/_packed.pxi", "streams/domain/_json.pxi")
+    for source in (*included, "schemas/_scanner.pyx", "streams/domain/_steps.pyx"):
         place = tmp_path / source
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes((ROOT / source).read_bytes())
     module.__file__ = str(tmp_path / Path(built.__file__ or "").relative_to(ROOT))
     vars(module)["SOURCE"] = built.SOURCE
     assert hotpath.is_current(module)
-    with (tmp_path / "schemas/_packed.pxi").open("a") as included:
-        included.write("# changed\n")
+    with (tmp_path / "schemas/_packed.pxi").open("a") as file:
+        file.write("# changed\n")
     assert not hotpath.is_current(module)
 
 

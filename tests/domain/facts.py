@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from schemas.changelog import encode_entries
+from schemas.codec import decode_day_count
+from schemas.counts import decode_counted
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, Kind, topic_number
 from streams.domain import hotpath
 from streams.domain.delivered_vehicles import said_of
@@ -13,7 +15,8 @@ from streams.domain.delivered_vehicles import said_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from schemas.facts import Metric
+    from schemas.counts import CountKey
+    from schemas.facts import DayCount, Metric
     from schemas.told import VehicleDelivery
     from streams.domain.delivered_vehicles import DeliveryKey
     from streams.domain.ledger import Ledger, LedgerChanges
@@ -28,6 +31,11 @@ WEB = "/sales/web"
 def chunks_of(steps: Iterable[LedgerChanges]) -> list[bytes]:
     """What some steps have reported about orders, in the form that `Ledger.restore` takes: a chunk for each step, the latest first."""
     return [encode_entries(list(changes.orders.items())) for changes in steps][::-1]
+
+
+def read_counts(counts: Mapping[bytes, bytes]) -> dict[CountKey, DayCount]:
+    """The counts of a step, which it reports in the form of their records."""
+    return {decode_counted(counted): decode_day_count(value) for counted, value in counts.items()}
 
 
 def us(text: str) -> int:

@@ -31,6 +31,7 @@ from streams.domain.zone import MINUTE_US
 from streams.settings import Settings
 from streams.settings_sections import CampaignSettings, LimitSettings
 from tests.contract.goldens import MARKER
+from tests.domain.facts import read_counts
 from tests.domain.test_campaigns import MODELS, campaigns, counted, ledger_of, recount, scopes_of, told_rows
 from tests.domain.test_ledger_properties import TIMES, arrivals, take
 
@@ -210,13 +211,13 @@ def test_a_campaign_counts_the_same_whenever_it_is_announced(
         for which, place in enumerate(at, 1):
             if place == number:
                 before, known = known, several[which]
-                made = whole(ledger.counting_by(Campaigns(known)))
+                made = read_counts(whole(ledger.counting_by(Campaigns(known))))
                 unchanged = {campaign.name for campaign in known if campaign in before}
                 assert not any(key[2].campaign in unchanged for key in made if isinstance(key[2], CampaignHour))
                 heard.update(made)
         if number < len(steps):
             for changes in take(ledger, steps[number : number + 1]):
-                heard.update(changes.counts)
+                heard.update(read_counts(changes.counts))
     expected = recount(events, known)
     assert counted(ledger.counts()) == counted(heard) == expected
     always = ledger_of(known)

@@ -22,7 +22,7 @@ from streams.domain.pauses import whole
 from streams.domain.rules import check_rules
 from streams.domain.scopes import Scopes
 from streams.domain.zone import MINUTE_US
-from tests.domain.facts import cancelled, chunks_of, placed
+from tests.domain.facts import cancelled, chunks_of, placed, read_counts
 from tests.domain.test_ledger_properties import (
     KEPT_ZONE,
     SCOPES,
@@ -108,7 +108,7 @@ def test_a_campaign_counts_the_units_of_each_of_its_minutes_whatever_the_way_the
     drained = take(ledger, steps)
     heard: dict[CountKey, DayCount] = {}
     for changes in drained:
-        heard.update(changes.counts)
+        heard.update(read_counts(changes.counts))
     restored.restore([entry for changes in drained for entry in changes.vocabulary], chunks_of(drained))
     expected = recount(events, several)
     assert counted(ledger.counts()) == counted(heard) == counted(restored.counts()) == expected

@@ -16,7 +16,7 @@ from streams.domain.scopes import Scopes
 from streams.domain.totals import Totals
 from streams.domain.zone import BusinessZone, day_of_cell, hour_of_cell
 from streams.holidays import holiday_years, load_calendar
-from tests.domain.facts import delivered, us, void
+from tests.domain.facts import delivered, read_counts, us, void
 
 if TYPE_CHECKING:
     from schemas.counts import DayKey
@@ -155,7 +155,7 @@ def rows_after(
     ledger = Ledger(BusinessZone(zone), Scopes([[]]))
     ledger.apply([delivered(at, order=order) for order, at in times.items()])
     totals = Totals(calendar=calendar, rules=(), targets=(), timezone=zone)
-    for (metric, scope, day), count in ledger.drain().counts.items():
+    for (metric, scope, day), count in read_counts(ledger.drain().counts).items():
         totals.update(0, metric, scope, day, count)
     return {row.period: full_row(row) for row in totals.evaluate(now_us=us(now), caught_up=True).rows}
 

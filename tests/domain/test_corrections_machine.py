@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
-from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
+from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, read_counts, us
 from tests.domain.test_ledger_properties import counted, new_ledger, recount
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Corrections(RuleBasedStateMachine):
         changes = self.ledger.drain()
         self.words += changes.vocabulary
         self.written.update(changes.orders)
-        self.heard_counts.update(changes.counts)
+        self.heard_counts.update(read_counts(changes.counts))
         self.heard_violations.update(changes.violations)
         self.committed = len(self.accepted)
         self.check()

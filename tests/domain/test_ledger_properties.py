@@ -20,9 +20,10 @@ from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts
 from streams.domain.ledger import Ledger
 from streams.domain.orders import judge
 from streams.domain.packing import unpack
+from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, orders_in, us
+from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, orders_in, read_counts, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,7 +209,7 @@ def test_counts_and_violations_equal_a_naive_recount_however_the_events_arrive(
     heard_counts: dict[CountKey, Any] = {}
     heard_violations: dict[str, Any] = {}
     for changes in told:
-        heard_counts.update(changes.counts)
+        heard_counts.update(read_counts(changes.counts))
         heard_violations.update(changes.violations)
     assert heard_counts == ledger.counts()
     assert {order_id: several for order_id, several in heard_violations.items() if several} == ledger.violations()
@@ -352,7 +353,7 @@ class _PlainLedger:
             for unit in new.units:
                 if unit not in old.units:
                     self.days.add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
-        return self.days.end_step(), violations
+        return whole(self.days.ending_step()), violations
 
 
 @settings(max_examples=100)

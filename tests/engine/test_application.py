@@ -8,6 +8,8 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from schemas.codec import encode_day_count
+from schemas.counts import encode_counted
 from schemas.facts import DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
@@ -30,7 +32,6 @@ from tests.domain.facts import chunks_of
 from tests.support.outputs import Record, letter_record
 
 if TYPE_CHECKING:
-    from schemas.counts import CountKey
     from streams.kafka.records import LogRecord
     from streams.kafka.transactions import Outgoing
 
@@ -253,9 +254,8 @@ def test_a_rebuild_knows_the_letters_of_its_own_partition_and_not_those_of_event
 
 async def test_what_a_rebuild_has_held_back_comes_by_parts_and_it_is_over_with_the_last() -> None:
     memory = opened()
-    days: dict[CountKey, DayCount] = {
-        ("orders", "all", date(2024, 10, number)): DayCount(1, 0, [0] * 24, None) for number in range(1, 6)
-    }
+    value = encode_day_count(DayCount(1, 0, [0] * 24, None))
+    days = {encode_counted(("orders", "all", date(2024, 10, number))): value for number in range(1, 6)}
     memory.recovery = Recovery({})
     memory.recovery.counts.add(days.items())
     memory.recovery.violations.add([("SO-1", None)])

@@ -85,5 +85,5 @@ def test_what_a_ledger_has_published_itself_before_it_counts_everything_again() 
     assert (recovery.dead, recovery.forwarded, [key for key, _ in recovery.counts.items()]) == (
         {place},
         {forwarded: 0},
-        [day],
+        [b"deliveries|all|2024-10-07"],
     )
