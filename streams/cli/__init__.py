@@ -11,9 +11,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
+from streams.cli.wrong_use import in_one_line
 from streams.errors import ExpectedError
 
+_NAME = "milestones"
 #: The commands by what they are for, in the order of the help.
 SECTIONS = {
     "Try it": ("demo", "broker"),
@@ -70,11 +73,12 @@ class _LazyGroup(click.Group):
 
 
 @click.group(
+    name=_NAME,
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with milestones demo; on your own cluster, with milestones doctor. Each command has its own --help.",
 )
-@click.version_option(package_name="milestones", prog_name="milestones")
+@click.version_option(package_name="milestones", prog_name=_NAME)
 def group() -> None:
     """Count a car maker's orders, deliveries and production from Kafka, and raise each milestone exactly once."""
 
@@ -83,7 +87,7 @@ def main() -> None:
     """Runs the command line; expected failures end in one line on stderr and their exit code."""
     _prepare_output()
     try:
-        code = group.main(standalone_mode=False)
+        code = group.main(prog_name=_NAME, standalone_mode=False)
     except ExpectedError as error:
         _say(str(error))
         if error.exit_code == _UNREACHABLE:
@@ -92,8 +96,11 @@ def main() -> None:
             sys.stderr.flush()
             os._exit(error.exit_code)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(in_one_line(error, group, sys.argv[1:]), err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
@@ -120,4 +127,4 @@ def _prepare_output() -> None:
 
 
 def _say(message: str) -> None:
-    click.echo(f"milestones: {message}", err=True)
+    click.echo(f"{_NAME}: {message}", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streams.cli.options import WholeNumber
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.machine import port_is_free
 
@@ -34,7 +35,7 @@ class _TerminatedError(BaseException):
 )
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=WholeNumber(1, 65535),
     help=f"Port to listen on (default: {_USUAL_PORT}, where the other commands look for Kafka, else a free one).",
 )
 def command(data_dir: Path | None, port: int | None) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas import hotpath
-from streams.cli.options import Number, cluster_options, language_option
+from streams.cli.options import Number, WholeNumber, cluster_options, language_option
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.errors import ExpectedError
@@ -47,9 +47,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep everything here; a second run continues from it (default: a temporary directory).",
 )
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port of the embedded Kafka (default: 9092, else a free one)."
-)
+@click.option("--port", type=WholeNumber(1, 65535), help="Port of the embedded Kafka (default: 9092, else a free one).")
 @click.option(
     "--speed",
     type=Number(min=0, min_open=True),

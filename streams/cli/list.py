@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
-from streams.cli.options import language_option, with_settings
+from streams.cli.options import WholeNumber, language_option, with_settings
 from streams.cli.running import run
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
@@ -36,7 +36,7 @@ _KINDS = get_args(MilestoneKind)
     "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
 )
 @click.option("--kind", type=click.Choice(_KINDS), default=None, help="Only of this kind.")
-@click.option("--limit", type=click.IntRange(1), default=None, help="Show at most this many, the latest ones.")
+@click.option("--limit", type=WholeNumber(1), default=None, help="Show at most this many, the latest ones.")
 @click.option("--follow", is_flag=True, help="Continue with new milestones until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One event per line, as on the topic.")
 @language_option

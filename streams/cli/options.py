@@ -31,10 +31,31 @@ class Number(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, if it is one."""
-        number = super().convert(value, param, ctx)
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+            self.fail(f"{value!r} is no number{_bounds(self)}", param, ctx)
         return number
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, if it is one."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is no whole number{_bounds(self)}", param, ctx)
+
+
+def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
+    """The bounds in words; only a lower one may be open."""
+    if numbers.max is not None:
+        return f" from {numbers.min or 0:,} to {numbers.max:,}"
+    return f" {'above' if numbers.min_open else 'of at least'} {numbers.min or 0:,}"
 
 
 class TidyText(click.ParamType):

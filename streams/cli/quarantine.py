@@ -9,7 +9,7 @@ import click
 from schemas.instants import utc_text
 from schemas.notes import Place, Quarantine
 from streams.cli.operators import one_line, operator
-from streams.cli.options import business_text, with_settings
+from streams.cli.options import WholeNumber, business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
@@ -49,8 +49,8 @@ def command() -> None:
 
 @command.command()
 @click.argument("topic")
-@click.argument("partition", type=click.IntRange(min=0))
-@click.argument("offset", type=click.IntRange(min=0))
+@click.argument("partition", type=WholeNumber(min=0))
+@click.argument("offset", type=WholeNumber(min=0))
 @click.option("--reason", required=True, help="Why, one line; it goes into the dead letter.")
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")
 @with_settings
@@ -99,8 +99,8 @@ def list_(
 
 @command.command(name="lift")
 @click.argument("topic")
-@click.argument("partition", type=click.IntRange(min=0))
-@click.argument("offset", type=click.IntRange(min=0))
+@click.argument("partition", type=WholeNumber(min=0))
+@click.argument("offset", type=WholeNumber(min=0))
 @with_settings
 def lift_(topic: str, partition: int, offset: int, settings: Settings) -> None:
     """Apply a record after all, if it has not been skipped yet."""

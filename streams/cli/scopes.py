@@ -12,7 +12,7 @@ from schemas.codec import read_row
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
 from schemas.texts import template_name
-from streams.cli.options import with_settings
+from streams.cli.options import WholeNumber, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
@@ -36,7 +36,7 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
 @click.option(
     "--keep-days",
     metavar="DAYS",
-    type=click.IntRange(1, MOST_KEPT_DAYS),
+    type=WholeNumber(1, MOST_KEPT_DAYS),
     default=None,
     help="Show which rows would be removed if only this many days before the last one had rows ([keep_days]).",
 )

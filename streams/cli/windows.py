@@ -13,7 +13,7 @@ from schemas.codec import decode_row, encode_row, read_row
 from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from schemas.texts import template_name, template_of
-from streams.cli.options import business_text, instant_us, with_settings
+from streams.cli.options import WholeNumber, business_text, instant_us, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
@@ -93,7 +93,7 @@ class _Filter(NamedTuple):
 @click.option(
     "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
 )
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Show at most this many rows, the first ones.")
+@click.option("--limit", type=WholeNumber(min=1), default=None, help="Show at most this many rows, the first ones.")
 @click.option(
     "--as-of",
     metavar="TIME",
