@@ -36,6 +36,7 @@ from streams.settings_sections import (
     TargetSettings,
     TopicSettings,
     ValueSettings,
+    as_written,
     in_order,
 )
 
@@ -216,7 +217,7 @@ class Settings(Section):
         for template in value:
             unknown = [name for name in template if name not in DIMENSIONS]
             if unknown or len(set(template)) != len(template):
-                raise ValueError(f"{list(template)} is no scope: each of {', '.join(DIMENSIONS)} at most once")
+                raise ValueError(f"{as_written([template])} is no scope: each of {', '.join(DIMENSIONS)} at most once")
         if len({frozenset(template) for template in value}) != len(value) or not value:
             raise ValueError("list each scope once, and at least one")
         return value
@@ -299,9 +300,9 @@ class Settings(Section):
         """Why a set of dimensions cannot be used, as a settings file writes sets."""
         named = [part.partition("=")[0].strip() for part in scope]
         if named != list(scope) and frozenset(named) in map(frozenset, self.scopes):
-            return f"a scope names dimensions, without values: write {json.dumps(named)}, which stands for each of their values"
-        known = ", ".join(json.dumps(template) for template in self.scopes)
-        return f"scope {json.dumps(list(scope))} is not among the scopes of this service, which are {known}"
+            return f"a scope names dimensions, without values: write {as_written([named])}, which stands for each of their values"
+        known = as_written(self.scopes)
+        return f"scope {as_written([scope])} is not among the scopes of this service, which are {known}"
 
     @model_validator(mode="after")
     def _days_can_leave(self) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +19,7 @@ from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING
 from streams.domain.zone import MINUTE_US
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -253,6 +254,11 @@ class AliasSettings(Section):
             for dimension in DIMENSIONS
             for name, target in getattr(self, dimension).items()
         )
+
+
+def as_written(templates: Iterable[Sequence[str]]) -> str:
+    """Sets of dimensions as a settings file and an event have them: `["model", "region"], []`."""
+    return ", ".join(json.dumps(list(template)) for template in templates)
 
 
 def in_order(template: Sequence[str]) -> tuple[str, ...]:

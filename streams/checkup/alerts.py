@@ -15,6 +15,7 @@ from streams.domain.rules import stalled_id
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of
 from streams.kafka.clients import partition_counts, read_latest
+from streams.settings_sections import as_written
 from streams.wording.headline import headline
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _of_forecasts(rule: Rule, forecasts: Iterable[Forecast], start_values: Itera
     ]
     about = f"rule {rule.name!r}"
     if not watched:
-        what = f"{rule.metric} with window {rule.window} and scope {list(rule.scope)}"
+        what = f"{rule.metric} with window {rule.window} and scope {as_written([rule.template])}"
         return note(
             NAME, f"{about} warns of nothing: no target is one of {what}; list one under [[target]], or publish it"
         )
@@ -165,7 +166,7 @@ def _of_silences(rule: Rule, counted: Iterable[tuple[str, str]]) -> Finding:
     if not number:
         return note(
             NAME,
-            f"rule {rule.name!r} watches nothing yet: no {rule.metric} have been counted for scope {list(rule.scope)}",
+            f"rule {rule.name!r} watches nothing yet: no {rule.metric} have been counted for scope {as_written([rule.template])}",
         )
     hours = _number(rule.stalled_hours or 1, "silent hour")
     return ok(NAME, f"rule {rule.name!r} watches {_number(number, 'scope')} for {hours}")

@@ -17,6 +17,7 @@ from streams.installation import rules_of, targets_of
 from streams.kafka.append_time import LOG_APPEND_TIME
 from streams.kafka.clients import partition_counts, read_last, read_latest, read_to_end
 from streams.kafka.records import record_value
+from streams.settings_sections import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -232,14 +233,18 @@ def _scopes(
         event = record.outcome
         if not isinstance(event, CampaignSet) or event.data.scopes is None:
             continue
-        unknown = [list(each) for each in event.data.scopes if tuple(each) not in templates]
+        unknown = [each for each in event.data.scopes if tuple(each) not in templates]
         if len(unknown) == len(event.data.scopes):
-            cure = f"announce it for some of the scopes of the settings, which are {[list(each) for each in templates]}"
+            cure = f"announce it for some of the scopes of the settings, which are {as_written(templates)}"
             yield wrong(
-                NAME, f"{name} is not counted: none of its scopes {unknown} is among those of the settings", cure
+                NAME,
+                f"{name} is not counted: none of its scopes {as_written(unknown)} is among those of the settings",
+                cure,
             )
         elif unknown:
-            yield note(NAME, f"{name} is not counted for {unknown}: these are not among the scopes of the settings")
+            yield note(
+                NAME, f"{name} is not counted for {as_written(unknown)}: these are not among the scopes of the settings"
+            )
 
 
 def _beyond_limit(
@@ -310,7 +315,7 @@ def _rules(rules: Iterable[Rule], counted: Campaigns, now_us: int) -> Iterator[F
         if name and counted.get(name) is None:
             why = f"campaign {name} is withdrawn, or not counted"
         else:
-            why = f"{f'campaign {name}' if name else 'no campaign'} is {'not ' if name else ''}counted for scope {list(rule.scope)}"
+            why = f"{f'campaign {name}' if name else 'no campaign'} is {'not ' if name else ''}counted for scope {as_written([rule.template])}"
         yield note(NAME, f"rule {rule.name!r} raises nothing: {why}")
     lacking = [
         campaign.name

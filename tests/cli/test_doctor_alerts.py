@@ -68,7 +68,7 @@ def test_a_rule_about_forecasts_without_a_target_warns_of_nothing() -> None:
     (first, _) = found(of)
     assert first == note(
         "alerts",
-        "rule 'at-risk' warns of nothing: no target is one of deliveries with window month and scope ['model']; "
+        "rule 'at-risk' warns of nothing: no target is one of deliveries with window month and scope [\"model\"]; "
         "list one under [[target]], or publish it",
     )
 
@@ -84,7 +84,7 @@ def test_a_rule_about_silences_says_how_many_scopes_it_watches() -> None:
         "alerts", "rule 'silent' watches 2 scopes for 3 silent hours"
     )
     assert found(settings(SILENT))[0] == note(
-        "alerts", "rule 'silent' watches nothing yet: no deliveries have been counted for scope ['factory']"
+        "alerts", "rule 'silent' watches nothing yet: no deliveries have been counted for scope [\"factory\"]"
     )
 
 

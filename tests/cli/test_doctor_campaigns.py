@@ -197,13 +197,13 @@ def test_a_campaign_for_scopes_that_are_not_counted_is_found(monkeypatch: pytest
     first, *_ = found(of, basis(of, event(scopes=[["factory"]])))
     assert first == wrong(
         "campaigns",
-        "yu7 is not counted: none of its scopes [['factory']] is among those of the settings",
-        "announce it for some of the scopes of the settings, which are [['model'], []]",
+        'yu7 is not counted: none of its scopes ["factory"] is among those of the settings',
+        'announce it for some of the scopes of the settings, which are ["model"], []',
     )
     _told(monkeypatch, first)
     first, *_ = found(of, basis(of, event(scopes=[["model"], ["factory"]])))
     assert first == note(
-        "campaigns", "yu7 is not counted for [['factory']]: these are not among the scopes of the settings"
+        "campaigns", 'yu7 is not counted for ["factory"]: these are not among the scopes of the settings'
     )
 
 
@@ -226,7 +226,7 @@ def test_rules_that_no_campaign_fits_and_campaigns_without_a_rule_are_told() -> 
         campaign=[{"name": "su7", "start": "2024-03-28T22:00:00+08:00", "hours": 24, "scopes": [[]]}],
     )
     first, second = found(of, basis(of, withdrawn("su7")))[:2]
-    assert first == note("campaigns", "rule 'launches' raises nothing: no campaign is counted for scope ['model']")
+    assert first == note("campaigns", "rule 'launches' raises nothing: no campaign is counted for scope [\"model\"]")
     assert second == note("campaigns", "rule 'launch' raises nothing: campaign su7 is withdrawn, or not counted")
     first, *_ = found(of, basis(of, event("su7", scopes=[["model"]])))
     assert first == note("campaigns", "rule 'launch' raises nothing: campaign su7 is not counted for scope []")
