@@ -65,6 +65,8 @@ _decode_row_block = msgspec.msgpack.Decoder(RowBlock).decode
 _decode_series_block = msgspec.msgpack.Decoder(SeriesBlock).decode
 _decode_period_block = msgspec.msgpack.Decoder(PeriodBlock).decode
 _decode_snapshot_head = msgspec.json.Decoder(SnapshotHead).decode
+#: Hours of a day, minutes of an hour of a campaign.
+_PARTS: Final = (24, 60)
 #: Takes a third of the default level's time, for a tenth more bytes.
 _ZLIB_LEVEL: Final = 1
 
@@ -298,8 +300,15 @@ def encode_day_count(count: DayCount) -> bytes:
 
 
 def decode_day_count(value: bytes) -> DayCount:
-    """The day's count of a value."""
-    return _decode_day_count(value)
+    """The count of a value, of a day or of an hour of a campaign.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    count = _decode_day_count(value)
+    if len(count.by_hour) not in _PARTS:
+        raise ValueError(f"a count has 24 hours or 60 minutes, not {len(count.by_hour)}")
+    return count
 
 
 def encode_marker(marker: Marker) -> bytes:

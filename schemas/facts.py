@@ -7,7 +7,7 @@ is in `schemas.outputs`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 import msgspec
 
@@ -200,6 +200,9 @@ class LatestUnit(msgspec.Struct, frozen=True):
     offset: int
 
 
+_Units = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
 class DayCount(msgspec.Struct, frozen=True, omit_defaults=True):
     """The absolute count of one metric, scope and business date, or hour of a campaign, in one ledger partition.
 
@@ -212,8 +215,8 @@ class DayCount(msgspec.Struct, frozen=True, omit_defaults=True):
         is_newest: Whether `latest` is the latest of all units that count.
     """
 
-    count: int
-    backfilled: int
-    by_hour: list[int]
+    count: _Units
+    backfilled: _Units
+    by_hour: list[_Units]
     latest: LatestUnit | None
     is_newest: bool = False

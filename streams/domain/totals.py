@@ -21,7 +21,7 @@ from schemas.instants import utc_text
 from schemas.rows import PublishedRow, RowKey
 from schemas.texts import ALL, template_of
 from streams.domain.balances import BalanceBook
-from streams.domain.campaigns import CAMPAIGN
+from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import Controls
 from streams.domain.delayed_retractions import HeldBack
 from streams.domain.disposition import APPLIED
@@ -212,7 +212,12 @@ class Totals:
         shard, counted = decode_counts_key(key)
         if counted is None:
             raise ValueError(f"{key!r} is not the key of a count")
-        self.update(shard, *counted, decode_day_count(value))
+        count = decode_day_count(value)
+        if (len(count.by_hour) == MINUTES) is not isinstance(counted[2], CampaignHour):
+            raise ValueError(
+                f"the count of {key!r} has {len(count.by_hour)} parts, which are of another kind of window"
+            )
+        self.update(shard, *counted, count)
 
     def _put(self, shard: int, metric: Metric, scope: str, part: date | CampaignHour, count: DayCount) -> None:
         if isinstance(part, CampaignHour):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -124,6 +124,37 @@ def test_an_internal_record_that_cannot_be_read_is_an_error(value: bytes) -> Non
     for decode in (codec.decode_day_count, codec.decode_marker, codec.decode_row, codec.decode_milestone):
         with pytest.raises(ValueError, match=r".+"):
             decode(value)
+
+
+_COUNT: Final = '{"count":%s,"backfilled":%s,"by_hour":[%s],"latest":null}'
+
+
+@pytest.mark.parametrize(
+    ("count", "backfilled", "by_hour"),
+    [
+        (1, 0, [1]),
+        (1, 0, [1] + [0] * 22),
+        (1, 0, [1] + [0] * 24),
+        (1, 0, [1] + [0] * 60),
+        (0, 0, []),
+        (-1, 0, [0] * 24),
+        (0, -1, [0] * 24),
+        (0, 0, [1, -1] + [0] * 22),
+        (1 << 63, 0, [0] * 24),
+        (1, 0, [1 << 64] + [0] * 23),
+    ],
+)
+def test_a_count_of_other_hours_or_of_impossible_numbers_is_an_error(
+    count: int, backfilled: int, by_hour: list[int]
+) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        codec.decode_day_count((_COUNT % (count, backfilled, ",".join(map(str, by_hour)))).encode())
+
+
+@pytest.mark.parametrize("parts", [24, 60])
+def test_a_count_has_hours_or_minutes(parts: int) -> None:
+    value = (_COUNT % (1, 0, ",".join(["1"] + ["0"] * (parts - 1)))).encode()
+    assert codec.decode_day_count(value).by_hour == [1] + [0] * (parts - 1)
 
 
 def test_a_status_of_nobody_is_an_error() -> None:

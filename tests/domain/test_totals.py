@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schemas.codec import encode_day_count
+from schemas.facts import DayCount
 from schemas.outputs import Cause
 from streams.domain.milestones import Completion
 from streams.domain.windows import Windows
@@ -835,3 +837,10 @@ def test_only_a_few_hundred_rows_are_judged_or_published_between_two_pauses(
             work[0], longest[0] = 0, max(longest[0], work[0])
         world.put("2022-01-01", 2)
     assert 0 < longest[0] <= 600
+
+
+@pytest.mark.parametrize(("part", "parts"), [("2024-10-07", 60), ("campaign:su7:0", 24)])
+def test_a_count_with_the_parts_of_another_kind_of_window_is_an_error(part: str, parts: int) -> None:
+    value = encode_day_count(DayCount(1, 0, [1] + [0] * (parts - 1), None))
+    with pytest.raises(ValueError, match="another kind of window"):
+        World().totals.take([(f"0|deliveries|all|{part}".encode(), value)])
