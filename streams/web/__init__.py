@@ -55,8 +55,8 @@ A page and its twin take the same parameters (the models `...Parameters` next to
   without a hash, is revalidated on each request (304);
 - `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start, no compiled
   file); the texts in the templates are English;
-- filters `number`, `percent`, `signed`, `day(form)`, `instant(timezone, form)`, see `filters.py`, the place for more of them; names
-  of things (`metric`, `scope`, `period`, `sentence`, ...) are in `names.py`, those for less frequent pages in `terms.py`; the sentences about
+- filters `number`, `percent`, `signed`, `day(form)`, `part_of_date(field)`, `instant(timezone, form)`, see `filters.py`, the place for
+  more of them; names of things (`metric`, `scope`, `period`, `sentence`, ...) are in `names.py`, those for less frequent pages in `terms.py`; the sentences about
   milestones and alerts, with a catalogue of their own, are in `streams.wording`.
 
 Forms are plain GET forms. A redirect (`routes.tidied`) removes empty fields, and turns a moment by the business clock (`at`) into an

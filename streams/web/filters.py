@@ -12,11 +12,12 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_datetime, format_skeleton
+from babel.dates import format_date, format_datetime
 from babel.numbers import format_compact_decimal, format_decimal, format_percent
 
 from streams.web import terms
 from streams.web.names import Names
+from streams.wording.dates import DateForm, date_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,8 +28,6 @@ _REMEMBERED: Final = 50_000
 _FEW_AIMS: Final = 2
 _COMPACT_FROM: Final = 100_000
 _NOTHING: Final = "\u2013"
-#: Fields of a date, which each language orders in its own way: Oct 7; Mon, Oct 7.
-_SKELETONS: Final = ("MMMd", "MMMEd")
 #: Forms with digits only, the same in all our languages; Python writes them five times as fast as Babel.
 _DIGITS: Final = {
     "yyyy-MM-dd HH:mm:ss": "%Y-%m-%d %H:%M:%S",
@@ -57,20 +56,17 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         return _NOTHING if value is None else format_percent(value, locale=locale)
 
     @lru_cache(maxsize=_REMEMBERED)
-    def day(value: str | date | None, form: str = "medium") -> str:
-        """`"2024-10-07" | day`: Oct 7, 2024; the form is one of Babel's, a pattern with one field, or one of `_SKELETONS`.
-
-        Patterns with several fields would only suit one language.
-        """
-        if value is None:
-            return _NOTHING
-        moment = value if isinstance(value, date) else date.fromisoformat(value)
-        if form in _SKELETONS:
-            return format_skeleton(form, moment, locale=locale)
-        return format_date(moment, form, locale=locale)
+    def day(value: str | date | None, form: DateForm = "date") -> str:
+        """`"2024-10-07" | day`: 7 Oct 2024."""
+        return _NOTHING if value is None else date_text(value, locale, form)
 
     @lru_cache(maxsize=_REMEMBERED)
-    def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
+    def part_of_date(value: str, field: str) -> str:
+        """One field of a date by its letters in CLDR: for `LLL`, Oct."""
+        return str(format_date(date.fromisoformat(value), field, locale=locale))
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def instant(value: str | float | None, timezone: str, form: str) -> str:
         """A time in a time zone, given as RFC 3339 text or milliseconds since 1970.
 
         Times in digits include their offset, as on the command line: 2024-10-07 21:10:44+08:00.
@@ -93,6 +89,7 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         "share": lru_cache(maxsize=_REMEMBERED)(partial(_share, locale=locale)),
         "by_name": _by_name,
         "day": day,
+        "part_of_date": part_of_date,
         "instant": instant,
         "signed": signed,
         "seconds_until": _seconds_until,

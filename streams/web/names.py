@@ -14,6 +14,7 @@ from babel.numbers import format_decimal, format_percent
 
 from schemas.outputs import ALERT_KINDS
 from schemas.texts import ALL, OTHER, scope_names, source_of_scope
+from streams.wording.dates import date_text
 from streams.wording.parts import every_of, ordinal, share_of
 from streams.wording.sentences import sentences
 
@@ -124,8 +125,8 @@ class Names:
         raise ValueError(text)
 
     def date(self, value: date) -> str:
-        """Such as Mon, Oct 7, 2024."""
-        return str(format_skeleton("yMMMEd", value, locale=self.locale))
+        """Such as Mon, 7 Oct 2024."""
+        return date_text(value, self.locale, "weekday")
 
     def holiday(self, value: str) -> str:
         """`national-day`: National Day."""

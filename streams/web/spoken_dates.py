@@ -1,4 +1,4 @@
-"""Parses dates and months as people write them, in English and Chinese, and as pages show them: `Mon, Oct 7, 2024`."""
+"""Parses dates and months as people write them, in English and Chinese, and as pages show them: `Mon, 7 Oct 2024`."""
 
 from __future__ import annotations
 

@@ -12,25 +12,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from babel.dates import format_date, format_datetime, format_skeleton
+from babel.dates import format_datetime, format_skeleton
 from babel.numbers import format_decimal
 from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
 from schemas.texts import ALL, OTHER, scope_names, source_of_scope
+from streams.wording.dates import DateForm, date_text
 from streams.wording.languages import LANGUAGES, translations_in
 from streams.wording.parts import length_of, ordinal, share_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from babel.support import NullTranslations
 
     from schemas.outputs import AlertSilence, MilestoneData
 
-_DATES: Final = {"en": "d MMM y", "zh": "y年M月d日"}
 #: Dates whose year has just been said.
-_DATES_OF_YEAR: Final = {"en": "d MMM y", "zh": "M月d日"}
+_OF_YEAR_SAID: Final[dict[str, DateForm]] = {"en": "date", "zh": "of_year"}
 _TIMES: Final = {"en": "yyyy-MM-dd HH:mm", "zh": "y年M月d日 HH:mm"}
 #: What is counted in orders; everything else, in vehicles.
 _OF_ORDERS: Final = frozenset({"orders_placed", "orders", "cancellations"})
@@ -253,7 +251,7 @@ class Sentences:
         if data.achieved_on is not None and data.start != data.end:
             year = data.period.rpartition(":")[2][:4]
             has_year = year == data.achieved_on[:4] and not data.period.startswith("campaign:")
-            day = self._date(data.achieved_on, _DATES_OF_YEAR if has_year else _DATES)
+            day = self._date(data.achieved_on, _OF_YEAR_SAID[self.language] if has_year else "date")
         length = "" if data.after_s is None else self.length(data.after_s)
         if day and length:
             return _(" after %(length)s, on %(date)s") % {"length": length, "date": day}
@@ -344,9 +342,9 @@ class Sentences:
             "national-day": _("national day"),
         }.get(name) or name.replace("-", " ")
 
-    def _date(self, text: str, patterns: Mapping[str, str] = _DATES) -> str:
+    def _date(self, text: str, form: DateForm = "date") -> str:
         """`7 Oct 2024`."""
-        return str(format_date(date.fromisoformat(text), patterns[self.language], locale=self.language))
+        return date_text(text, self.language, form)
 
     def _amount(self, number: int, data: MilestoneData) -> str:
         # The same in all our languages, and written ten times as fast as by Babel.

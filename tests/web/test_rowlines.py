@@ -51,7 +51,7 @@ def cells(document: dict[str, Any], locale: str = "en", **manner: Any) -> Cells:
 def test_a_line_says_what_the_row_says() -> None:
     found = cells(row("day:2024-10-07", 1234, version=5, restated=2, updated_at="2024-10-07T10:30:00.123Z"))
     assert found.cells == [
-        "Mon, Oct 7, 2024", "1,234", "Deliveries", "SU7", "", "Open", "2", "5", "2024-10-07 18:30:00+08:00"
+        "Mon, 7 Oct 2024", "1,234", "Deliveries", "SU7", "", "Open", "2", "5", "2024-10-07 18:30:00+08:00"
     ]  # fmt: skip
     assert found.attributes("a", "href") == [
         "/calendar/2024-10-07?metric=deliveries&scope=model%3DSU7",

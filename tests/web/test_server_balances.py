@@ -70,4 +70,4 @@ async def test_a_target_of_all_time_has_a_date_and_no_plan_and_its_course_begins
     page = (await site.get("/targets")).text
     assert "Against the plan" not in page
     assert "Projected for" in page
-    assert "Sep 12, 2025" in page
+    assert "12 Sep 2025" in page

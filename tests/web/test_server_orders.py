@@ -90,6 +90,7 @@ def filled(site: Site) -> None:
         ("2024/10/7", "/calendar/2024-10-07"),
         ("2024\u5e7410\u67087\u65e5", "/calendar/2024-10-07"),
         ("Mon, Oct 7, 2024", "/calendar/2024-10-07"),
+        ("Mon, 7 Oct 2024", "/calendar/2024-10-07"),
         ("2024\u5e7410\u6708", "/windows?period=month%3A2024-10"),
         ("\u56fd\u5e86\u8282", "/windows?period=holiday%3Anational-day%3A2024"),
         ("national day", "/windows?period=holiday%3Anational-day%3A2024"),

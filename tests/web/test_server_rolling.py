@@ -26,7 +26,7 @@ async def test_a_rolling_window_is_called_by_its_days_and_its_last_date(tmp_path
         event = milestone(f"deliveries/model=SU7/{WINDOW}/exceeds:5000", period=WINDOW, threshold=5000, **SPAN)  # type: ignore[arg-type] # dates
         site.read(Feed.MILESTONES, Record(event["subject"].encode(), _json(event)))
         for page in ("/windows?kind=rolling", "/?scope=model=SU7"):
-            assert "7 days to Thu, Oct 10, 2024" in (await site.get(page)).text, page
+            assert "7 days to Thu, 10 Oct 2024" in (await site.get(page)).text, page
             assert "截至 2024年10月10日周四 的 7 天" in (await site.get(f"{page}&lang=zh")).text, page
         assert "SU7 deliveries passed 5,000 in the 7 days to 10 Oct 2024" in (await site.get("/milestones")).text
         assert "SU7 截至2024年10月10日的7天交付量突破 5,000 辆" in (await site.get("/milestones?lang=zh")).text

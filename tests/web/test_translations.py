@@ -188,8 +188,24 @@ def test_a_sentence_on_a_page_begins_with_a_capital_and_names_keep_their_case() 
 @pytest.mark.parametrize(
     ("locale", "shown"),
     [
-        ("en", ["1,234,567", "+12", "0", "25%", "October 2024", "Oct 7, 2024, 9:10:44\u202fPM"]),
-        ("zh", ["1,234,567", "+12", "0", "25%", "2024年10月", "2024年10月7日 21:10:44"]),
+        ("en", ["9 Sep 2024", "Mon, 9 Sep 2024", "Monday, 9 September 2024", "9 Sep", "Mon, 9 Sep"]),
+        ("zh", ["2024年9月9日", "2024年9月9日周一", "2024年9月9日星期一", "9月9日", "9月9日周一"]),
+    ],
+)
+def test_a_date_is_written_on_pages_as_it_is_in_sentences(locale: str, shown: list[str]) -> None:
+    filters = filters_of(locale)
+    forms = ("date", "weekday", "full", "of_year", "weekday_of_year")
+    assert [filters["day"]("2024-09-09", form) for form in forms] == shown
+    assert filters["period"]("day:2024-09-09") == shown[1]
+    data = milestone_sample("unit").data.model_copy(update={"achieved_on": "2024-09-09"})
+    assert shown[0] in filters["sentence"](data)
+
+
+@pytest.mark.parametrize(
+    ("locale", "shown"),
+    [
+        ("en", ["1,234,567", "+12", "0", "25%", "October 2024", "2024-10-07 21:10:44+08:00"]),
+        ("zh", ["1,234,567", "+12", "0", "25%", "2024年10月", "2024-10-07 21:10:44+08:00"]),
     ],
 )
 def test_numbers_and_dates_are_written_as_the_language_does(locale: str, shown: list[str]) -> None:
@@ -200,6 +216,6 @@ def test_numbers_and_dates_are_written_as_the_language_does(locale: str, shown: 
         filters["signed"](0),
         filters["percent"](0.25),
         filters["period"]("month:2024-10"),
-        filters["instant"]("2024-10-07T13:10:44Z", "Asia/Shanghai"),
+        filters["instant"]("2024-10-07T13:10:44Z", "Asia/Shanghai", "yyyy-MM-dd HH:mm:ss"),
     ]
     assert made == shown

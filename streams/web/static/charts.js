@@ -19,8 +19,10 @@ window.Charts = (() => {
   const DAY_MS = 86_400_000;
   const charts = new Map();
   const dateFormat = (options) => new Intl.DateTimeFormat(locale, { ...options, timeZone: "UTC" });
-  const dayMonth = dateFormat({ day: "numeric", month: "short" });
   const monthName = dateFormat({ month: "short" });
+  const chineseDay = dateFormat({ day: "numeric", month: "short" });
+  /* As the pages write dates: 7 Oct. */
+  const dayMonth = (date) => (locale === "en" ? `${date.getUTCDate()} ${monthName.format(date)}` : chineseDay.format(date));
 
   const probe = document.createElement("span");
   probe.hidden = true;
@@ -156,9 +158,9 @@ window.Charts = (() => {
       },
       tick: (x) => {
         const date = dateAt(Math.floor(x));
-        return long ? monthName.format(date) : length > 12 ? String(date.getUTCDate()) : dayMonth.format(date);
+        return long ? monthName.format(date) : length > 12 ? String(date.getUTCDate()) : dayMonth(date);
       },
-      say: (x) => dayMonth.format(dateAt(cumulative ? Math.max(Math.ceil(x) - 1, 0) : Math.round(x))),
+      say: (x) => dayMonth(dateAt(cumulative ? Math.max(Math.ceil(x) - 1, 0) : Math.round(x))),
     };
   }
 
