@@ -219,6 +219,8 @@ class MilestonesApp(faust.App):
             logger.warning(
                 "the hot path runs in Python, %s: the results are the same, at a fraction of the speed", WHY_PYTHON
             )
+            if self.context.settings.orders_in == "file":
+                logger.warning('orders_in = "file" needs the compiled hot path: orders are kept in memory')
         await super().on_start()
         self._reporter.start()
         self.add_future(self._look_at_topics())

@@ -113,6 +113,7 @@ class Settings(Section):
     metadata_max_age_s: float = Field(default=30.0, ge=1.0, le=3600.0)
     open_timeout_s: float = Field(default=600.0, ge=10.0)
     state_dir: str = ""
+    orders_in: Literal["memory", "file"] = "memory"
     cluster_timeout_s: float = Field(default=30.0, ge=1.0, le=86_400.0)
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -16,6 +16,7 @@ from streams.domain import hotpath
 from streams.embedded import jars, java, machine
 from streams.embedded.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
 from streams.errors import ExpectedError
+from streams.ledger.orders_file import ORDER_BYTES, orders_folder
 from streams.settings import state_dir
 
 if TYPE_CHECKING:
@@ -39,6 +40,24 @@ def machine_findings() -> Iterator[Finding]:
 def state_finding(settings: Settings) -> Finding:
     """Whether workers and the web view can keep their files here."""
     return _writable("state", state_dir(settings), "make it writable, or set state_dir to a folder that is")
+
+
+def orders_finding(settings: Settings) -> Finding | None:
+    """Whether there is room for the orders of a worker on disk; None if they are kept in memory."""
+    if settings.orders_in == "memory":
+        return None
+    name, folder = "orders", orders_folder(settings)
+    writable = _writable(name, folder, "make it writable, or set state_dir to a folder that is")
+    if writable.state == "wrong":
+        return writable
+    if hotpath.WHY_PYTHON:
+        return note(name, f"kept in memory, since the hot path runs in Python, {hotpath.WHY_PYTHON}")
+    free_mb = machine.free_disk_mb(folder)
+    told = f"in a file in {folder}, {free_mb} MiB free there: some {free_mb * _MIB // ORDER_BYTES // 1_000_000} million orders"
+    if machine.is_in_memory(folder):
+        cure = 'set state_dir to a folder on a disk, or orders_in = "memory"'
+        return wrong(name, f"{folder} is in memory itself (tmpfs), so a file there saves none", cure)
+    return ok(name, told)
 
 
 def _writable(name: str, folder: Path, cure: str) -> Finding:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.checkup import Finding, failed, note, ok, wrong
-from streams.checkup.machine import machine_findings, state_finding
+from streams.checkup.machine import machine_findings, orders_finding, state_finding
 from streams.cli.options import cluster_options
 from streams.domain.limit_usage import WARN_AT
 from streams.embedded import probe
@@ -76,6 +76,9 @@ def _look_at_cluster(
 ) -> None:
     take(ok("settings", f"timezone {settings.timezone}, {len(settings.rule)} rules, {len(settings.target)} targets"))
     take(state_finding(settings))
+    orders = orders_finding(settings)
+    if orders is not None:
+        take(orders)
     default = Settings.model_fields["bootstrap_servers"].default
     if settings.bootstrap_servers == default and bootstrap_servers is None and not _answers(default):
         take(

@@ -12,6 +12,7 @@ from streams.domain.steps import count_plain as count_plain
 from streams.domain.steps import hours as hours
 from streams.domain.steps import order_at as order_at
 from streams.domain.steps import order_ids as order_ids
+from streams.domain.steps import orders_in as orders_in
 from streams.domain.steps import store as store
 from streams.domain.steps import unpack as unpack
 from streams.domain.steps import unpack_at as unpack_at

@@ -160,6 +160,49 @@ cdef class _Buffer:
 
 
 @cython.final
+cdef class _Block:
+    """Memory for entries, which are never moved: filled from its start to its end."""
+
+    cdef unsigned char[::1] kept
+    cdef Py_ssize_t filled
+
+    def __cinit__(self, unsigned char[::1] kept not None):
+        self.kept = kept
+        # Keeps 0 from being an address.
+        self.filled = 1
+
+    cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
+        """Sets a cursor to the filled part, from a position on."""
+        if not 0 <= at <= self.filled:
+            raise IndexError("beyond what is filled")
+        cursor.at = &self.kept[0] + at
+        cursor.end = cursor.at + self.filled - at
+        return 0
+
+    cdef inline Py_ssize_t free(self) noexcept:
+        return self.kept.shape[0] - self.filled
+
+    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
+        """Sets a cursor to free memory after the filled part."""
+        if size > self.free():
+            raise IndexError("beyond the end of a block")
+        cursor.at = &self.kept[0] + self.filled
+        cursor.end = cursor.at + size
+        return 0
+
+    cdef inline int fill(self, const Cursor* cursor) except -1:
+        """Ends the filled part where a cursor stopped writing."""
+        self.filled = cursor.at - &self.kept[0]
+        return 0
+
+
+def in_memory(Py_ssize_t size):
+    """Memory of the process."""
+    # Not `bytearray(size)`, which fills it with zeros: nothing is read that was not written.
+    return PyByteArray_FromStringAndSize(NULL, size)
+
+
+@cython.final
 cdef class _Segment:
     """A segment of the hash index, with open addressing: each slot has a tag, 24 bits of the id's hash, and the order's address.
 
@@ -205,8 +248,13 @@ cdef class _Segment:
 
 @cython.final
 cdef class PackedOrders:
-    """Packed events by order, in a third of the memory of a `dict`; nothing can be deleted."""
+    """Packed events by order, in a third of the memory of a `dict`; nothing can be deleted.
 
+    Args:
+        room: Gives the memory of a block, by its size in bytes, for as long as somebody refers to it.
+    """
+
+    cdef object room
     cdef list blocks
     cdef list segments
     cdef Py_ssize_t length
@@ -217,8 +265,9 @@ cdef class PackedOrders:
     #: Kept here, as orders stay from step to step.
     cdef _Codes codes
 
-    def __init__(self):
+    def __init__(self, room=in_memory):
         self.codes = _Codes()
+        self.room = room
         self.blocks = []
         self.segments = [None] * SEGMENTS
         self.compact = _Buffer(256)
@@ -276,7 +325,7 @@ cdef class PackedOrders:
     def __sizeof__(self):
         cdef Py_ssize_t size = 0
         for each in self.blocks:
-            size += (<_Buffer> each).size
+            size += (<_Block> each).kept.shape[0]
         for each in self.segments:
             if each is not None:
                 size += 8 * (<_Segment> each).slots.shape[0]
@@ -334,7 +383,7 @@ cdef class PackedOrders:
 
     cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1:
         """Sets a cursor to the memory from an address to the end of its block."""
-        return (<_Buffer> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
+        return (<_Block> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
 
     cdef unsigned long long put_entry(
         self, const Cursor* order, unsigned long long before, const Cursor* events
@@ -343,7 +392,7 @@ cdef class PackedOrders:
         cdef Py_ssize_t id_bytes = 0 if order == NULL else order.end - order.at, size
         cdef unsigned long long address
         cdef Cursor cursor, compact
-        cdef _Buffer block
+        cdef _Block block
         self.compact.filled = 0
         encode(self.compact, events)
         self.compact.filled_from(0, &compact)
@@ -364,20 +413,18 @@ cdef class PackedOrders:
         block.fill(&cursor)
         return address
 
-    cdef _Buffer block_for(self, Py_ssize_t size):
+    cdef _Block block_for(self, Py_ssize_t size):
         """The last block if it has room for so many bytes, or a new one."""
         cdef Py_ssize_t number = len(self.blocks)
-        cdef _Buffer last
+        cdef _Block last
         if number > 0:
             last = self.blocks[number - 1]
-            if last.size - last.filled >= size:
+            if last.free() >= size:
                 return last
         if number >= MOST_BLOCKS:
             raise MemoryError("there is no room for more orders")
         # A block larger than usual has room for just this entry, so every position fits into an address.
-        last = _Buffer(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS)))
-        # Keeps 0 from being an address.
-        last.filled = 1
+        last = _Block(self.room(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS))))
         self.blocks.append(last)
         return last
 
@@ -437,6 +484,11 @@ cdef class PackedOrders:
         return (<const char*> take(&cursor, id_bytes - 1))[: id_bytes - 1].decode("utf-8")
 
 
+def orders_in(room):
+    """As `steps.orders_in`."""
+    return PackedOrders(in_memory if room is None else room)
+
+
 @cython.final
 cdef class _Walk:
     """Iterates over the orders that exist when it starts."""
@@ -463,7 +515,7 @@ cdef class _Walk:
             raise StopIteration
         order_id = None
         while order_id is None:
-            (<_Buffer> self.orders.blocks[self.block]).filled_from(self.at, &cursor)
+            (<_Block> self.orders.blocks[self.block]).filled_from(self.at, &cursor)
             if cursor.at == cursor.end:
                 self.block += 1
                 self.at = 1

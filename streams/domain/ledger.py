@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from streams.domain.packed_columns import Restored
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import EventOf, PackedOrders, Restoring, Touched
+    from streams.domain.steps import EventOf, PackedOrders, Restoring, Room, Touched
     from streams.domain.zone import BusinessZone
 
 
@@ -141,6 +141,7 @@ class Ledger:
         produced_since_us: Event time of the first deliveries that are judged by the production of their vehicle, microseconds
             since 1970; `None` if none are.
         source_hours: Where to note the hours in which each source sends events; None if they are not watched.
+        room: Gives memory for orders, if it is not that of the process; see `steps.orders_in`.
 
     Attributes:
         clock_us: The greatest event time accepted so far.
@@ -160,6 +161,7 @@ class Ledger:
         orders_known: bool = True,
         produced_since_us: int | None = None,
         source_hours: SourceHours | None = None,
+        room: Room | None = None,
     ) -> None:
         self._produced_since_us = produced_since_us
         self.vehicles = DeliveredVehicles()
@@ -169,7 +171,7 @@ class Ledger:
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
-        self._orders: PackedOrders = hotpath.way.PackedOrders()
+        self._orders: PackedOrders = hotpath.way.orders_in(room)
         self._touched: Touched = hotpath.way.Touched(self._orders)
         self._days = DayCounts(zone, scopes, self._orders, campaigns, self._vocabulary.words)
         self._asked = AskedUnits(self._days, self._orders, self._vocabulary.words, self._unpack, self._units)

@@ -64,6 +64,20 @@ def free_disk_mb(path: Path) -> int:
     return shutil.disk_usage(existing).free // _MIB
 
 
+def is_in_memory(path: Path) -> bool:
+    """Whether files where `path` is or would be take memory, as far as the system tells."""
+    try:
+        mounts = [
+            line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
+    except OSError:
+        return False
+    where = path.absolute()
+    # The last one of equal names counts: it was mounted over the others.
+    of = {Path(mount[1]): mount[2] for mount in mounts}
+    return next((of[each] for each in (where, *where.parents) if each in of), "") in {"tmpfs", "ramfs", "devtmpfs"}
+
+
 def refuse_full_disk(path: Path, needed_mb: int, purpose: str) -> None:
     """Fails early if the disk has less than `needed_mb` MiB free.
 

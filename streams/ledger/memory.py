@@ -13,6 +13,7 @@ from streams.domain.source_hours import SourceHours
 from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns
 from streams.ledger.changelog import Changelog
+from streams.ledger.orders_file import orders_room
 from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source
 from streams.ledger.vehicles import Vehicles
@@ -54,6 +55,7 @@ class Memory:
             orders_known="orders" in context.settings.families,
             produced_since_us=context.produced_since_us,
             source_hours=self.source_hours,
+            room=orders_room(context.settings),
         )
         self.vehicles = Vehicles(context, number, self.ledger) if context.catalogue.judges_production else None
         self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)

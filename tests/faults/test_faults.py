@@ -358,8 +358,11 @@ async def delete_internal_topics(installation: Installation) -> None:
 
 
 async def test_topics_of_unequal_sizes_that_grow_under_load(bootstrap: str, prefix: str, tmp_path: Path) -> None:
-    """As their owners made them: 3 partitions of orders, 6 of deliveries, then more of both, while two workers count."""
-    installation = Installation(bootstrap, prefix, tmp_path, metadata_max_age_s=1.0)
+    """As their owners made them: 3 partitions of orders, 6 of deliveries, then more of both, while two workers count.
+
+    They keep their orders in files.
+    """
+    installation = Installation(bootstrap, prefix, tmp_path, metadata_max_age_s=1.0, orders_in="file")
     installation.configure(RULES)
     catalogue = installation.catalogue
     orders, deliveries = catalogue.orders.name, catalogue.deliveries.name
