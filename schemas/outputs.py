@@ -452,6 +452,16 @@ class PartitionStatus(_Output):
     lost: dict[str, Count] = Field(default_factory=dict, exclude_if=_is_empty)
 
 
+class StandbyStatus(_Output):
+    """A standby copy that a worker keeps of a ledger partition: how many records of its changelog it has not applied yet.
+
+    `behind` is null until it has been read once, for which a takeover would not wait.
+    """
+
+    partition: Count
+    behind: Count | None
+
+
 class WorkerStatus(_Output):
     """`worker/NAME` of `vehicle.status.v1`."""
 
@@ -461,6 +471,7 @@ class WorkerStatus(_Output):
     started_at: Instant
     updated_at: Instant
     hot_path: HotPath | None = Field(default=None, exclude_if=_is_none)
+    standbys: list[StandbyStatus] = Field(default_factory=list, exclude_if=_is_empty)
 
 
 class SourceStatus(_Output):

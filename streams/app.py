@@ -115,13 +115,14 @@ def _end_within(seconds: float, code: int) -> None:
 
 
 def member_name(instance: str, context: Context) -> str:
-    """A worker's member name in its group, which changes whenever the topics it reads change.
+    """A worker's member name in its group, which changes whenever the topics it reads change, or it may keep standby copies.
 
     A group gives a member that returns under its name what it had before, without asking what it reads now: an added topic would
     stay unread until the next rebalance.
     """
     settings, catalogue = context.settings, context.catalogue
     more = [f"totals={settings.totals_partitions}"] if settings.totals_partitions > 1 else []
+    more += [f"standbys={settings.standby_copies}"] if settings.standby_copies else []
     # Topics that a later version has added: in a rolling upgrade, workers return under their names to a group of the earlier one.
     sources, others = context.source_topics, (catalogue.questions, catalogue.counts, catalogue.sides)
     known = {*sources.published, sources.rerouted, *context.side_topics, *(topic.name for topic in others)}
@@ -199,7 +200,7 @@ class MilestonesApp(faust.App):
     async def on_batch_assignment(self, held: set[TP]) -> Mapping[TP, int]:
         """Called by the consumer after every assignment."""
         try:
-            return await self.engine.assigned(held)
+            return await self.engine.assigned(held, self.assignor.standbys())
         except Exception as error:  # noqa: BLE001 - inside a rebalance Faust would only log it and idle on
             await self._fail(error)
             return {}

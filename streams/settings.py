@@ -112,6 +112,7 @@ class Settings(Section):
     session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
     metadata_max_age_s: float = Field(default=30.0, ge=1.0, le=3600.0)
     open_timeout_s: float = Field(default=600.0, ge=10.0)
+    standby_copies: int = Field(default=0, ge=0, le=1)
     state_dir: str = ""
     orders_in: Literal["memory", "file"] = "memory"
     cluster_timeout_s: float = Field(default=30.0, ge=1.0, le=86_400.0)

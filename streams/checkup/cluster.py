@@ -14,6 +14,7 @@ from schemas.instants import micros_of
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.checkup.alerts import alert_findings, read_published
 from streams.checkup.campaigns import campaign_findings, read_campaigns
+from streams.checkup.standbys import read_workers, standby_finding
 from streams.domain.likely_slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
@@ -73,6 +74,7 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
             counted = await _counted(settings, consumer)
             published = await read_published(settings, consumer, counted)
             announced = await read_campaigns(settings, consumer)
+            workers = await read_workers(settings, consumer) if settings.standby_copies else []
     except ExpectedError as error:
         yield failed("topics", error)
         return
@@ -81,6 +83,7 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
         *_names(settings, counted),
         *campaign_findings(settings, announced, micros_of(now)),
         *alert_findings(settings, published, now.year),
+        *standby_finding(settings, workers, micros_of(now)),
     ):
         yield finding
 

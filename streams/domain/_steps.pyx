@@ -927,6 +927,52 @@ cdef struct Seen:
     long long label
 
 
+DAMAGED = "a chunk of the changelog is damaged"
+
+
+@cython.final
+cdef class _Entries:
+    """Reads the orders in a chunk of the changelog, one after the other."""
+
+    cdef bytes chunk
+    cdef Cursor cursor
+    cdef Py_ssize_t left
+
+    def __cinit__(self, bytes chunk not None):
+        self.chunk = chunk
+        whole_of(chunk, &self.cursor)
+        try:
+            self.left = read_size(&self.cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
+        except IndexError as error:
+            raise ValueError(DAMAGED) from error
+
+    cdef bint next(self, Cursor* order, Cursor* events) except -1:
+        """Sets cursors to the id and the packed events of the next order; returns whether there is one."""
+        try:
+            return self.read(order, events)
+        except IndexError as error:
+            raise ValueError(DAMAGED) from error
+
+    cdef bint read(self, Cursor* order, Cursor* events) except -1:
+        cdef Py_ssize_t size
+        if self.left == 0:
+            if self.cursor.at != self.cursor.end:
+                raise IndexError("more than one value")
+            return False
+        self.left -= 1
+        if take(&self.cursor, 1)[0] != PAIR:
+            raise IndexError("no pair")
+        size = read_size(&self.cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
+        order.at = take(&self.cursor, size)
+        order.end = self.cursor.at
+        if not is_ascii(order):
+            string_of(order)  # raises where it is not UTF-8
+        size = read_size(&self.cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
+        events.at = take(&self.cursor, size)
+        events.end = self.cursor.at
+        return True
+
+
 @cython.final
 cdef class Restoring:
     """As `steps.Restoring`; the place of an order is its address."""
@@ -949,31 +995,16 @@ cdef class Restoring:
 
     def put(self, bytes chunk not None):
         """As in `steps`."""
-        cdef Cursor cursor, events, order
-        cdef Py_ssize_t left, size
+        cdef _Entries entries = _Entries(chunk)
+        cdef Cursor events, order
         cdef unsigned long long number
-        whole_of(chunk, &cursor)
-        try:
-            left = read_size(&cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
-            while left > 0:
-                left -= 1
-                if take(&cursor, 1)[0] != PAIR:
-                    raise IndexError("no pair")
-                size = read_size(&cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
-                order.at = take(&cursor, size)
-                order.end = cursor.at
-                if not is_ascii(&order):
-                    string_of(&order)  # raises where it is not UTF-8
-                size = read_size(&cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
-                events.at = take(&cursor, size)
-                events.end = cursor.at
-                number = hash_of(&order)
-                if self.orders.find_text(number, &order) == 0:
+        while entries.next(&order, &events):
+            number = hash_of(&order)
+            if self.orders.find_text(number, &order) == 0:
+                try:
                     self.put_order(number, &order, &events)
-            if cursor.at != cursor.end:
-                raise IndexError("more than one value")
-        except IndexError as error:
-            raise ValueError("a chunk of the changelog is damaged") from error
+                except IndexError as error:
+                    raise ValueError(DAMAGED) from error
 
     def taken(self):
         """As in `steps`."""
@@ -1526,6 +1557,43 @@ cdef class _Storing:
             self.orders.extend(address, event)
         memcpy(&head, event.at, HEAD_BYTES)
         self.new_bytes += event.end - event.at
+        return self.note(&head)
+
+    cdef int follow(self, const Cursor* order, const Cursor* events) except -1:
+        """Takes what an order has in addition to what is known of it."""
+        cdef unsigned long long number = hash_of(order), address = self.orders.find_text(number, order)
+        cdef Py_ssize_t touch
+        cdef Cursor known, new = events[0], cursor
+        cdef Head head
+        if address != 0:
+            touch = self.touched.find(address)
+            self.find_known(address, touch, &known)
+            if not starts_with(&new, &known):
+                raise ValueError(f"order {string_of(order)} has other events in a later chunk of the changelog")
+            new.at += known.end - known.at
+            if new.at == new.end:
+                return 0
+        elif new.at == new.end:
+            raise ValueError(f"order {string_of(order)} has other events in a later chunk of the changelog")
+        cursor = new
+        while cursor.at < cursor.end:
+            memcpy(&head, take(&cursor, HEAD_BYTES), HEAD_BYTES)
+            take(&cursor, head.text_bytes)
+            self.note(&head)
+        self.new_bytes += new.end - new.at
+        if address == 0:
+            address = self.orders.add_new(number, order, &new)
+            self.touched.add(address, order, NULL, &new)
+            self.new_bytes += characters_of(order)
+            return 0
+        if touch < 0:
+            self.touched.add(address, order, &known, &new)
+        else:
+            self.touched.extend(touch, &new)
+        return self.orders.extend(address, &new)
+
+    cdef inline int note(self, const Head* head) except -1:
+        """Notes a new event's source, time and whether it was backfill."""
         self.backfilled += head.origin & 1
         if head.source != self.source:
             self.note_source()
@@ -1568,6 +1636,19 @@ cdef class _Storing:
     cdef tuple ended(self):
         self.note_source()
         return self.duplicates, self.backfilled, self.new_bytes
+
+
+def follow(bytes chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
+    """As `steps.follow`."""
+    cdef _Storing storing = _Storing(orders, touched, words, last_by_source, 0, None, [])
+    cdef _Entries entries = _Entries(chunk)
+    cdef Cursor order, events
+    while entries.next(&order, &events):
+        try:
+            storing.follow(&order, &events)
+        except IndexError as error:
+            raise ValueError(DAMAGED) from error
+    return storing.ended()[1:]
 
 
 def order_ids(PackedOrders orders not None):

@@ -79,6 +79,13 @@ class DeliveredVehicles:
         for vin, packed in entries:
             self._put(vin, packed)
 
+    def follow(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Takes what later drains have returned, as a change."""
+        for vin, packed in entries:
+            if packed != self.blob(vin):
+                self._put(vin, packed)
+                self.touched[vin] = unpack(packed)[0].time_us if packed else -1
+
     def _put(self, vin: str, packed: bytes) -> None:
         before = self._packed.pop(vin, None)
         if before is not None:

@@ -541,6 +541,37 @@ class Ledger:
         self._advance_clock()
         yield from self._days.ending_restoring()
 
+    def following(
+        self,
+        vocabulary: Iterable[tuple[int, str | Sequence[str]]],
+        chunks: Iterable[bytes],
+        vehicles: Iterable[bytes] = (),
+    ) -> Generator[None]:
+        """Takes what later drains of another ledger have returned; with pauses, during which nothing may be done with this one.
+
+        Then this ledger knows, counts and judges what one does that is restored from everything.
+
+        Args:
+            vocabulary: Entries drained since; repeated ones change nothing.
+            chunks: Chunks of the changelog written since, in their order.
+            vehicles: The same of vehicles.
+
+        Raises:
+            ValueError: The vocabulary has gaps, or a chunk is damaged or does not continue what is known.
+        """
+        self._vocabulary.restore(vocabulary)
+        words = self._vocabulary.words
+        for chunk in chunks:
+            backfilled, new_bytes = hotpath.way.follow(chunk, self._orders, self._touched, words, self.last_by_source)
+            self.backfilled += backfilled
+            self.state_bytes += new_bytes
+            yield
+        for chunk in vehicles:
+            self.vehicles.follow(decode_entries(chunk))
+            yield
+        self._advance_clock()
+        yield from self.draining()
+
     def _counting_restored(self, restored: Restored, units: RestoredUnits) -> Generator[None]:
         order_at = partial(hotpath.way.order_at, self._orders)
         self.state_bytes += restored.size

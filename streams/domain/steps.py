@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import error as StructError  # noqa: N812 - it is a class
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.changelog import decode_entries, encode_chunks
@@ -168,6 +169,47 @@ class Restoring:
 def order_at(orders: PackedOrders, place: Any) -> tuple[str, bytes]:
     """The id and the packed events of a restored order."""
     return place, orders[place]
+
+
+def follow(
+    chunk: bytes, orders: PackedOrders, touched: Touched, words: Sequence[Word], last_by_source: dict[str, int]
+) -> tuple[int, int]:
+    """Takes what a later chunk of the changelog has in addition: new orders, and new events of known ones.
+
+    Args:
+        chunk: Written after everything that is known.
+        orders: Packed events by order.
+        touched: Receives the present events of the orders that have new ones.
+        words: The vocabulary of the packed events.
+        last_by_source: The greatest event time of each source.
+
+    Returns:
+        Numbers of new events that were backfill, and of bytes added.
+
+    Raises:
+        ValueError: It is no chunk, or an order's events do not begin with those that are known.
+    """
+    backfilled = new_bytes = 0
+    for order_id, blob in decode_entries(chunk):
+        known = orders.get(order_id)
+        if known == blob:
+            continue
+        start = 0 if known is None else len(known)
+        if len(blob) <= start or (known is not None and not blob.startswith(known)):
+            raise ValueError(f"order {order_id} has other events in a later chunk of the changelog")
+        try:
+            new = heads(blob[start:])
+        except StructError as error:
+            raise ValueError("a chunk of the changelog is damaged") from error
+        orders[order_id] = blob
+        touched.put(order_id, known, blob)
+        new_bytes += len(blob) - start + (len(order_id) if known is None else 0)
+        for _, time_us, code, _, backfill in new:
+            backfilled += backfill
+            source = source_at(words, code)
+            if time_us > last_by_source.get(source, 0):
+                last_by_source[source] = time_us
+    return backfilled, new_bytes
 
 
 _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)

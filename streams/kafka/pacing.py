@@ -8,13 +8,14 @@ its task waits for a turn of its own. So a turn is as short with ten tasks at wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 
 Item = TypeVar("Item")
 
@@ -22,6 +23,9 @@ Item = TypeVar("Item")
 ITEMS: Final = 50
 #: The time that long work may take of a turn, seconds; a turn costs some 20 microseconds by itself.
 _TURN_S: Final = 0.005
+#: How long work that nothing waits for rests, in times of what it has taken.
+_RESTS: Final = 3
+_LONGEST_REST_S: Final = 0.15
 
 
 class _Turns:
@@ -87,12 +91,40 @@ async def paced(items: Iterable[Item]) -> AsyncIterator[Item]:
             await pause()
 
 
-async def in_turns(pieces: Generator[None, None, Item]) -> Item:
-    """The result of long work, with a pause at every yield."""
+async def in_turns(pieces: Generator[None, None, Item], between: Callable[[], Awaitable[None]] = pause) -> Item:
+    """The result of long work, with a pause, or something else, at every yield."""
     while True:
         try:
             next(pieces)
         except StopIteration as end:
             made: Item = end.value
             return made
+        await between()
+
+
+class Rests:
+    """Pauses of long work that nothing waits for: it takes a quarter of the time at most, until it is hurried.
+
+    Args:
+        cpu_s: Seconds of work, since some moment.
+    """
+
+    def __init__(self, cpu_s: Callable[[], float]) -> None:
+        self._cpu_s = cpu_s
+        self._since_s = cpu_s()
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Something waits for the work now: its pauses are those of any other."""
+        self._hurried.set()
+
+    async def pause(self) -> None:
+        """Rests once the work has taken a turn, for three times as long, and longer if others have taken the time as well."""
+        took_s = self._cpu_s() - self._since_s
+        if took_s >= _TURN_S and not self._hurried.is_set():
+            # What came before the work, such as reading, is no reason to rest.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_RESTS * took_s, _LONGEST_REST_S)):
+                    await self._hurried.wait()
+            self._since_s = self._cpu_s()
         await pause()

@@ -49,7 +49,7 @@ class Changelog:
         self._blob = blob
         self._order_ids = order_ids
         self._chunks: dict[int, _Chunk] = {}
-        #: While restoring: chunks by number, as they are in the log.
+        #: Chunks that were read and not yet taken, by number, as they are in the log.
         self._read: dict[int, bytes] = {}
         self._next_id = 0
         self._bytes = 0
@@ -74,7 +74,9 @@ class Changelog:
         """Takes a chunk's record, or the tombstone of one. Called in the order of the log."""
         number = records.chunk_number(key)
         self._next_id = max(self._next_id, number + 1)
-        self._chunks.pop(number, None)
+        known = self._chunks.pop(number, None)
+        if known is not None:
+            self._bytes -= known.size
         self._read.pop(number, None)
         if value is not None:
             # Size and orders follow in `chunks`.
@@ -82,7 +84,7 @@ class Changelog:
             self._read[number] = value
 
     def chunks(self, *, latest_first: bool = False) -> Iterator[bytes]:
-        """The chunks that were read and have no tombstone, each once; later ones replace what earlier ones have of an order.
+        """The chunks read since the last call that have no tombstone; later ones replace what earlier ones have of an order.
 
         All of them must be taken before anything is written.
         """

@@ -102,7 +102,7 @@ class Memory:
 
     def announce(self, announcement: Announcement) -> None:
         """Takes over announced campaigns before there are any orders."""
-        whole(self._counting_by(announcement))
+        whole(self.counting_by(announcement))
 
     async def announce_now(self, announcement: Announcement, changes: LedgerChanges, most: int) -> None:
         """Takes over announced campaigns at the end of a step; the counts that change are added to the step's.
@@ -112,11 +112,12 @@ class Memory:
             changes: The changes of the step.
             most: Counts per transaction; if there are more, the partition counts as being rebuilt until all are published.
         """
-        changes.counts.update(await in_turns(self._counting_by(announcement)))
+        changes.counts.update(await in_turns(self.counting_by(announcement)))
         if self.recovery is None and len(changes.counts) + len(changes.violations) > most:
             self.recovery = Recovery({})
 
-    def _counting_by(self, announcement: Announcement) -> Generator[None, None, dict[bytes, bytes]]:
+    def counting_by(self, announcement: Announcement) -> Generator[None, None, dict[bytes, bytes]]:
+        """Takes over announced campaigns between two steps; with pauses. Returns the counts that change."""
         self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
         return self.ledger.counting_by(self.campaigns)
 

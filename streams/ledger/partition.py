@@ -6,7 +6,8 @@ failure: the runner drops the object and opens a new one from the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from streams.errors import ExpectedError
@@ -14,9 +15,9 @@ from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns
 from streams.ledger.application import Application, LogStart
 from streams.ledger.commit import CommitRecords
-from streams.ledger.memory import Memory
 from streams.ledger.poison_record import INFRASTRUCTURE, blamed
 from streams.ledger.questions import Questions
+from streams.ledger.replica import DoubtfulReplicaError, Replica
 from streams.ledger.restore import restore
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from streams.kafka.transactions import Outgoing
     from streams.kafka.transport import Batch
 
+logger = logging.getLogger(__name__)
+
+#: Takes this worker's standby copy of a ledger partition, if it has one; the caller owns it from then on.
+TakeStandby = Callable[[int], Awaitable[Replica | None]]
 #: Asks for the end of a source partition, by the broker's last answer.
 AskLogEnd = Callable[[Partition], "LogEnd | None"]
 
@@ -34,18 +39,27 @@ AskLogEnd = Callable[[Partition], "LogEnd | None"]
 class LedgerPartition:
     """The state of ledger partition `number`."""
 
-    def __init__(self, context: Context, number: int, *, log_end: AskLogEnd, log_start: LogStart) -> None:
+    def __init__(
+        self,
+        context: Context,
+        number: int,
+        *,
+        log_end: AskLogEnd,
+        log_start: LogStart,
+        standby: TakeStandby | None = None,
+    ) -> None:
         self._context = context
         self._number = number
+        self._standby = standby
         self._log_end = log_end
         self._log_start = log_start
         self._writer = context.log.writer(context.transactional_id(f"ledger-{number}"))
         self._asked_at = Partition(context.catalogue.questions.name, number)
         self._questions = Questions()
-        self._forget()
+        self._begin_with(Replica(context, number))
 
-    def _forget(self) -> None:
-        self._memory = Memory(self._context, self._number)
+    def _begin_with(self, replica: Replica) -> None:
+        self._replica, self._memory = replica, replica.memory
         self._application = Application(self._memory, self._context, self._log_start)
         self._commit = CommitRecords(self._memory, self._context)
 
@@ -56,11 +70,21 @@ class LedgerPartition:
             ExpectedError: The settings or the sources are not those of the state.
         """
         await self._writer.start()
+        # Only now is the end of the changelog final. What a standby copy has read is committed, so it stands.
+        copy = await self._standby(self._number) if self._standby is not None else None
+        if copy is not None:
+            logger.info("ledger %d: there is a standby copy, read up to %s", self._number, copy.next)
+            self._begin_with(copy)
+            try:
+                return await self.restore()
+            except DoubtfulReplicaError as error:
+                logger.warning("ledger %d: the standby copy is not used: %s", self._number, error)
+                self._begin_with(Replica(self._context, self._number))
         return await self.restore()
 
     async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening, without fencing."""
-        self._application.start(await restore(self._memory, self._context))
+        self._application.start(await restore(self._replica, self._context))
         async with self._context.log.reader() as reader:
             # Start at the end: unanswered questions will be asked again.
             self._questions.next = (await reader.bounds([self._asked_at]))[self._asked_at].end
@@ -153,7 +177,7 @@ class LedgerPartition:
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
         """The error, or one that names the record that caused it. This object must not be used afterwards."""
-        self._forget()  # do not hold two ledgers in memory
+        self._begin_with(Replica(self._context, self._number))  # do not hold two ledgers in memory
 
         def fresh() -> LedgerPartition:
             return LedgerPartition(self._context, self._number, log_end=self._log_end, log_start=self._log_start)

@@ -1,44 +1,38 @@
-"""Restores what a ledger partition has committed, and checks that its sources still belong to it."""
+"""Continues from what a ledger partition has committed, after checking that its sources still belong to it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas.codec import decode_marker
-from schemas.facts import DELIVERIES, ORDERS
-from schemas.outputs import source_of
-from streams.domain.announcements import Announcement
-from streams.errors import ExpectedError
-from streams.kafka.pacing import in_turns, pause
-from streams.kafka.records import record_key, record_value
-from streams.ledger.changelog import STATE_KEY
+from streams.kafka.pacing import in_turns
 from streams.ledger.quarantine import SkippedRecords, read_decisions
 from streams.ledger.recovery import prepare, published_violations
 from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
-from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     from schemas.outputs import Marker
-    from streams.context import Context, SourceTopics
+    from streams.context import Context
     from streams.kafka.log import LogReader
-    from streams.kafka.records import LogRecord
-    from streams.ledger.memory import Memory
     from streams.ledger.recovery import Recovery
+    from streams.ledger.replica import Replica
 
 
-async def restore(memory: Memory, context: Context) -> SkippedRecords:
-    """Fills an empty memory; without a committed state, prepares a silent rebuild.
+async def restore(replica: Replica, context: Context) -> SkippedRecords:
+    """Brings a memory up to the last commit, and continues from there; without a committed state, prepares a silent rebuild.
 
     Returns:
         The records to skip.
 
     Raises:
         ExpectedError: The settings or the sources are not those of the state.
+        DoubtfulReplicaError: The replica was read before, and cannot be read on; nothing else of it may be used.
     """
+    memory = replica.memory
     async with context.log.reader() as reader:
         decisions = await read_decisions(context, reader)
         orders = SkippedRecords({place: order.line for place, order in decisions.orders.items()})
-        marker = await _read_changelog(memory, context, reader)
+        await replica.read(reader)
+        marker = replica.marker
         found = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
         if marker is not None:
             memory.adopt(marker)
@@ -86,52 +80,3 @@ async def _is_repetition(recovery: Recovery, marker: Marker | None, context: Con
     windows = context.catalogue.windows
     spans = await reader.bounds([(windows.name, number) for number in range(windows.partitions)])
     return bool(recovery.counts) or any(span.end for span in spans.values())
-
-
-def check_settings(marker: Marker, number: int, context: Context) -> None:
-    """Checks that a state belongs to the settings.
-
-    Raises:
-        ExpectedError: A setting that affects counts has changed, or a topic that was counted has a different number.
-    """
-    if marker.fingerprint != context.fingerprint:
-        raise ExpectedError(
-            f"ledger {number} was built with {marker.fingerprint}, the settings say {context.fingerprint}: "
-            "restore the settings, or count everything again under another output_prefix"
-        )
-    context.source_topics.check_same(_topics_of(marker, number, context.source_topics))
-
-
-def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, int]:
-    """Source topic → its number; derived for old markers, written when each family had one topic, which lack it."""
-    if marker.topics:
-        return marker.topics
-    first = {name: family for family, name in topics.names.items() if family in (ORDERS, DELIVERIES)}
-    names = {source_of(name, number)[0] for name in marker.positions} - {topics.rerouted}
-    return {name: first.get(name, ORDERS) for name in names}
-
-
-async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -> Marker | None:
-    marker: Marker | None = None
-    vocabulary: list[LogRecord] = []
-    of_vehicles = memory.vehicles.changelog if memory.vehicles is not None else None
-    async for records in reader.read([(context.catalogue.ledger.name, memory.number)]):
-        for record in records:
-            await pause()  # one may be a chunk of thousands of orders
-            key = record_key(record)
-            if key == STATE_KEY:
-                marker = decode_marker(record_value(record))
-            elif is_vocabulary(key):
-                vocabulary.append(record)
-            elif memory.changelog.is_chunk(key):
-                memory.changelog.read(key, record.value)
-            elif of_vehicles is not None and of_vehicles.is_chunk(key):
-                of_vehicles.read(key, record.value)
-    if marker is not None:
-        check_settings(marker, memory.number, context)
-        memory.announce(Announcement.parse(marker.announced))
-    words = vocabulary_of(vocabulary)
-    await in_turns(memory.ledger.restoring(words, memory.changelog.chunks(latest_first=True)))
-    if of_vehicles is not None:
-        await in_turns(memory.ledger.restoring_vehicles(of_vehicles.chunks()))
-    return marker

@@ -20,7 +20,7 @@ from streams.errors import ExpectedError, GapError
 from streams.kafka.log import Partition, require_topics
 from streams.kafka.records import record_key
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
-from streams.ledger.restore import check_settings
+from streams.ledger.replica import check_settings
 from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
 from streams.operations.record_status import last_marker
 

@@ -79,6 +79,18 @@ def _state(status: ServiceStatus) -> list[Family]:
             [((("worker", each.name),), int(each.health != "stopped" and not each.silent)) for each in workers],
         ),
         (
+            "milestones_standby_behind_records",
+            "gauge",
+            "Records of its changelog that the standby copy of a ledger partition is behind.",
+            [
+                ((("partition", str(copy.partition)), ("worker", each.name)), copy.behind)
+                for each in workers
+                if not each.silent
+                for copy in each.standbys
+                if copy.behind is not None
+            ],
+        ),
+        (
             "milestones_partition_lag_events",
             "gauge",
             "Events that wait, by ledger partition.",

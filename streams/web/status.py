@@ -61,6 +61,13 @@ class ReaderState(_Said):
     unreadable: int
 
 
+class StandbyState(_Said):
+    """A standby copy of a ledger partition: how many records of its changelog it is behind, null while it is read for the first time."""
+
+    partition: int
+    behind: int | None
+
+
 class WorkerState(_Said):
     """A worker; `silent` if it has not reported for 4 s without saying that it stopped.
 
@@ -71,6 +78,7 @@ class WorkerState(_Said):
     health: str
     silent: bool
     partitions: list[int]
+    standbys: list[StandbyState]
     started_at: str
     age_s: float
 
@@ -213,6 +221,7 @@ def _worker(status: WorkerStatus, age_s: float, *, hears: bool) -> WorkerState:
         health=status.health,
         silent=hears and status.health != "stopped" and age_s > WORKER_SILENT_S,
         partitions=status.partitions,
+        standbys=[StandbyState(partition=each.partition, behind=each.behind) for each in status.standbys],
         started_at=status.started_at,
         age_s=age_s,
     )

@@ -12,11 +12,14 @@ from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.ledger.partition import LedgerPartition
 from streams.totals.window_tables import WindowTables
+from streams.worker.standbys import Standbys
 from streams.worker.task_runner import State, TaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
+    from schemas.outputs import StandbyStatus
     from streams.context import Context
     from streams.kafka.transport import Batch, BatchConsumer
 
@@ -40,6 +43,8 @@ class Engine:
     """The runners of one worker."""
 
     runner_type: type[TaskRunner] = TaskRunner
+    standbys_type: type[Standbys] = Standbys
+    ledger_type: type[LedgerPartition] = LedgerPartition
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Engine:
         self._lock = asyncio.Lock()
         self._assignments: deque[float] = deque(maxlen=_RIVAL_ASSIGNMENTS)
         self._stopped = False
+        self._standbys = self.standbys_type(context, lambda: self._is_free, fatal)
 
     def attach(self, consumer: BatchConsumer) -> None:
         """Sets the consumer that feeds this worker."""
@@ -69,6 +75,16 @@ class Engine:
     def partitions(self) -> list[int]:
         """Ledger partitions held now, sorted."""
         return sorted(self._ledgers)
+
+    @property
+    def standbys(self) -> list[StandbyStatus]:
+        """The standby copies kept of other workers' ledger partitions."""
+        return self._standbys.status
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether nothing that this worker owns is being opened."""
+        return all(runner.is_open or runner.stopped_by for runner in self._runners())
 
     @property
     def settled(self) -> bool:
@@ -86,8 +102,12 @@ class Engine:
         """The reasons of those runners that have stopped until an operator acts."""
         return [runner.stopped_by for runner in self._runners() if runner.stopped_by]
 
-    async def assigned(self, held: set[Partition]) -> Mapping[Partition, int]:
+    async def assigned(self, held: set[Partition], copies: AbstractSet[int] = frozenset()) -> Mapping[Partition, int]:
         """Starts and releases runners to match an assignment.
+
+        Args:
+            held: The partitions of topics that are assigned.
+            copies: The ledger partitions of which a standby copy is to be kept.
 
         Returns:
             Positions of the states that are open; the others are positioned once they have opened.
@@ -113,6 +133,7 @@ class Engine:
             await self._release(leaving, set(self._totals) - totals)
             for runner in self._runners():
                 runner.assign_again()
+            self._standbys.assign(copies if self.context.settings.standby_copies else frozenset(), ledgers.keys())
             for number in set(ledgers) - set(self._ledgers):
                 self._ledgers[number] = self._runner(
                     f"ledger {number}",
@@ -210,6 +231,7 @@ class Engine:
         self._stopped = True
         async with self._lock:
             await self._release(set(self._ledgers), set(self._totals))
+        await self._standbys.stop()
 
     async def _release(self, ledgers: set[int], totals: set[int]) -> None:
         leaving = [*map(self._ledgers.pop, ledgers), *map(self._totals.pop, totals)]
@@ -263,7 +285,9 @@ class Engine:
             starts = await consumer.earliest_offsets(tp)
             return int(next(iter(starts.values())))
 
-        return LedgerPartition(self.context, number, log_end=consumer.log_end, log_start=log_start)
+        return self.ledger_type(
+            self.context, number, log_end=consumer.log_end, log_start=log_start, standby=self._standbys.take
+        )
 
     def _fetching(self) -> BatchConsumer:
         if self._consumer is None:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import encode_status
 from schemas.instants import utc_text
-from schemas.outputs import Health, WorkerStatus
+from schemas.outputs import Health, StandbyStatus, WorkerStatus
 from streams.domain.hotpath import HOT_PATH
 from streams.kafka.connection import throttling
 from streams.kafka.plain_writer import PlainWriter
@@ -36,6 +36,8 @@ _START_TIMEOUT_S = 30.0
 class _Keeps(Protocol):
     @property
     def partitions(self) -> list[int]: ...
+    @property
+    def standbys(self) -> list[StandbyStatus]: ...
     @property
     def ready(self) -> bool: ...
     @property
@@ -105,6 +107,7 @@ class WorkerReporter:
             started_at=self._started_at,
             updated_at=utc_text(self._context.now_us()),
             hot_path=HOT_PATH,
+            standbys=self._keeps.standbys if health != "stopped" else [],
         )
         return Outgoing(
             self._context.catalogue.status.name, 0, f"worker/{self._instance}".encode(), encode_status(status)

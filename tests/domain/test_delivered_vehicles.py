@@ -151,7 +151,23 @@ class Site:
         ledger.restore_vehicles(encode_entries(list(changes.vehicles.items())) for changes in kept)
         assert ledger.violations() == self._ledgers[number].violations()
         assert ledger.vehicles.state_bytes == self._ledgers[number].vehicles.state_bytes
+        self._follow(number, ledger)
         self._ledgers[number] = ledger
+
+    def _follow(self, number: int, restored: Ledger) -> None:
+        """One that was restored from the records of the first half of its steps, and has followed the others, is like it."""
+        kept, half = self._kept[number], len(self._kept[number]) // 2
+        ledger = new_ledger(self._since_us)
+        ledger.restore([entry for changes in kept[:half] for entry in changes.vocabulary], chunks_of(kept[:half]))
+        ledger.restore_vehicles(encode_entries(list(changes.vehicles.items())) for changes in kept[:half])
+        for changes in kept[half:]:
+            vehicles = [encode_entries(list(changes.vehicles.items()))]
+            whole(ledger.following(changes.vocabulary, chunks_of([changes]), vehicles))
+        assert ledger.violations() == restored.violations()
+        assert ledger.vehicles.state_bytes == restored.vehicles.state_bytes
+        assert {vin: ledger.vehicles.blob(vin) for vin in ledger.vehicles.vins()} == {
+            vin: restored.vehicles.blob(vin) for vin in restored.vehicles.vins()
+        }
 
     def standing(self) -> dict[tuple[str, str], str]:
         """What a home would report that reports everything."""

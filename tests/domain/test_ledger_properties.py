@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
 from streams.domain import hotpath
 from streams.domain import ledger as ledger_module
@@ -23,7 +24,7 @@ from streams.domain.packing import unpack
 from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, orders_in, read_counts, us
+from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, orders_in, placed, read_counts, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,6 +236,53 @@ def test_a_ledger_restored_from_what_the_steps_told_is_equal(
         )
         assert day.latest is not None
         assert (day.latest.time_us, day.latest.id, day.latest.source) == (latest.time_us, latest.id, latest.source)
+
+
+@settings(max_examples=80)
+@given(arrivals(), st.data())
+def test_a_ledger_that_follows_what_the_steps_told_is_equal_in_whatever_portions(
+    arrival: tuple[list[Fact], list[list[list[Fact]]]], data: st.DataObject
+) -> None:
+    events, steps = arrival
+    ledger, following = new_ledger(), new_ledger()
+    told = take(ledger, steps)
+    words = [entry for changes in told for entry in changes.vocabulary]
+    chunks = chunks_of(told)[::-1]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(chunks)), min_size=1, max_size=3)))
+    following.restore(words, chunks[: cuts[0]][::-1])
+    for start, end in pairwise([*cuts, len(chunks)]):
+        # Chunks may come again, as those that are written when others are merged.
+        again = chunks[max(end - 1, 0) : end] if data.draw(st.booleans()) else []
+        whole(following.following(words, [*chunks[start:end], *again]))
+    assert counted(following) == counted(ledger)
+    assert following.violations() == ledger.violations()
+    for name in ("clock_us", "last_by_source", "backfilled", "state_bytes"):
+        assert getattr(following, name) == getattr(ledger, name)
+    assert following.drain().counts == {}, "what it has followed is nothing to report"
+    assert following.apply(events).duplicates == len(events)
+
+
+@pytest.mark.parametrize("chosen", sorted({"python", hotpath.HOT_PATH}))
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"\x91\xa1",
+        encode_entries([("SO-1", b"")]),
+        encode_entries([("SO-1", b"0" * 60)]),
+        encode_entries([("SO-2", b"")]),
+        encode_entries([("SO-2", b"0" * 20)]),
+    ],
+)
+def test_a_chunk_that_does_not_continue_what_is_known_is_refused(chunk: bytes, chosen: Any) -> None:
+    hotpath.take(chosen)
+    try:
+        ledger = new_ledger()
+        ledger.apply([placed("2024-11-03T10:00:00", order="SO-1")])
+        ledger.drain()
+        with pytest.raises(ValueError, match=r"changelog is damaged|in a later chunk"):
+            whole(ledger.following([], [chunk]))
+    finally:
+        hotpath.take(hotpath.HOT_PATH)
 
 
 @settings(max_examples=80)

@@ -8,7 +8,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any
 
-from streams.kafka.pacing import ITEMS, in_turns, paced, pause
+from streams.kafka.pacing import ITEMS, Rests, in_turns, paced, pause
 from tests.simulation.loop import Process, SimulatedLoop
 
 if TYPE_CHECKING:
@@ -154,3 +154,25 @@ def test_items_and_results_come_unchanged() -> None:
 
     _run(main, turn_s=0.0)
     assert found == [*range(3 * ITEMS)]
+
+
+async def test_work_that_nothing_waits_for_rests_longer_than_it_works_until_it_is_hurried() -> None:
+    loop, worked_s = asyncio.get_running_loop(), [0.0]
+    rests = Rests(lambda: worked_s[0])
+    began_s = loop.time()
+    await rests.pause()
+    for _ in range(3):
+        worked_s[0] += 0.01
+        await rests.pause()
+    assert loop.time() - began_s >= 3 * 0.03
+    worked_s[0] += 1000.0
+    resting = asyncio.create_task(rests.pause())
+    await asyncio.sleep(0)
+    assert not resting.done()
+    rests.hurry()
+    began_s = loop.time()
+    await resting
+    for _ in range(100):
+        worked_s[0] += 1.0
+        await rests.pause()
+    assert loop.time() - began_s < 1.0

@@ -18,7 +18,7 @@ from streams.errors import ExpectedError
 from streams.kafka.admin import Found, plan_of
 from streams.kafka.publisher import Publisher
 from streams.kafka.rights import ROLES, Operation, Role, rights_of
-from streams.ledger.restore import _topics_of
+from streams.ledger.replica import _topics_of
 from streams.settings import Settings
 from streams.settings_sections import TopicSettings
 from streams.worker.assignor import SharesAssignor, shares
@@ -79,7 +79,7 @@ def test_a_worker_with_a_shorter_list_gets_nothing_from_one_with_the_longer() ->
     new = {*context().ledger_topics, "milestones.internal.counts", "vehicle.targets.v1", "vehicle.controls.v1"}
     assignor = Mock()
     assignor.app.context = context()
-    assignor._get_client_metadata.return_value.assignment.actives = {}
+    assignor._get_client_metadata.return_value.assignment = Mock(actives={}, standbys={})
     cluster = Mock()
     cluster.partitions_for_topic.side_effect = lambda topic: range(counts.get(topic, 1))
     members = {"new": Mock(subscription=list(new)), "old": Mock(subscription=list(new - {"eu"}))}
@@ -96,9 +96,10 @@ def test_a_worker_is_another_member_of_its_group_when_it_reads_other_topics() ->
         context(),
         context(TopicSettings(orders=("cn", "eu", "new"), deliveries=("bj1",))),
         context(TopicSettings(), families=("deliveries",)),
+        context(TopicSettings(), standby_copies=1),
     ]
     names = [member_name("w1", each) for each in readers]
-    assert len({"w1", *names}) == 4
+    assert len({"w1", *names}) == 5
     assert names == [member_name("w1", each) for each in readers]
     assert member_name("w2", readers[0]) != names[0]
 

@@ -21,7 +21,7 @@ from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
-from streams.ledger.memory import Memory
+from streams.ledger.replica import Replica
 from streams.ledger.restore import restore
 from streams.operations.move import move
 from tests.support.events import FIRST, Published, event, lifecycle
@@ -247,9 +247,9 @@ async def test_a_topic_that_was_made_again_is_known_by_its_id(bootstrap: str, pr
     )
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         await producer.send_and_wait(catalogue.ledger.name, encode_marker(marker), STATE_KEY, 0)
-    memory = Memory(context, 0)
-    await restore(memory, context)
-    assert memory.topic_ids == before
+    replica = Replica(context, 0)
+    await restore(replica, context)
+    assert replica.memory.topic_ids == before
     async with admin(installation.settings) as client:
         await client.delete_topics([orders])
         give_up_s = deadline(60)
@@ -258,9 +258,9 @@ async def test_a_topic_that_was_made_again_is_known_by_its_id(bootstrap: str, pr
             await asyncio.sleep(0.05)
         await client.create_topics([NewTopic(orders, 1, 1)])
     with pytest.raises(ExpectedError, match=f"{orders} is not the topic that the ledger applied, but one made again"):
-        await restore(Memory(context, 0), context)
+        await restore(Replica(context, 0), context)
     assert await move(context)
-    await restore(Memory(context, 0), context)
+    await restore(Replica(context, 0), context)
     assert await move(context) == []
 
 

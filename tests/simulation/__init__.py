@@ -5,7 +5,7 @@ What is simulated:
 plan, installation, history   a schedule's parameters; its settings; its records
 world, faults, beside         the run; what happens to it; `milestones rebuild` next to it
 cluster, client, group, loop  the log; the network; the consumer group; the event loop with its processes and clock
-worker                        the real engine on all that
+worker, copies                the real engine on all that; its standby copies
 
 What is checked, with code that shares nothing with the service:
 

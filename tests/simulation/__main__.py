@@ -60,7 +60,7 @@ _ALL = (
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "parts of a step", "snapshots", "rows of days that left", "dead letters", "dead letters of side topics", "forwarded records", "events passed on to other totals", "opening balances", "rolling windows", "days that begin later", "campaigns", "announcements adopted", "campaigns that were announced", "campaigns withdrawn", "campaigns beyond the limit",
-    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "events beyond the limits", "events of production", "vehicles that are orders too", "deliveries told", "deliveries told to stand no longer", "vehicles delivered and not produced", "contradictions withheld", "what was told deleted", "deliveries judged for the first time", "inventories", "records to be skipped", "records skipped by order", "quarantines lifted", "operators' decisions deleted", "rows called over",
+    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "events beyond the limits", "events of production", "vehicles that are orders too", "deliveries told", "deliveries told to stand no longer", "vehicles delivered and not produced", "contradictions withheld", "what was told deleted", "deliveries judged for the first time", "inventories", "records to be skipped", "records skipped by order", "quarantines lifted", "operators' decisions deleted", "rows called over", "standby copies used",
     "takeover: ledger", "takeover: totals", "takeover: quarantine", "takeover: replay",
 )  # fmt: skip
 #: What a run of many schedules should have covered.
@@ -89,7 +89,7 @@ def _plainer(plan: Plan) -> Iterator[Plan]:
                 yield replace(plan, **less)
         elif part.name in ("workers", "partitions") and getattr(plan, part.name) > 1:
             yield replace(plan, **{part.name: getattr(plan, part.name) - 1})
-        elif part.name in ("aim", "clock", "place", "crash_at", "rebuilds", "held_s") and getattr(
+        elif part.name in ("aim", "clock", "place", "crash_at", "rebuilds", "held_s", "standbys") and getattr(
             plan, part.name
         ) != getattr(plain, part.name):
             yield replace(plan, **{part.name: getattr(plain, part.name)})

@@ -147,7 +147,7 @@ class _Reader:
         return "simulated"
 
     async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        return {topic: topic for topic in topics}
+        return {topic: self._cluster.topic_id(topic) for topic in topics}
 
 
 class _Writer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -183,6 +183,8 @@ class Cluster:
         self._own = contextvars.copy_context()  # what the brokers do continues when the client is dead
         self._logs: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
+        #: How often each topic was made again.
+        self._made_again: Counter[str] = Counter()
         self.add(catalogue)
         self._coordinated: dict[str, _Coordinated] = defaultdict(_Coordinated)
         self._waiters: dict[asyncio.Future[None], AbstractSet[Partition]] = {}
@@ -253,6 +255,11 @@ class Cluster:
     def partition_count(self, topic: str) -> int:
         """Number of partitions, 0 for a topic that does not exist."""
         return self._counts.get(topic, 0)
+
+    def topic_id(self, topic: str) -> str:
+        """The id of a topic."""
+        again = self._made_again[topic]
+        return f"{topic} {again}" if again else topic
 
     def partitions(self) -> Iterable[Partition]:
         """All of them."""
@@ -510,7 +517,8 @@ class Cluster:
             log.offsets = [entry.offset for entry in kept]
 
     def drop(self, tp: Partition, is_meant: Callable[[bytes], bool]) -> None:
-        """Removes all records with some keys, as if they had never existed."""
+        """Removes all records with some keys, as if they had never existed, and this was another topic."""
+        self._made_again[tp.topic] += 1
         log = self._logs[tp]
         log.entries = [entry for entry in log.entries if entry.is_marker or not is_meant(entry.key or b"")]
         log.offsets = [entry.offset for entry in log.entries]
@@ -536,6 +544,7 @@ class Cluster:
 
     def delete(self, topic: str) -> None:
         """Deletes a topic and creates it again, empty."""
+        self._made_again[topic] += 1
         for number in range(self._counts[topic]):
             old = self._logs[Partition(topic, number)]
             self._logs[Partition(topic, number)] = _PartitionLog(compacted=old.compacted, kept_s=old.kept_s)

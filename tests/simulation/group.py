@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from random import Random
 from typing import TYPE_CHECKING
 
 from faust.types.tuples import TP
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _HEARTBEAT_S = 2.0
+#: Shares of the standby copies whose keepers get the partition, and that move without need.
+_KEEPERS_SHARE, _MOVED_SHARE = 0.6, 0.1
 
 
 class Group:
@@ -28,6 +31,9 @@ class Group:
         #: Partitions of each topic as last seen by the group's leader, which checks from time to time.
         self._known: dict[str, int] = {}
         self.rebalances = 0
+        #: Ledger partition → who keeps a standby copy of it; thrown with dice of their own.
+        self._keepers: dict[int, str] = {}
+        self._dice = Random(f"{world.plan.seed} standbys")
 
     def start(self) -> None:
         """Starts coordinating."""
@@ -99,27 +105,47 @@ class Group:
                 self._world.expelled(members[name])
         if not joined:
             return
-        for name, held in self._assignment(sorted(joined)).items():
+        joined.sort()
+        self._world.dice.shuffle(joined)
+        owners = self._owners(joined)
+        self._place_copies(owners, joined)
+        for name, held in self._assignment(owners, joined).items():
             worker = members[name]
-            worker.process.spawn(self._tell(worker, held, generation))
+            copies = {number for number, keeper in self._keepers.items() if keeper == name}
+            worker.process.spawn(self._tell(worker, held, copies, generation))
 
-    async def _tell(self, worker: Worker, held: set[TP], generation: int) -> None:
+    async def _tell(self, worker: Worker, held: set[TP], copies: set[int], generation: int) -> None:
         await self._world.network.travel()
         if self._generation == generation:
-            await worker.on_assigned(held, generation)
+            await worker.on_assigned(held, copies, generation)
 
-    def _assignment(self, names: list[str]) -> dict[str, set[TP]]:
-        """Assigns each ledger partition, and each totals partition, to one member."""
+    def _owners(self, names: list[str]) -> list[str]:
+        """The owner of each ledger partition, often the one who keeps a copy of it."""
+        owners = [names[number % len(names)] for number in range(self._world.settings.partitions)]
+        for number, keeper in self._keepers.items():
+            if keeper in names and self._dice.random() < _KEEPERS_SHARE:
+                owners[number] = keeper
+        return owners
+
+    def _place_copies(self, owners: list[str], names: list[str]) -> None:
+        """Has copies kept by others, mostly by those who keep them already."""
+        if not self._world.settings.standby_copies:
+            return
+        for number, owner in enumerate(owners):
+            others = [name for name in names if name != owner]
+            if self._keepers.get(number) not in others or self._dice.random() < _MOVED_SHARE:
+                self._keepers[number] = self._dice.choice([*others, ""])
+
+    def _assignment(self, owners: list[str], names: list[str]) -> dict[str, set[TP]]:
+        """Assigns each ledger partition to its owner, and each totals partition to one member."""
         world, context = self._world, self._world.context
         held: dict[str, set[TP]] = {name: set() for name in names}
-        order = list(names)
-        world.dice.shuffle(order)
-        for number in range(world.settings.partitions):
-            held[order[number % len(order)]] |= {
+        for number, owner in enumerate(owners):
+            held[owner] |= {
                 TP(topic, of)
                 for topic in context.ledger_topics
                 for of in range(number, self._known[topic], world.settings.partitions)
             }
         for reads in context.read_by_totals:
-            held[world.dice.choice(order)] |= {TP(*tp) for tp in reads}
+            held[world.dice.choice(names)] |= {TP(*tp) for tp in reads}
         return held

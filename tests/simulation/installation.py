@@ -47,6 +47,7 @@ def settings_of(
     keep_days: int,
     campaigns: tuple[CampaignSettings, ...],
     announces: bool,
+    standbys: bool,
     without: tuple[str, ...],
 ) -> Settings:
     rules = (
@@ -168,6 +169,7 @@ def settings_of(
         closed_after_s=3600,
         transaction_timeout_s=4.0,
         session_timeout_s=6.0,
+        standby_copies=int(standbys),
         # These rules compare days, including old ones.
         rule=tuple(
             rule

@@ -14,9 +14,10 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
     from random import Random
 
+    from streams.ledger.replica import Replica
     from streams.totals.window_tables import WindowTables
 
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
@@ -35,6 +36,8 @@ class Process:
         self.boundaries_left = 0
         #: Called with each transition of its task runners: the state before and after.
         self.runner_changed: Callable[[str, str], None] = _nothing
+        #: Called with each standby copy from which a ledger partition was opened.
+        self.copy_used: Callable[[Replica], Awaitable[None]] | None = None
         #: Its states of the totals by transactional id, including one that is being released.
         self.totals: dict[str, WindowTables] = {}
         self._loop = loop

@@ -150,6 +150,8 @@ class Plan:
     windows: tuple[str, ...] = ALL_WINDOWS
     #: The process that reaches this many write boundaries is killed there; 0 for none.
     crash_at: int = 0
+    #: Whether workers keep standby copies of each other's ledger partitions.
+    standbys: bool = False
     #: Rules that this installation does not have.
     without: tuple[str, ...] = ()
 
@@ -231,9 +233,11 @@ class Plan:
             windows=dice.choice(size.windows),
         )
         # The world has its own dice for the plan's seed: with shared ones, the choices of both would always be correlated.
-        bounds, totals, produces, kept, rules, protocol = (Random(f"{seed} {part}") for part in range(6))
+        bounds, totals, produces, kept, rules, protocol, standbys = (Random(f"{seed} {part}") for part in range(7))
         plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
-        return replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
+        plan = replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
+        # In one of four, where there are others to keep them.
+        return replace(plan, standbys=plan.workers > 1 and standbys.random() < 0.4)
 
     def with_bounds(self, dice: Random) -> Self:
         """Sets limits in one schedule of five; then a rebuild, which may let in another model first, is not compared."""

@@ -7,6 +7,7 @@ plainly as possible.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from streams.kafka.log_ends import LogEnds
 from streams.kafka.transport import BatchConsumer, NothingRead
 from streams.worker.engine import Engine
 from tests.simulation.client import SimulatedLog
+from tests.simulation.copies import ShortlyRead, WatchedLedger
 from tests.simulation.coverage import WatchedRunner
 from tests.simulation.loop import Process
 from tests.support.batches import fetched_whole
@@ -162,6 +164,8 @@ class _Engine(Engine):
     """The real engine with runners that report their states."""
 
     runner_type = WatchedRunner
+    standbys_type = ShortlyRead
+    ledger_type = WatchedLedger
 
 
 async def _look() -> None:
@@ -186,11 +190,14 @@ class Worker:
         )
         self.failure: BaseException | None = None
         self.generation = -1
+        #: The ledger partitions of which it is to keep a standby copy.
+        self.copies: set[int] = set()
         self._ledger_topics = set(self.context.ledger_topics)
         self._queues: dict[TP, asyncio.Queue[Batch]] = {}
         self._actors: dict[TP, asyncio.Task[None]] = {}
         self._flow = asyncio.Event()
         self.process.runner_changed = world.coverage.changed
+        self.process.copy_used = partial(world.compare, self.context)
         self.engine = _Engine(self.context, instance, self._fail, _look)
         self.consumer = SimulatedConsumer(world, self)
         self.engine.attach(self.consumer)
@@ -211,7 +218,7 @@ class Worker:
     async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
         """As `MilestonesApp.on_batch_assignment`."""
         try:
-            return await self.engine.assigned(held)
+            return await self.engine.assigned(held, self.copies)
         except Exception as error:  # noqa: BLE001 - as the app does
             await self._fail(error)
             return {}
@@ -239,9 +246,10 @@ class Worker:
                 queue._queue.clear()  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
         await self.engine.quiesce()
 
-    async def on_assigned(self, held: set[TP], generation: int) -> None:
+    async def on_assigned(self, held: set[TP], copies: set[int], generation: int) -> None:
         """Ends the agents of lost partitions and starts those of new ones; then seeks and resumes the flow."""
         consumer = self.consumer
+        self.copies = copies
         self.generation = consumer.app.consumer_generation_id = generation
         consumer.assign(held)
         await asyncio.sleep(0)

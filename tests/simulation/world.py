@@ -32,6 +32,7 @@ from tests.simulation.broken import BrokenError
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
 from tests.simulation.committed import home_of
+from tests.simulation.copies import difference
 from tests.simulation.coverage import Coverage
 from tests.simulation.faults import Faults
 from tests.simulation.group import Group
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from schemas.notes import Place
+    from streams.ledger.replica import Replica
     from tests.simulation.cluster import Entry, Transaction
     from tests.simulation.history import Sent
 
@@ -145,6 +147,7 @@ class World:
             without=plan.without,
             campaigns=campaigns_of(Random(plan.seed + 6), datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))),
             announces=self.announces,
+            standbys=plan.standbys,
         )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
@@ -254,6 +257,16 @@ class World:
         if epoch:
             self.seen[f"takeover: {role}"] += 1
         self.coverage.wrote("takeover")
+
+    async def compare(self, context: Context, copy: Replica) -> None:
+        """Compares a standby copy that was read on and is used with the changelog."""
+        self.seen["standby copies used"] += 1
+        differing = await difference(copy, context, self.cluster)
+        if differing:
+            what = (
+                f"the copy of ledger {copy.memory.number} differs from its changelog up to {copy.next} in {differing}"
+            )
+            self.fail(BrokenError("a standby copy is what its changelog says", what))
 
     def worker_ended(self, worker: Worker, error: BaseException) -> None:
         """Notes that a worker has ended on its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 LONG_AGO_S = 2 * 3600
 
 
-def report(name: str, *partitions: int, ago_s: float = 0.0, health: str = "running") -> Record:
+def report(name: str, *partitions: int, ago_s: float = 0.0, health: str = "running", **more: Any) -> Record:
     """A worker's report of `ago_s` seconds ago, by the brokers' clock."""
-    document = {
+    document = more | {
         "name": name,
         "health": health,
         "partitions": list(partitions),
@@ -46,6 +46,12 @@ def test_a_worker_that_reports_is_well(model: ReadModel) -> None:
     found = status(model, report("a", 0, 1))
     assert found.reasons == []
     assert not found.workers[0].silent
+
+
+def test_standby_copies_are_reported_with_how_far_they_are_behind(model: ReadModel) -> None:
+    copies = [{"partition": 2, "behind": 7}, {"partition": 3, "behind": None}]
+    (worker,) = status(model, report("a", 0, 1, standbys=copies)).workers
+    assert [(copy.partition, copy.behind) for copy in worker.standbys] == [(2, 7), (3, None)]
 
 
 def test_a_worker_that_has_said_nothing_for_long_is_silent_and_without_another_the_page_is_stale(
