@@ -19,6 +19,7 @@ from streams.kafka.log import Partition
 from tests.simulation.broken import BrokenError
 from tests.simulation.periods import (
     LONGEST,
+    Calendar,
     Campaign,
     Campaigns,
     Cell,
@@ -98,8 +99,8 @@ class Shard:
 class Summed:
     """The counts topic up to an offset, with whole transactions only."""
 
-    def __init__(self, windows: tuple[str, ...]) -> None:
-        self._windows = windows
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
         self.next = 0
         self.waiting: dict[int, list[tuple[CountKey, int]]] = defaultdict(list)
         self.cells: dict[tuple[int, CountKey], int] = {}
@@ -122,7 +123,7 @@ class Summed:
                 self.cells[shard, found] = count
                 metric, scope, part = found
                 of_hour = (f"campaign:{part.campaign}",) if isinstance(part, CampaignHour) else None
-                for period in of_hour or periods_of(day_of(part), self._windows):
+                for period in of_hour or periods_of(day_of(part), self._calendar):
                     row = (metric, scope, period)
                     self.sums[row] += moved
                     self.changed.add(row)
@@ -132,8 +133,8 @@ class Summed:
 class TotalsPart:
     """What one totals partition has committed, and what it still has to do."""
 
-    def __init__(self, windows: tuple[str, ...]) -> None:
-        self._windows = windows
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
         #: Thresholds whose milestone stands without being passed, or the reverse.
         self.wrong: set[tuple[str, str, str, int]] = set()
         self.unchecked: set[Cell] = set()
@@ -144,7 +145,7 @@ class TotalsPart:
 
     def forget(self) -> None:
         """Notes that the internal topics are deleted."""
-        self.summed = Summed(self._windows)
+        self.summed = Summed(self._calendar)
         #: Every committed record of the counts by offset, including those removed by compaction since.
         self.counted: list[Entry] = []
         #: Since when thresholds stand without being passed, by the service's clock, microseconds: held-back retractions wait
@@ -159,7 +160,7 @@ class TotalsPart:
     def advance(self, position: int) -> Summed:
         """The counts up to an offset; a lower offset than before is that of another writer, which started from the commits."""
         if position < self.summed.next:
-            self.summed = Summed(self._windows)
+            self.summed = Summed(self._calendar)
         self.summed.advance(self.counted, position)
         self.unchecked |= self.summed.changed
         self.summed.changed = set()
@@ -200,7 +201,13 @@ class Committed:
         self.zone = ZoneInfo(world.settings.timezone)
         self.starts = world.settings.day_starts_hour
         rolling = (f"rolling:{window.days}d" for window in world.settings.rolling)
-        self.windows = (*world.settings.windows, *rolling)
+        settings = world.settings
+        years_begin = date.fromisoformat(f"2000-{settings.fiscal_year_start}")
+        self.calendar = Calendar(
+            ("day", *(name for name in settings.windows if name != "day"), *rolling),
+            weeks_begin={"monday": 0, "sunday": 6}[settings.week_starts],
+            years_begin=(years_begin.month, years_begin.day),
+        )
         self.of_settings = {
             f"campaign:{one.name}": Campaign(one.start, one.end or one.start + LONGEST)
             for one in world.settings.campaign
@@ -208,7 +215,7 @@ class Committed:
         self.topics = world.context.source_topics
         self.catalogue = world.context.catalogue
         self.shards = [Shard(self.told_hours()) for _ in range(world.settings.partitions)]
-        self.parts = [TotalsPart(self.windows) for _ in range(world.settings.totals_partitions)]
+        self.parts = [TotalsPart(self.calendar) for _ in range(world.settings.totals_partitions)]
         self.dead: dict[Place, Entry] = {}
         self.side_errors: set[Place] = set()
         self.lost: set[Place] = set()

@@ -108,7 +108,7 @@ class Moments:
                 if _is_between(time, data)
                 and (
                     "starts_at" in data
-                    or data["period"] in periods_of(self._so_far.date_of(time), self._so_far.windows)
+                    or data["period"] in periods_of(self._so_far.date_of(time), self._so_far.calendar)
                     or data["start"] <= self._so_far.date_of(time).isoformat() <= data["end"]
                 )
             )

@@ -63,14 +63,14 @@ class Plans:
         found: dict[Cell, dict[str, int]] = defaultdict(dict)
         for target_id, of in targets.items():
             # A target of a window that is not counted has no row.
-            if of is not None and (of["period"] != "total" or "total" in self._so_far.windows):
+            if of is not None and (of["period"] != "total" or "total" in self._so_far.calendar.windows):
                 found[of["metric"], of["scope"], of["period"]][target_id] = of["value"]
         return found
 
     def _balances_in(self, plans: list[dict[str, Any]]) -> dict[Cell, int]:
         """Row → its opening balance after some events."""
         found: dict[Cell, int] = {}
-        for event in plans if "total" in self._so_far.windows else ():
+        for event in plans if "total" in self._so_far.calendar.windows else ():
             data = event["data"]
             if event["type"] == "balance.set.v1":
                 found[data["metric"], data["scope"], "total"] = data["count"]

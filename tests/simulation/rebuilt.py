@@ -99,5 +99,5 @@ class Rebuilt:
         """Ids of the periods that an instant is in; only campaigns that no event has announced are included."""
         announced = {f"campaign:{event['data']['campaign']}" for event in self._so_far.announcements()}
         settled = {period: each for period, each in self._so_far.of_settings.items() if period not in announced}
-        of_date = periods_of(self._so_far.date_of(text), self._so_far.windows)
+        of_date = periods_of(self._so_far.date_of(text), self._so_far.calendar)
         return (*of_date, *(minute.period for minute in self._so_far.minutes_of(text, settled)))

@@ -203,7 +203,7 @@ class Rows:
         for shard in self._so_far.shards:
             for (metric, scope, part), count in shard.expected.items():
                 of_minute = (part.period,) if isinstance(part, Minute) else None
-                for period in of_minute or periods_of(day_of(part), self._so_far.windows):
+                for period in of_minute or periods_of(day_of(part), self._so_far.calendar):
                     sums[metric, scope, period] += count
         if self._so_far.kept is None:
             return sums
