@@ -75,8 +75,8 @@ class Look(NamedTuple):
 class ScopeHours:
     """The hours of one metric and scope, each day looked up once."""
 
-    def __init__(self, days: Days, day_types: DayTypes, metric: Metric, scope: str) -> None:
-        self._days, self._day_types = days, day_types
+    def __init__(self, days: Days, day_types: DayTypes, zone: BusinessZone, metric: Metric, scope: str) -> None:
+        self._days, self._day_types, self._zone = days, day_types, zone
         self._metric, self._scope = metric, scope
         self._found: dict[date, HoursOfDay | None] = {}
         #: Type of day → the days on which any unit came, latest first, among the days looked at, which go back to a date.
@@ -107,6 +107,8 @@ class ScopeHours:
                 hour = hour_of_cell(cell)
                 count += counted[hour]
                 here = usually[hour] if usually else 0.0
+                if here and self._zone.skips(cell):
+                    continue  # nothing can be dated in it
                 usual += here
                 found += here > 0
                 if found == hours:
@@ -232,7 +234,7 @@ class SilenceAlerts(AlertBook):
         """
         name, hours, below = stalled_id(rule, scope), rule.stalled_hours or 1, rule.stalled_below
         standing = self._standing(name)
-        look = ScopeHours(days, self._day_types, rule.metric, scope).look(
+        look = ScopeHours(days, self._day_types, self._zone, rule.metric, scope).look(
             at, self._zone.cell_of(now_us), hours, until_any=below is None
         )
         # If too few units are enough for an alert, it ends with twice as many.

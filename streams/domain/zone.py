@@ -131,6 +131,10 @@ class BusinessZone:
         begins = datetime.combine(day_of_cell(cell), time()) + timedelta(hours=hour_of_cell(cell) + self.day_starts)
         return int(begins.replace(tzinfo=self._zone).timestamp()) * _SECOND_US
 
+    def skips(self, cell: int) -> bool:
+        """Whether the clocks are put forward over a whole local hour, so that no instant is in it."""
+        return self.beginning_us(cell) == self.beginning_us(cell + 1)
+
     def time_of_day(self, time_us: int) -> time:
         """How long after the beginning of its business day an instant is on the clock, as a time of day."""
         seconds = (time_us // _SECOND_US + self._offset_s(time_us // _SECOND_US)) % 86_400

@@ -256,5 +256,28 @@ def test_looking_back_day_by_day_finds_what_hour_by_hour_does(seed: int) -> None
     at = TODAY.toordinal() * 24 + dice.randrange(24)
     asked = at, at + dice.choice((-2, 0, 1, 30)), dice.choice((1, 3, 10, 40))
     until_any = dice.random() < 0.5
-    found = ScopeHours(days, TYPES, "deliveries", SCOPE).look(*asked, until_any=until_any)
+    found = ScopeHours(days, TYPES, ZONE, "deliveries", SCOPE).look(*asked, until_any=until_any)
     assert found == days.look(*asked, until_any=until_any)
+
+
+class Nights:
+    """Units at two and at four o'clock of every Sunday, until the night in which the clocks skip two o'clock."""
+
+    def day(self, metric: str, scope: str, day: date) -> Day | None:
+        assert (metric, scope) == ("deliveries", SCOPE)
+        is_sunday = day.weekday() == 6 and day < date(2025, 3, 30)
+        return Day([int(hour in {2, 4}) for hour in range(24)]) if is_sunday else None
+
+
+@pytest.mark.parametrize("day_starts", [0, 2])
+def test_an_hour_that_the_clocks_skip_is_not_missed(day_starts: int) -> None:
+    zone = BusinessZone("Europe/Berlin", day_starts)
+    hours = ScopeHours(Nights(), DayTypes(), zone, "deliveries", SCOPE)
+    midnight = date(2025, 3, 30).toordinal() * 24
+    skipped = 2 - day_starts
+    if not day_starts:
+        found = hours.look(midnight + 4, midnight + 4, 1, until_any=True)
+        assert found == Look(midnight - 7 * 24 + 4, 1, 1.0), "the last usual hour was a week ago, and had its unit"
+    assert zone.skips(midnight + skipped)
+    assert not zone.skips(midnight + skipped + 1)
+    assert hours.look(midnight + 5, midnight + 5, 1, until_any=True) == Look(midnight + 4, 0, 1.0)
