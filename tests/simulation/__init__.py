@@ -2,7 +2,8 @@
 
 What is simulated:
 
-plan, installation, history   a schedule's parameters; its settings; its records
+plan, installation            a schedule's parameters; its settings
+history, past                 its records; those of earlier periods, and the rules that need them
 world, faults, beside         the run; what happens to it; `milestones rebuild` next to it
 cluster, client, group, loop  the log; the network; the consumer group; the event loop with its processes and clock
 worker, copies                the real engine on all that; its standby copies
@@ -16,7 +17,8 @@ contradictions, vehicles      violations; deliveries told to the homes of vehicl
 rows, over, plans, announced  the rows' sums and versions; ends of periods; targets and balances; announced campaigns
 thresholds, comparisons       the milestones that stand: by numbers; by other periods or scopes
 moments                       the unit that a milestone names
-alerts, source_hours          early warnings; the hours of event sources
+alerts                        early warnings
+silences, source_hours        alerts about what fails to come; the hours of event sources
 rebuilt                       the claim of a rebuild
 
 How it is run: `__main__`, with chunks, coverage, crashes and found.

@@ -49,6 +49,7 @@ RARE = (
     "killed: replay after the end",
     "target retracted",
     "forecast_behind ended",
+    "stalled ended",
 )
 _ALL = (
     *(f"killed: {role} {boundary}" for role in _ROLES for boundary in BOUNDARIES),
@@ -56,6 +57,7 @@ _ALL = (
     *(f"{kind} {what}" for kind in ("threshold", "first", "streak", "factor", "scope_share", "leader", "target", "record", "record_passed") for what in ("raised", "retracted")),
     "threshold reinstated", "retractions held back",
     "forecast_behind raised", "forecast_behind ended", "forecast_moved raised", "forecast_moved ended",
+    "stalled raised", "stalled ended", "silences older than their rules",
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",

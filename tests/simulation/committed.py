@@ -32,7 +32,7 @@ from tests.simulation.periods import (
 from tests.simulation.source_hours import ToldHours, hour_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from schemas.facts import DayCount, Metric
     from schemas.outputs import Books, Marker
@@ -102,11 +102,13 @@ class Summed:
     def __init__(self, calendar: Calendar) -> None:
         self._calendar = calendar
         self.next = 0
-        self.waiting: dict[int, list[tuple[CountKey, int]]] = defaultdict(list)
+        self.waiting: dict[int, list[tuple[CountKey, DayCount]]] = defaultdict(list)
         self.cells: dict[tuple[int, CountKey], int] = {}
         self.sums: Counter[Cell] = Counter()
         self.markers: dict[int, Marker] = {}
         self.changed: set[Cell] = set()
+        #: The units of each hour of dates.
+        self.hours: dict[tuple[int, CountKey], Sequence[int]] = {}
 
     def advance(self, entries: list[Entry], upto: int) -> None:
         for entry in entries[
@@ -115,14 +117,16 @@ class Summed:
             key = decode_counts_key(entry.key or b"")
             shard = key.shard
             if key.counted is not None:
-                self.waiting[shard].append((key.counted, decode_day_count(entry.value or b"").count))
+                self.waiting[shard].append((key.counted, decode_day_count(entry.value or b"")))
                 continue
             self.markers[shard] = marker_in(entry.value or b"")
             for found, count in self.waiting.pop(shard, ()):
-                moved = count - self.cells.get((shard, found), 0)
-                self.cells[shard, found] = count
+                moved = count.count - self.cells.get((shard, found), 0)
+                self.cells[shard, found] = count.count
                 metric, scope, part = found
                 of_hour = (f"campaign:{part.campaign}",) if isinstance(part, CampaignHour) else None
+                if of_hour is None:
+                    self.hours[shard, found] = count.by_hour
                 for period in of_hour or periods_of(day_of(part), self._calendar):
                     row = (metric, scope, period)
                     self.sums[row] += moved

@@ -20,6 +20,7 @@ from streams.operations.replay import Repair, replay
 from tests.simulation.broken import BrokenError
 from tests.simulation.coverage import BOUNDARIES
 from tests.simulation.loop import Process, current_process
+from tests.simulation.past import HOURS
 from tests.simulation.plan import COMMANDS
 
 if TYPE_CHECKING:
@@ -162,7 +163,10 @@ class Faults:
                 self._world.cluster.compact(tp)
 
     async def _fault_jump_ahead(self) -> None:
-        self._world.jump(self._world.dice.choice([10, 7200, 86_400, 86_400]))
+        # Where hours matter, by some of them.
+        is_short = self._world.plan.past == HOURS
+        choices = (3600, 7200, 10_800, 86_400) if is_short else (10, 7200, 86_400, 86_400)
+        self._world.jump(self._world.dice.choice(choices))
 
     async def _fault_next_day(self) -> None:
         self._world.jump(86_400)

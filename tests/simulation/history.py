@@ -6,10 +6,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.simulation.past import LATE_SHARE
 from tests.support.events import event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from random import Random
 
 ORDERS, DELIVERIES, PRODUCTION = 0, 1, 2
@@ -34,12 +35,24 @@ class Publishers:
         dice: Decides everything.
         mischief: Share of late, duplicated and wrong records.
         produces: Whether vehicles are produced too; then some orders have the number of their vehicle.
+        earlier: When the first records are dated, which are units of earlier periods; some later ones are dated there, too.
+        are_alike: Whether those first ones are all deliveries of one model.
     """
 
-    def __init__(self, dice: Random, mischief: float, *, produces: bool = False) -> None:
+    def __init__(
+        self,
+        dice: Random,
+        mischief: float,
+        *,
+        produces: bool = False,
+        earlier: Sequence[datetime] = (),
+        are_alike: bool = False,
+    ) -> None:
         self._dice = dice
         self._produces = produces
         self._mischief = mischief
+        self._earlier, self._are_alike = earlier, are_alike
+        self._unpublished = [*reversed(earlier)]
         self._number = 0
         self._events = 0
         self._running: list[Iterator[tuple[int, str, dict[str, Any]]]] = []
@@ -51,6 +64,8 @@ class Publishers:
 
     def next(self, now_us: int) -> Sent:
         """The next record."""
+        if self._unpublished:
+            return self._unit(self._unpublished.pop())
         dice = self._dice
         roll = dice.random()
         if self._sent and roll < 0.3 * self._mischief:
@@ -74,10 +89,35 @@ class Publishers:
         self._sent.append(sent)
         return sent
 
+    def unit(self, now_us: int) -> Sent:
+        """A unit like those of earlier periods, of now."""
+        return self._unit(_EPOCH + timedelta(microseconds=now_us))
+
+    def _unit(self, instant: datetime) -> Sent:
+        """A unit without further events."""
+        self._number += 1
+        self._events += 1
+        model = _MODELS[0] if self._are_alike else self._dice.choice(_MODELS)
+        data: dict[str, Any] = {"order_id": f"SO-{self._number}", "model": model}
+        topic, kind, source = ORDERS, "order.placed.v1", "/shop"
+        if self._are_alike or self._dice.random() < 0.5:
+            topic, kind, source = DELIVERIES, "vehicle.delivered.v1", "/plant"
+            data["vin"] = f"LNBSU7A10R{self._number:07d}"
+        identity = (f"e{self._events}", source)
+        self._identities.append(identity)
+        self._counted.append((int(instant.timestamp() * 1e6), topic, data["order_id"], identity))
+        sent = Sent(
+            topic, data["order_id"].encode(), event(kind, identity[0], instant, data, source=source), is_event=True
+        )
+        self._sent.append(sent)
+        return sent
+
     def _event(self, kind: str, now_us: int, data: dict[str, Any]) -> bytes:
         self._events += 1
         identity = (f"e{self._events}", "/shop" if kind.startswith("order") else "/plant")
         self._identities.append(identity)
+        if self._earlier and self._dice.random() < LATE_SHARE:
+            return event(kind, identity[0], self._dice.choice(self._earlier), data, source=identity[1])
         late_s = self._dice.choice([0, 0, 0, 3600, 90_000]) if self._dice.random() < self._mischief else 0
         moment = _EPOCH + timedelta(microseconds=now_us) - timedelta(seconds=late_s + self._dice.random())
         return event(kind, identity[0], moment, data, source=identity[1])

@@ -19,6 +19,7 @@ from streams.settings_sections import (
     TopicSettings,
     ValueSettings,
 )
+from tests.simulation import past
 from tests.simulation.alerts import BEHIND, MOVES_DAYS
 from tests.simulation.plan import RULES
 
@@ -49,6 +50,9 @@ def settings_of(
     announces: bool,
     standbys: bool,
     without: tuple[str, ...],
+    past_kind: str,
+    year_starts: int,
+    on_sundays: bool,
 ) -> Settings:
     rules = (
         RuleSettings(
@@ -88,7 +92,7 @@ def settings_of(
         RuleSettings(
             name="holidays", metric="orders_placed", window="holiday", scope=("model",), exceeds=1, first=True
         ),
-        # Nothing is usual in so few days: no alert is ever raised, but every scope is checked.
+        # Without a history nothing is usual: no alert is ever raised, but every scope is looked at.
         RuleSettings(name="silent", metric="deliveries", window="day", scope=("model",), stalled_hours=1),
         RuleSettings(name="publishers", metric="deliveries", window="day", scope=("source",), stalled_hours=1),
         *(
@@ -133,6 +137,8 @@ def settings_of(
                 else ()
             ),
         )
+    if past_kind:
+        rules = (*rules, *past.rules_of(past_kind, held_s=held_s, compares_scopes=totals == 1))
     # Without a rule about silent sources, the hours of their events are not published.
     assert {rule.name for rule in rules} <= {*RULES, "publishers"}, "each other one can be left out"
     targets = (
@@ -163,6 +169,8 @@ def settings_of(
         holiday_calendar=CHINA,
         holidays=("national-day",) if "holiday" in windows else (),
         windows=windows,
+        week_starts="sunday" if on_sundays else "monday",
+        fiscal_year_start=f"{year_starts:02}-01",
         scopes=(("model",), ()),
         # If there are several topics, one of the two models is counted as `other`.
         values=ValueSettings(model=LISTED if several else ()),

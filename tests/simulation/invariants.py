@@ -30,6 +30,7 @@ from tests.simulation.over import Over
 from tests.simulation.plans import Plans
 from tests.simulation.rebuilt import Rebuilt
 from tests.simulation.rows import Rows
+from tests.simulation.silences import Silences
 from tests.simulation.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Invariants:
         self._rows = Rows(so_far, self._thresholds)
         self._moments = Moments(so_far, self._thresholds)
         self.over = Over(so_far)
+        self._silences = Silences(so_far, self.over)
         self._plans = Plans(so_far, self._rows)
         self._comparisons = Comparisons(so_far)
         self.rebuilt = Rebuilt(so_far, self._rows)
@@ -92,6 +94,7 @@ class Invariants:
         for part in so_far.parts:
             part.forget()
         self._moments.forget_internals()
+        self._silences.forget_internals()
 
     def committed(self, transaction: Transaction) -> None:
         """Checks a transaction at the moment it is committed."""
@@ -182,13 +185,18 @@ class Invariants:
         self._moments.hear_waiting(
             found[self.so_far.catalogue.totals.name], found[self.so_far.catalogue.questions.name]
         )
-        self._hear_milestones(found[self.so_far.catalogue.milestones.name], found[self.so_far.catalogue.forecasts.name])
+        alerts = self._hear_milestones(
+            found[self.so_far.catalogue.milestones.name], found[self.so_far.catalogue.forecasts.name]
+        )
+        memory = found[self.so_far.catalogue.totals.name]
+        self._silences.hear(number, part, self._remembered_hours, memory, alerts)
         self._world.seen["rows called over"] += len(over)
         for key in {key[2]: key for key in over}.values():
             self.over.check(key, summed)
         self._thresholds.check(part, is_whole=is_whole and settled)
 
-    def _hear_milestones(self, entries: list[Entry], forecasts: list[Entry]) -> None:
+    def _hear_milestones(self, entries: list[Entry], forecasts: list[Entry]) -> list[dict[str, Any]]:
+        """Takes milestones and forecasts. Returns the alerts about silences."""
         events = [orjson.loads(entry.value or b"") for entry in entries]
         for event in events:
             data = event["data"]
@@ -209,7 +217,9 @@ class Invariants:
         made = [
             ((entry.key or b"").decode(), orjson.loads(entry.value) if entry.value else None) for entry in forecasts
         ]
-        self._alerts.hear(made, [event for event in events if event["data"]["kind"] in ALERT_KINDS])
+        alerts = [event for event in events if event["data"]["kind"] in ALERT_KINDS]
+        self._alerts.hear(made, [event for event in alerts if event["data"]["kind"] != "stalled"])
+        return [event for event in alerts if event["data"]["kind"] == "stalled"]
 
     def _hear_milestone(self, event: dict[str, Any]) -> None:
         data, name = event["data"], event["data"]["milestone_id"]
@@ -275,6 +285,7 @@ class Invariants:
                 "end", f"{key} is published as {published.get(key, 0)}, the events give {expected.get(key, 0)}"
             )
         self._check_hours()
+        self._silences.check_end(self._remembered_hours)
         if self.so_far.side_errors - set(self.so_far.dead):
             raise BrokenError("dead letters", f"{min(self.so_far.side_errors - set(self.so_far.dead))} has none")
         if self._moments.waiting:
@@ -282,11 +293,8 @@ class Invariants:
         self.accounts.check_skipped()
         self._plans.check_end()
         self._thresholds.check_end()
-        self._comparisons.check_streaks()
-        self._comparisons.check_factors()
-        self._comparisons.check_among_scopes()
+        self._comparisons.check_end()
         self._rows.check_kept(event["data"] for event in self._moments.waiting.values())
-        self._comparisons.check_records()
 
     def _check_hours(self) -> None:
         """Checks that the remembered hours of sources are those of the events in all ledger partitions."""

@@ -11,6 +11,8 @@ from tests.simulation.committed import home_of
 from tests.simulation.periods import Cell, end_of_day_s
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from streams.kafka.log import Partition
     from tests.simulation.committed import Committed, Summed
 
@@ -41,6 +43,12 @@ class Over:
         for tp in self._world.sources():
             if (key[2], tp) not in self._over_without:
                 self._check_all_counted(key, tp, end_ms, summed)
+
+    def check_read_up_to(self, what: str, instant: datetime, summed: Summed) -> None:
+        """Checks that everything appended before an instant was counted, as everything before the end of a day must be."""
+        for tp in self._world.sources() if self._world.settings.clock != "events" else ():
+            if (what, tp) not in self._over_without:
+                self._check_all_counted(("", "", what), tp, int(instant.timestamp() * 1000), summed)
 
     def _check_all_counted(self, key: Cell, tp: Partition, end_ms: int, summed: Summed) -> None:
         """Checks of a partition that what was appended before an instant is counted, at its home if it was forwarded."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 
 from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER
 from streams.settings_sections import LimitSettings
+from tests.simulation import past
 
 #: Places and times: an ordinary midnight, the end of a month, and the ends of two days with clock changes.
 PLACES = (
@@ -17,7 +18,11 @@ PLACES = (
     ("Europe/Berlin", "2024-10-26T23:59:50"),
     ("Europe/Berlin", "2025-03-30T01:59:50"),
     ("America/New_York", "2024-12-31T23:59:50"),
+    ("Asia/Shanghai", "2025-10-08T23:59:50"),
 )
+#: The places of most schedules; those with a history of years are where there was the same holiday in the year before.
+_ORDINARY_PLACES = len(PLACES) - 1
+_A_YEAR_LATER = _ORDINARY_PLACES
 
 #: Faults besides lost and late messages.
 FAULTS = (
@@ -91,8 +96,13 @@ RULES = (
     "two-days",
     "launches",
     "launched",
+    *past.RULES,
 )
 
+#: Share of schedules with a history of earlier periods.
+_PAST_SHARE = 0.06
+#: Share of the rules about histories that such a schedule leaves out.
+_LEFT_OUT = 0.25
 #: Records of a history whose windows have many rows.
 _LONG = 16
 
@@ -154,6 +164,11 @@ class Plan:
     standbys: bool = False
     #: Rules that this installation does not have.
     without: tuple[str, ...] = ()
+    #: What was published of earlier periods, a kind of history; empty for nothing.
+    past: str = ""
+    #: The month in which years begin, and whether weeks begin on Sundays.
+    year_starts: int = 1
+    on_sundays: bool = False
 
     @property
     def limits(self) -> LimitSettings:
@@ -165,6 +180,8 @@ class Plan:
     @property
     def series_records(self) -> int:
         """More records than the rows and milestones of one metric and scope, so that they fit into one transaction."""
+        if self.past:
+            return PART_ROWS
         return 40 if self.records < _LONG and all(fault != "next day" for _, fault in self.faults) else 80
 
     @classmethod
@@ -209,6 +226,7 @@ class Plan:
             deliveries=dice.choice([0, 0, 0, 2, 5]),
             workers=dice.choice([1, 2, 2, 3]),
             records=records,
+            pace_s=pace_s,
             mischief=mischief,
             foreign=dice.choice([0.0, 0.1, 0.4]),
             transactions=dice.choice([0.0, 0.0, 0.3]),
@@ -217,9 +235,8 @@ class Plan:
             slow_leader_share=dice.choice([0.0, 0.0, 0.02]),
             slow_hand_over_share=dice.choice([0.0, 0.0, 0.05]),
             most_fetched=dice.choice([1, 3, 20, 200]),
-            pace_s=pace_s,
             targets=dice.choice([0, 0, 4]),
-            place=dice.randrange(len(PLACES)),
+            place=dice.randrange(_ORDINARY_PLACES),
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
             aim=aim,
@@ -233,11 +250,14 @@ class Plan:
             windows=dice.choice(size.windows),
         )
         # The world has its own dice for the plan's seed: with shared ones, the choices of both would always be correlated.
-        bounds, totals, produces, kept, rules, protocol, standbys = (Random(f"{seed} {part}") for part in range(7))
+        bounds, totals, produces, kept, rules, protocol, standbys, history = (
+            Random(f"{seed} {part}") for part in range(8)
+        )
         plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
         plan = replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
         # In one of four, where there are others to keep them.
-        return replace(plan, standbys=plan.workers > 1 and standbys.random() < 0.4)
+        plan = replace(plan, standbys=plan.workers > 1 and standbys.random() < 0.4)
+        return plan.with_past(history) if history.random() < _PAST_SHARE else plan
 
     def with_bounds(self, dice: Random) -> Self:
         """Sets limits in one schedule of five; then a rebuild, which may let in another model first, is not compared."""
@@ -256,6 +276,37 @@ class Plan:
         leaps = [(round(dice.uniform(0.1, 0.9) * records * pace_s, 3), "next day") for _ in range(dice.randrange(3, 6))]
         faults = tuple(sorted([*self.faults, *leaps]))
         return replace(self, records=records, pace_s=pace_s, keep_days=dice.choice([1, 1, 2]), faults=faults)
+
+    def with_past(self, dice: Random) -> Self:
+        """Gives the schedule a history, the windows that it is about, and leaps in time where hours matter."""
+        kind = dice.choice((*past.KINDS, past.HOURS, past.HOURS))
+        faults, records, pace_s = self.faults, max(self.records, 6), self.pace_s
+        if kind == past.HOURS:
+            pace_s = max(pace_s, 0.6)
+            # All scopes have been looked at before the first of them.
+            leaps = (dice.uniform(3.0, 5.0), dice.uniform(6.0, 8.0), records * pace_s + 1.5)
+            faults = tuple(sorted([*faults[:1], *((round(at_s, 3), "jump ahead") for at_s in leaps)]))
+        # Its own rules are mostly there, and what is usual for event sources is looked at.
+        own = {*past.RULES, "silent"}
+        without = tuple(name for name in RULES if (dice.random() < _LEFT_OUT if name in own else name in self.without))
+        return replace(
+            self,
+            past=kind,
+            without=without,
+            windows=(*past.KINDS[kind].others, *past.KINDS[kind].compared),
+            # No limits, and no days that leave if days are compared: what is compared should be there.
+            bounded=False,
+            rejects=False,
+            keep_days=self.keep_days if kind == past.HOURS else 0,
+            records=records,
+            pace_s=pace_s,
+            mischief=max(self.mischief, 0.2),
+            place=_A_YEAR_LATER if kind == "years" else self.place,
+            faults=faults,
+            part_rows=dice.choice([1, 6, PART_ROWS, PART_ROWS, PART_ROWS]),
+            year_starts=dice.choice([1, 1, 4, 10]),
+            on_sundays=dice.random() < 0.3,
+        )
 
     def with_some_rules(self, dice: Random) -> Self:
         """In two schedules of three, rules are left out: this shows what they hide, and leaves time for more schedules."""

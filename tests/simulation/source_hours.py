@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.memory import SIDE, SOURCE_HOURS, key_of
@@ -23,6 +23,7 @@ _FAMILIES: Final[Mapping[str, Any]] = {
     "vehicle.produced.v1": "production",
     "production.reversed.v1": "production",
 }
+_KEPT: Final = timedelta(days=84)
 _REMEMBERED: Final = key_of(SIDE, SOURCE_HOURS)
 
 #: A business date and the number of an hour in it.
@@ -63,8 +64,9 @@ class ToldHours:
     def check_has(self, events: Iterable[dict[str, Any]]) -> None:
         """Checks that the hours of these events have been published."""
         for of, hours in self.of(events).items():
-            if not hours <= self.hours[of]:
-                self._broken(f"{of} has events of {min(hours - self.hours[of])}, which is not told")
+            missing = _kept(hours | self.hours[of]) & hours - self.hours[of]
+            if missing:
+                self._broken(f"{of} has events of {min(missing)}, which is not told")
 
     def of(self, events: Iterable[dict[str, Any]]) -> Hours:
         """The hours of events."""
@@ -72,14 +74,23 @@ class ToldHours:
         for event in events:
             if event["type"] in _FAMILIES:
                 found[SourceKey(_FAMILIES[event["type"]], event["source"])].add(self._place_of(event["time"]))
+        for of, hours in found.items():
+            found[of] = _kept(hours)
         return found
 
     def _hear(self, of: SourceKey, value: bytes | None) -> None:
         days = decode_hours(value or b"")
         told = {(date.fromordinal(day), hour) for day, mask in days.items() for hour in range(24) if mask >> hour & 1}
-        if not told >= self.hours[of]:
-            self._broken(f"hours of {of} are taken back: {min(self.hours[of] - told)}")
+        back = _kept(told | self.hours[of]) & self.hours[of] - told
+        if back:
+            self._broken(f"hours of {of} are taken back: {min(back)}")
         self.hours[of] = told
+
+
+def _kept(hours: set[Hour]) -> set[Hour]:
+    """The hours that are kept: those of so many dates up to the latest one."""
+    latest = max(day for day, _ in hours)
+    return {(day, hour) for day, hour in hours if day > latest - _KEPT}
 
 
 def hour_of(text: str, zone: Any, starts: int, day: date) -> Hour:

@@ -27,6 +27,7 @@ from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.settings import Settings
+from tests.simulation import past
 from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.broken import BrokenError
 from tests.simulation.client import Network, SimulatedLog
@@ -60,6 +61,9 @@ _LAST_STEPS = 40
 #: Corrections of past days, when these are over, in schedules in which days pass.
 _CORRECTIONS = 4
 _AFTER_THE_DAYS_S = 3.0
+_SILENCE_S = 5.0
+#: Mean time between two records of a history.
+_PACE_OF_THE_PAST_S = 0.03
 #: Share of the commands that may be killed which are.
 _KILLED_SHARE = 0.6
 
@@ -145,6 +149,9 @@ class World:
             produces=plan.produces,
             keep_days=plan.keep_days,
             without=plan.without,
+            past_kind=plan.past,
+            year_starts=plan.year_starts,
+            on_sundays=plan.on_sundays,
             campaigns=campaigns_of(Random(plan.seed + 6), datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))),
             announces=self.announces,
             standbys=plan.standbys,
@@ -376,7 +383,8 @@ class World:
         await rebuilding
         # The day after tomorrow everything is over and closed.
         await self._until_quiet(0.0)
-        self.jump(2 * 86_400 + 7200)
+        # Where hours matter it is the middle of one, so that the last one has been looked at.
+        self.jump(2 * 86_400 + 7200 + (1800 if self.plan.past == past.HOURS else 0))
         await self._until_quiet(_QUIET_S)
         try:
             self.invariants.check_end()
@@ -437,17 +445,31 @@ class World:
         self.group.join(worker)
 
     async def _publish(self) -> None:
-        publishers = Publishers(self.dice, self.plan.mischief, produces=self.plan.produces)
+        start = datetime.fromtimestamp(self._start_us / 1e6, ZoneInfo(self.settings.timezone))
+        earlier = past.instants_of(self.plan.past, Random(f"{self.plan.seed} past"), start) if self.plan.past else []
+        publishers = Publishers(
+            self.dice,
+            self.plan.mischief,
+            produces=self.plan.produces,
+            earlier=earlier,
+            are_alike=self.plan.past == past.HOURS,
+        )
         names = self.context.source_topics.names
         open_until = 0
         epoch = -1
-        records = self.plan.records
-        days_pass = any(fault == "next day" for _, fault in self.plan.faults)
-        for number in range(records + (_CORRECTIONS if days_pass else 0)):
-            await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s))
+        records = len(earlier) + self.plan.records
+        is_corrected = bool(earlier) or any(fault == "next day" for _, fault in self.plan.faults)
+        for number in range(records + (_CORRECTIONS if is_corrected else 0)):
+            pace_s = self.plan.pace_s if number >= len(earlier) else _PACE_OF_THE_PAST_S
+            await asyncio.sleep(self.dice.uniform(0.0, 2 * pace_s))
             if number == records:
-                await asyncio.sleep(_AFTER_THE_DAYS_S)
-            sent = publishers.next(self.now_us()) if number < records else publishers.correction(self.now_us())
+                await asyncio.sleep(_AFTER_THE_DAYS_S if self.plan.past != past.HOURS else _SILENCE_S)
+            if number < records:
+                sent = publishers.next(self.now_us())
+            elif self.plan.past == past.HOURS and number % 2:
+                sent = publishers.unit(self.now_us())  # a silence ends
+            else:
+                sent = publishers.correction(self.now_us())
             self.learn(sent)
             # Any topic of the family will do.
             topic = names[topic_number(sent.topic, self.dice.randrange(2) if self.plan.several else 0)]
