@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from schemas.notes import Replayed
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
     from streams.settings import Settings
 
 _SHOWN_CHARACTERS = 400

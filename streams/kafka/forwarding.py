@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas import hotpath
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,14 +13,15 @@ from aiokafka import TopicPartition
 from streams.errors import ExpectedError
 from streams.kafka.clients import cluster_id, partition_counts, read_one, read_to_end, reader
 from streams.kafka.topic_ids import topic_ids
-from streams.kafka.transactions import Outgoing, TransactionalWriter
+from streams.kafka.transactions import TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from aiokafka import AIOKafkaConsumer
 
+    from streams.kafka.outbox import Outgoing
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
@@ -83,7 +84,7 @@ class LogWriter(Protocol):
     async def start(self) -> None:
         """Takes over the id: fences its former owner and aborts the transaction it left open."""
 
-    async def commit(self, records: Sequence[Outgoing]) -> None:
+    async def commit(self, records: Collection[Outgoing]) -> None:
         """Writes all records or none.
 
         Raises:

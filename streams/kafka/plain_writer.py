@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from streams.kafka.client_options import client_options
 
 if TYPE_CHECKING:
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
     from streams.settings import Settings
 
 _STOP_TIMEOUT_S = 2.0

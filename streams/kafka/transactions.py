@@ -15,7 +15,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
@@ -44,12 +44,13 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 
 from streams.errors import ExpectedError
 from streams.kafka.client_options import client_options
+from streams.kafka.outbox import Outbox, Outgoing, OutgoingRun
 from streams.kafka.pacing import pause
 from streams.kafka.permissions import denial
 from streams.kafka.transaction_requests import CommitRequest, ImplicitProduceRequest, transaction_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from streams.settings import Settings
 
@@ -88,16 +89,6 @@ class FencedError(InDoubtError):
     """Another owner has taken over this transactional id."""
 
 
-class Outgoing(NamedTuple):
-    """A record of a transaction."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-
-
 class _Batch:
     """Records of one partition that are sent together."""
 
@@ -121,6 +112,17 @@ class _Batch:
         self.count += 1
         return True
 
+    def extend(self, records: Sequence[tuple[bytes | None, bytes | None]]) -> int:
+        """Adds records, given their keys and values, as long as there is room. Returns how many it has added."""
+        append, added = self._append, 0
+        none: list[tuple[str, bytes | None]] = []
+        for key, value in records:
+            if append(self.count + added, None, key, value, none) is None:
+                break
+            added += 1
+        self.count += added
+        return added
+
     @property
     def next(self) -> int:
         """The sequence number after that of its last record."""
@@ -129,6 +131,10 @@ class _Batch:
     def build(self) -> bytes:
         """Its bytes; to be called only once."""
         return bytes(self._builder.build())
+
+
+def _too_large(place: tuple[str, int]) -> ValueError:
+    return ValueError("a record for {}-{} does not fit a batch".format(*place))
 
 
 class TransactionalWriter:
@@ -195,7 +201,7 @@ class TransactionalWriter:
         self._producer_id, self._producer_epoch = answer.producer_id, answer.producer_epoch
         self._is_usable = True
 
-    async def commit(self, records: Sequence[Outgoing]) -> None:
+    async def commit(self, records: Collection[Outgoing]) -> None:
         """Writes all records or none.
 
         Raises:
@@ -224,24 +230,38 @@ class TransactionalWriter:
             raise InDoubtError(f"{type(error).__name__}: {error}") from error
         self._is_usable = True
 
-    async def _batches(self, records: Sequence[Outgoing]) -> dict[TopicPartition, list[_Batch]]:
+    async def _batches(self, records: Collection[Outgoing]) -> dict[TopicPartition, list[_Batch]]:
         """The records in batches by partition; sending them one by one costs ten times as much."""
         queues: dict[tuple[str, int], list[_Batch]] = {}
-        producer = self._producer_id, self._producer_epoch
-        for first in range(0, len(records), _AT_ONCE):
-            for record in records[first : first + _AT_ONCE]:
-                place = record[:2]
-                queue = queues.get(place)
-                if queue is None:
-                    queue = queues[place] = [_Batch(*producer, self._sequences.get(place, 0))]
-                if not queue[-1].append(record):
-                    queue.append(_Batch(*producer, queue[-1].next))
-                    if not queue[-1].append(record):
-                        raise ValueError(f"a record for {record.topic}-{record.partition} does not fit a batch")
-            await pause()
+        for number, part in enumerate(records.parts if isinstance(records, Outbox) else records, 1):
+            place = part[:2]
+            queue = queues.get(place)
+            if queue is None:
+                queue = queues[place] = [self._new_batch(self._sequences.get(place, 0))]
+            if isinstance(part, OutgoingRun):
+                for first in range(0, len(part.records), _AT_ONCE):
+                    self._add_run(queue, part.records[first : first + _AT_ONCE], place)
+                    await pause()
+            elif not queue[-1].append(part):
+                queue.append(self._new_batch(queue[-1].next))
+                if not queue[-1].append(part):
+                    raise _too_large(place)
+            if number % _AT_ONCE == 0:
+                await pause()
         for place, queue in queues.items():
             self._sequences[place] = queue[-1].next
         return {TopicPartition(*place): queue for place, queue in queues.items()}
+
+    def _add_run(
+        self, queue: list[_Batch], records: Sequence[tuple[bytes | None, bytes | None]], place: tuple[str, int]
+    ) -> None:
+        while records := records[queue[-1].extend(records) :]:
+            if not queue[-1].count:
+                raise _too_large(place)
+            queue.append(self._new_batch(queue[-1].next))
+
+    def _new_batch(self, first: int) -> _Batch:
+        return _Batch(self._producer_id, self._producer_epoch, first)
 
     async def _write(self, queues: Mapping[TopicPartition, Sequence[_Batch]]) -> None:
         for topic in {tp.topic for tp in queues}:

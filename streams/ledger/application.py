@@ -16,8 +16,8 @@ from streams.kafka.append_time import LOG_APPEND_TIME, with_append_times
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
+from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import pause
-from streams.kafka.transactions import Outgoing
 from streams.ledger.intake import Away, Intake, Rejected, Run, Taken
 from streams.ledger.sources import gap_error
 

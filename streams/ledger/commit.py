@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from schemas.codec import encode_marker, encode_violations
 from schemas.counts import encode_marker_key, scope_counted, shard_prefix
 from schemas.outputs import Marker
 from schemas.source_hours import encode_hours, encode_hours_key
-from streams.kafka.pacing import paced
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outbox, Outgoing
+from streams.kafka.pacing import pause
 from streams.ledger.changelog import FULL_BYTES, STATE_KEY
 from streams.ledger.partition_status import partition_record
 from streams.ledger.vocabulary import vocabulary_record
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _IDLE_MARKER_US = 30_000_000
 _STATUS_INTERVAL_US = 1_000_000
+#: Counts to take between two pauses; a few tenths of a millisecond.
+_COUNTS_AT_ONCE = 500
 
 
 class CommitRecords:
@@ -61,7 +64,7 @@ class CommitRecords:
 
     async def records(
         self, changes: LedgerChanges, out: list[Outgoing], answers: Mapping[int, list[Answer]], now_us: int
-    ) -> list[Outgoing]:
+    ) -> Outbox:
         """All records of the transaction, in order.
 
         Args:
@@ -71,9 +74,9 @@ class CommitRecords:
             now_us: The clock, microseconds since 1970.
         """
         catalogue, number, memory = self._context.catalogue, self._memory.number, self._memory
-        ledger, counts, home_of = catalogue.ledger.name, catalogue.counts.name, self._context.totals_homes.of
+        ledger = catalogue.ledger.name
         # 4: gather
-        records = [*out]
+        records = Outbox(out)
         if changes.vocabulary:
             key, value = vocabulary_record(changes.vocabulary)
             records.append(Outgoing(ledger, number, key, value))
@@ -84,10 +87,8 @@ class CommitRecords:
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         if memory.vehicles is not None:
             records += memory.vehicles.records(changes.vehicles, has_read=memory.has_read)
-        prefix, is_one = shard_prefix(number), self._context.settings.totals_partitions == 1
-        async for counted, value in paced(changes.counts.items()):
-            home = 0 if is_one else home_of(scope_counted(counted))
-            records.append(Outgoing(counts, home, prefix + counted, value))
+        for home, counts in (await self._counts(changes)).items():
+            records.add_run(catalogue.counts.name, home, counts)
         records += self._hours()
         # 5: the marker, here and as the last record
         marker = self._marker(now_us)
@@ -104,6 +105,20 @@ class CommitRecords:
             told = encode_marker(marker.with_answers(answers[home])) if home in answers else body
             records.append(Outgoing(topic, home, encode_marker_key(number), told))
         return records
+
+    async def _counts(self, changes: LedgerChanges) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Totals partition → its counts, as keys and values."""
+        prefix, homes = shard_prefix(self._memory.number), self._context.totals_homes
+        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        counts = iter(changes.counts.items())
+        while some := list(islice(counts, _COUNTS_AT_ONCE)):
+            if homes.partitions == 1:
+                found.setdefault(0, []).extend([(prefix + counted, value) for counted, value in some])
+            else:
+                for counted, value in some:
+                    found.setdefault(homes.of(scope_counted(counted)), []).append((prefix + counted, value))
+            await pause()
+        return found
 
     def _hours(self) -> Iterator[Outgoing]:
         """The hours in which events came, of each event source where they changed; none if no rule needs them, or in a rebuild."""

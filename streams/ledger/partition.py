@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
+from streams.kafka.outbox import Outbox
 from streams.kafka.pacing import in_turns
 from streams.ledger.application import Application, LogStart
 from streams.ledger.commit import CommitRecords
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from streams.context import Context
     from streams.kafka.log_ends import LogEnd
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
     from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
@@ -138,9 +139,10 @@ class LedgerPartition:
         """Closes the producer; an open transaction is left for the next owner to abort."""
         await self._writer.stop()
 
-    async def _step(self, batches: Sequence[Batch]) -> list[Outgoing]:
+    async def _step(self, batches: Sequence[Batch]) -> Outbox:
         """Applies the batches and returns the records to commit; none if no commit is due."""
-        memory, out = self._memory, []
+        memory = self._memory
+        out: list[Outgoing] = []
         # 1: take in, 2: apply to memory
         has_taken = False
         for batch in batches:
@@ -171,7 +173,7 @@ class LedgerPartition:
             not has_taken and not answers and not changes.counts and not changes.violations and not memory.is_unfinished
         )
         if is_idle and not self._commit.is_due(now_us):
-            return []
+            return Outbox()
         # 4: gather, 5: the marker last
         return await self._commit.records(changes, out, answers, now_us)
 

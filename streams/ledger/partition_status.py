@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import encode_status
 from schemas.instants import utc_text
 from schemas.outputs import Marker, PartitionStatus
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

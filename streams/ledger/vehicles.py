@@ -18,9 +18,9 @@ from schemas.told import Told, decode_told, encode_told, teller_key, teller_of
 from streams.domain.delivered_vehicles import said_of
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
+from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import in_turns, paced
 from streams.kafka.records import record_key, record_value
-from streams.kafka.transactions import Outgoing
 from streams.ledger.changelog import FULL_BYTES, Changelog
 from streams.ledger.parted_dict import PartedDict
 from streams.ledger.recovery import published_violations

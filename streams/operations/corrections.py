@@ -21,8 +21,9 @@ from schemas.instants import MissingOffsetError, format_instant, parse_instant, 
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from streams.errors import ExpectedError
+from streams.kafka.outbox import Outgoing
 from streams.kafka.publication import STRUCTURED_HEADERS, Candidate, verdicts_on
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.kafka.transactions import FencedError, InDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

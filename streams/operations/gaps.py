@@ -14,7 +14,8 @@ from schemas.notes import Gap, gap_key
 from schemas.outputs import source_name
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition, require_topics
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.kafka.outbox import Outgoing
+from streams.kafka.transactions import FencedError, InDoubtError
 from streams.ledger.quarantine import read_decisions
 from streams.operations.record_status import last_marker
 

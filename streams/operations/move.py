@@ -18,8 +18,9 @@ from schemas.outputs import Books, Marker, source_name, source_of
 from streams.domain.packing import heads
 from streams.errors import ExpectedError, GapError
 from streams.kafka.log import Partition, require_topics
+from streams.kafka.outbox import Outgoing
 from streams.kafka.records import record_key
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.kafka.transactions import FencedError, InDoubtError
 from streams.ledger.replica import check_settings
 from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
 from streams.operations.record_status import last_marker

@@ -22,7 +22,8 @@ from schemas.codec import encode_note
 from schemas.facts import QUARANTINED
 from streams.errors import ExpectedError
 from streams.kafka.log import require_topics
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.kafka.outbox import Outgoing
+from streams.kafka.transactions import FencedError, InDoubtError
 from streams.ledger.quarantine import read_orders
 from streams.operations.record_status import (
     Fate,

@@ -21,8 +21,9 @@ from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.events.ndjson import key_of, loosely
 from streams.kafka.log import require_topics
+from streams.kafka.outbox import Outgoing
 from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.kafka.transactions import FencedError, InDoubtError
 from streams.listener import Listener
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.repairs import NOT_RUN, Content, Mending, ended, filtered, how_it_failed

@@ -17,7 +17,7 @@ from schemas.memory import ANNOUNCED, SIDE, key_of
 from schemas.questions import FROM_TOTALS, announcing
 from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.kafka.append_time import with_append_times
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 
 if TYPE_CHECKING:
     from schemas.events import CampaignEvent

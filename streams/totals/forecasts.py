@@ -27,7 +27,7 @@ from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast,
 from streams.domain.zone import MINUTE_US
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 from streams.totals.milestone_records import milestone_record
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
 from streams.domain.row_columns import STATUS_CODES
 from streams.domain.zone import MINUTE_US
+from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import ITEMS, paced, pause
 from streams.kafka.records import record_value
-from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

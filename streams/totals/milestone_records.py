@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from schemas.codec import encode_milestone
 from schemas.outputs import MILESTONE_HEADERS
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 
 if TYPE_CHECKING:
     from schemas.outputs import MilestoneEvent

@@ -26,8 +26,8 @@ from streams.domain.campaigns import CAMPAIGN
 from streams.domain.milestones import Completion, in_order
 from streams.domain.nth import Between, Miss, nth_unit
 from streams.domain.zone import HOURS, day_of_cell
+from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import pause
-from streams.kafka.transactions import Outgoing
 from streams.totals.milestone_records import milestone_record
 
 if TYPE_CHECKING:

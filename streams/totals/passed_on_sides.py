@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from streams.context import Context
     from streams.kafka.log import LogReader
+    from streams.kafka.outbox import Outgoing
     from streams.kafka.records import LogRecord
-    from streams.kafka.transactions import Outgoing
     from streams.kafka.transport import Batch
     from streams.totals.side_topics import Take
 

@@ -28,9 +28,9 @@ from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
+from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import paced
 from streams.kafka.records import header_values
-from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

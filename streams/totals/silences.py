@@ -19,7 +19,7 @@ from streams.domain.silences import Days, SilenceAlerts
 from streams.domain.zone import MINUTE_US
 from streams.holidays import holiday_years
 from streams.installation import rules_of
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 from streams.totals.milestone_records import milestone_record
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from schemas.codec import (
 from schemas.memory import SIDE, SNAPSHOT, PeriodBlock, RowBlock, SeriesBlock, SnapshotHead, TopicMark, key_of
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
+from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import pause
-from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

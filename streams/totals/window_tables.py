@@ -53,9 +53,9 @@ from streams.domain.source_hours import SourceHours
 from streams.domain.targets import change_of
 from streams.errors import ExpectedError, ReopenError
 from streams.kafka.log import Partition
+from streams.kafka.outbox import Outbox, Outgoing
 from streams.kafka.pacing import in_turns, paced, pause
 from streams.kafka.records import record_key, record_value
-from streams.kafka.transactions import Outgoing
 from streams.totals.announcing import Announcing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
@@ -231,7 +231,7 @@ class WindowTables:
         elif batches:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
-        records = self._take_later(0)
+        records = Outbox(self._take_later(0))
         # Events that have waited longest come first, before those decided in this step.
         records += self._moments.completed(_MOST_RECORDS - len(records))
         records += await self._history.records(wall_us, min(_HISTORY_RECORDS, _MOST_RECORDS - len(records)))
@@ -251,7 +251,7 @@ class WindowTables:
         records += self._silences.hours()
         await self._commit(records)
 
-    async def _commit(self, records: list[Outgoing]) -> None:
+    async def _commit(self, records: Outbox) -> None:
         """Commits records, with what is to be passed on about campaigns.
 
         Raises:
@@ -525,7 +525,7 @@ class WindowTables:
                 waiting=self._moments.rows,
             )
 
-    async def _next_part(self, parts: Iterator[Step | None]) -> list[Outgoing]:
+    async def _next_part(self, parts: Iterator[Step | None]) -> Outbox:
         """The records of the next part of the step; the last part also has forecasts and status."""
         for part in parts:
             if part is None:
@@ -557,21 +557,21 @@ class WindowTables:
             records += self._later.popleft()
         return records
 
-    async def _records(self, step: Step) -> list[Outgoing]:
+    async def _records(self, step: Step) -> Outbox:
         catalogue, number = self._context.catalogue, self._number
-        records = []
+        records = Outbox()
         windows, now_us = catalogue.windows.name, self._context.now_us()
         async for place, row in paced(zip(step.places, step.rows, strict=True)):
             # The text of its `RowKey`, in a fifth of the time.
             key = f"{row.metric}/{row.scope}/{row.period}".encode()
             records.append(Outgoing(windows, number, key, encode_row(row)))
             self._history.publish(place, row, now_us)
-        for first in range(0, len(step.plain.records), _AT_ONCE):
-            records += [Outgoing(windows, number, *record) for record in step.plain.records[first : first + _AT_ONCE]]
+        records.add_run(windows, number, step.plain.records)
+        for first in range(0, len(step.plain.places), _AT_ONCE):
             self._history.publish_plain(step.plain.places[first : first + _AT_ONCE], now_us)
             await pause()
         records += [self._history.replace(row) async for row in paced(step.replaced) if not self._history.has(row)]
-        records += [Outgoing(catalogue.history.name, number, *record) for record in step.plain.replaced]
+        records.add_run(catalogue.history.name, number, step.plain.replaced)
         records += [Outgoing(catalogue.windows.name, number, str(key).encode(), None) for key in step.left]
         for template, kept in step.kept.items():
             body = encode_memory(KeptRecord(*kept)) if kept is not None else None

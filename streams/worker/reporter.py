@@ -15,8 +15,8 @@ from schemas.instants import utc_text
 from schemas.outputs import Health, StandbyStatus, WorkerStatus
 from streams.domain.hotpath import HOT_PATH
 from streams.kafka.connection import throttling
+from streams.kafka.outbox import Outgoing
 from streams.kafka.plain_writer import PlainWriter
-from streams.kafka.transactions import Outgoing
 from streams.worker.quotas import QuotaNotice
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from streams.kafka.log import Bounds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from streams.kafka.log import LogReader, LogWriter
+    from streams.kafka.outbox import Outgoing
     from streams.kafka.records import LogRecord
-    from streams.kafka.transactions import Outgoing
 
 _HEAD = struct.Struct("<ii")
 _POSITION = struct.Struct("<q")
@@ -160,7 +160,7 @@ class _Writer:
     async def start(self) -> None:
         pass
 
-    async def commit(self, records: Sequence[Outgoing]) -> None:
+    async def commit(self, records: Collection[Outgoing]) -> None:
         by_topic: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
         for record in records:
             by_topic.setdefault(record.topic, []).append((record.key, record.value))

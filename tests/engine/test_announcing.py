@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pytest
 
     from schemas.outputs import Marker
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
 
 START = datetime(2026, 3, 1, 20, tzinfo=UTC)
 NIGHT = CampaignSettings(name="night", start=START, hours=2)

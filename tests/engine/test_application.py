@@ -32,8 +32,8 @@ from tests.domain.facts import chunks_of
 from tests.support.outputs import Record, letter_record
 
 if TYPE_CHECKING:
+    from streams.kafka.outbox import Outgoing
     from streams.kafka.records import LogRecord
-    from streams.kafka.transactions import Outgoing
 
 CONTEXT = Context(Settings(partitions=1))
 ORDERS = CONTEXT.catalogue.orders.name

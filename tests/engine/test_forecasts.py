@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schemas.outputs import Forecast
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
 
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US

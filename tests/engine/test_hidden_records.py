@@ -13,7 +13,7 @@ from schemas.facts import DayCount
 from schemas.notes import Place, Quarantine
 from schemas.outputs import ControlHeaders
 from streams.kafka.forwarding import ORIGIN_HEADER
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 from streams.ledger.quarantine import read_orders
 from streams.ledger.recovery import prepare
 from tests.simulation.client import SimulatedLog

@@ -19,7 +19,7 @@ from streams.totals.history import History as TotalsHistory
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
 
 START_US = 1_728_000_000_000_000
 SECOND_US = 1_000_000

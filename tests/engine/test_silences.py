@@ -18,7 +18,7 @@ from streams.totals.silences import Silences
 from tests.domain.test_silences import UNITS, Day
 
 if TYPE_CHECKING:
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
 
 ZONE = BusinessZone("Asia/Shanghai")
 RULE = Rule("silent", "deliveries", "day", ("factory",), None, None, stalled_hours=3)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
     from streams.totals.side_topics import Take
 
 OTHER = LimitSettings(beyond="other")

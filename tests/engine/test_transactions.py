@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kafka import transactions
+from streams.kafka.outbox import Outgoing
 from streams.kafka.transaction_requests import CommitRequest, ImplicitProduceRequest, transaction_version
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.transactions import FencedError, InDoubtError, TransactionalWriter
 from streams.settings import Settings
 
 if TYPE_CHECKING:

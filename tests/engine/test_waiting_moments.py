@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
     from schemas.outputs import MilestoneEvent
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
 
 DAY = date(2024, 10, 7)
 UNIT = (1_728_278_000_000_000, "e", "/s", 1, 0, 7)

@@ -14,9 +14,10 @@ from schemas.facts import ORDERS
 from streams.errors import ExpectedError
 from streams.kafka.admin import admin, apply_topics, catalogue_of, describe, plan_topics, wanted_topics
 from streams.kafka.clients import read_to_end
+from streams.kafka.outbox import Outgoing
 from streams.kafka.publication import Publication
 from streams.kafka.publisher import Publisher
-from streams.kafka.transactions import Outgoing, TransactionalWriter
+from streams.kafka.transactions import TransactionalWriter
 from streams.settings import Settings
 from streams.settings_sections import TopicSettings
 from tests.support.time_limits import deadline

@@ -19,7 +19,8 @@ from schemas.texts import ALL
 from streams.context import Context
 from streams.domain.nth import answer_of
 from streams.kafka.log import Partition
-from streams.kafka.transactions import FencedError, Outgoing, quiet_abandoned_futures
+from streams.kafka.outbox import Outgoing
+from streams.kafka.transactions import FencedError, quiet_abandoned_futures
 from streams.kafka.transport import Batch
 from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables

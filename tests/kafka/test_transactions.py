@@ -7,7 +7,8 @@ from aiokafka.admin import NewTopic
 
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_to_end
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.outbox import Outgoing
+from streams.kafka.transactions import FencedError, InDoubtError, TransactionalWriter
 from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka

@@ -14,10 +14,10 @@ from streams.kafka.transactions import FencedError, InDoubtError
 from tests.simulation.cluster import FencedRequestError, NotLeaderError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from streams.kafka.log import LogReader, LogWriter
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
     from tests.simulation.cluster import Cluster, Entry
     from tests.simulation.loop import Process
     from tests.simulation.world import World
@@ -178,7 +178,7 @@ class _Writer:
         if network.is_lost(is_aimed_at=self._is_aimed_at):
             raise KafkaConnectionError("simulated: no answer to InitProducerId")
 
-    async def commit(self, records: Sequence[Outgoing]) -> None:
+    async def commit(self, records: Collection[Outgoing]) -> None:
         if self._epoch is None or self._failed:
             raise InDoubtError("simulated: the producer is not started, or has failed")
         try:
@@ -194,7 +194,7 @@ class _Writer:
             self._failed = True
             raise
 
-    async def _commit(self, records: Sequence[Outgoing]) -> None:
+    async def _commit(self, records: Collection[Outgoing]) -> None:
         network, cluster, epoch = self._world.network, self._world.cluster, self._epoch
         assert epoch is not None
         meta = self._world.meta_of(self.transactional_id, self._process)
@@ -229,7 +229,7 @@ class _Writer:
             raise InDoubtError("simulated: no answer to EndTxn")
         self._epoch = following
 
-    def _pieces(self, records: Sequence[Outgoing]) -> list[list[Outgoing]]:
+    def _pieces(self, records: Collection[Outgoing]) -> list[list[Outgoing]]:
         """Batches by partition, in some order of the partitions."""
         by_partition: dict[tuple[str, int], list[Outgoing]] = {}
         for record in records:

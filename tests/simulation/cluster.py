@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from schemas.topics import Catalogue
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
     from tests.simulation.loop import Process, SimulatedLoop
 
 

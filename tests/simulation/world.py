@@ -25,7 +25,7 @@ from streams.context import Context
 from streams.domain import hotpath
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
-from streams.kafka.transactions import Outgoing
+from streams.kafka.outbox import Outgoing
 from streams.settings import Settings
 from tests.simulation import past
 from tests.simulation.beside import PREFIX, Beside
