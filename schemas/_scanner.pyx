@@ -1017,6 +1017,30 @@ cdef class Records:
             for index in range(piece.first, piece.end):
                 yield piece.batch.record(index, self)
 
+    def pairs(self):
+        """Key and value of each record.
+
+        Raises:
+            ValueError: One has no key or no value.
+        """
+        cdef list found = []
+        cdef _Piece piece
+        cdef _RecordBatch batch
+        cdef Py_ssize_t index, key_at, value_at
+        for each in self.pieces:
+            piece = each
+            batch = piece.batch
+            for index in range(piece.first, piece.end):
+                key_at, value_at = batch.place(index, KEY_AT), batch.place(index, VALUE_AT)
+                if key_at < 0 or value_at < 0:
+                    raise ValueError(
+                        f"{self.topic}-{self.partition}@{batch.place(index, OFFSET)} has no {'key' if key_at < 0 else 'value'}"
+                    )
+                found.append(
+                    (batch.body[key_at : batch.place(index, KEY_END)], batch.body[value_at : batch.place(index, VALUE_END)])
+                )
+        return found
+
     @property
     def are_dated(self):
         """Whether all timestamps are append times."""

@@ -91,6 +91,7 @@ class WholeRecords(Protocol):
 
     @property
     def are_dated(self) -> bool: ...  # noqa: D102 - as the compiled class says
+    def pairs(self) -> list[tuple[bytes, bytes]]: ...  # noqa: D102 - likewise
     def unwrapped(self, name: bytes) -> list[tuple[int, Sequence[SourceRecord], list[int]]] | None: ...  # noqa: D102 - likewise
 
 

@@ -15,7 +15,8 @@ from libc.string cimport memchr, memcmp, memcpy
 
 import msgspec
 
-from streams.domain.packed_days import MOST_PARTS, WEIGHTS, shared
+from schemas.counts import HOURS_BEGIN as _HOURS_BEGIN, MARKER as _MARKER
+from streams.domain.packed_days import MOST_PARTS, MOST_SHARED, SHARED, SHARED_BYTES, WEIGHTS
 from streams.domain.row_columns import STATUSES
 
 include "_json.pxi"
@@ -42,11 +43,18 @@ cdef enum:
     #: More digits may not fit into 64 bits.
     MOST_DIGITS = 18
     STATUS_NAMES = 3
+    #: Dates with more periods are left to the Python version.
+    MOST_PERIODS = 32
     #: Codes of status.
     OPEN = 0
     CLOSED = 2
     UNPUBLISHED = -1
 
+cdef bytes _marker = _MARKER, _hours_begin = _HOURS_BEGIN
+cdef const char* MARKER = PyBytes_AS_STRING(_marker)
+cdef const char* HOURS_BEGIN = PyBytes_AS_STRING(_hours_begin)
+cdef Py_ssize_t MARKER_BYTES = len(_marker), HOURS_BYTES = len(_hours_begin)
+cdef Py_ssize_t LONGEST_SHARED = SHARED_BYTES
 cdef unsigned long long[HOURS] WEIGHT
 cdef int _hour
 for _hour in range(HOURS):
@@ -291,6 +299,20 @@ cdef bytes pack(const long long* integers, Py_ssize_t size):
         PyMem_Free(made)
 
 
+cdef bytes shared(bytes packed):
+    """As `streams.domain.packed_days.shared`."""
+    cdef dict known = SHARED
+    if PyBytes_GET_SIZE(packed) > LONGEST_SHARED:
+        return packed
+    found = known.get(packed)
+    if found is not None:
+        return found
+    if len(known) >= MOST_SHARED:
+        known.clear()
+    known[packed] = packed
+    return packed
+
+
 #: A partition's count of a day, as read; `before` and `fingerprint` say what it replaces.
 cdef struct Count:
     long long shard
@@ -300,6 +322,7 @@ cdef struct Count:
     long long before
     long long backfilled_before
     unsigned long long fingerprint
+    bint has_unit
 
 
 cdef object replaced(object packed, Count* count):
@@ -401,9 +424,14 @@ cdef bint reads_count(bytes value, Count* count) noexcept:
         and reads(&cursor, b',"by_hour":', 11)
         and reads_hours(&cursor, count.hours)
         and reads(&cursor, b',"latest":', 10)
-        and cursor.at < cursor.end
-        and cursor.end[-1] == 125
+        and names_unit(&cursor, &count.has_unit)
     )
+
+
+cdef inline bint names_unit(Cursor* cursor, bint* has_unit) noexcept:
+    """Whether a unit comes next, or none, and then the end."""
+    has_unit[0] = cursor.at < cursor.end and cursor.at[0] == 123
+    return cursor.at < cursor.end and cursor.end[-1] == 125 and (has_unit[0] or reads(cursor, b"null}", 5) and cursor.at == cursor.end)
 
 
 cdef bint reads_key(bytes key, long long* shard, Cursor* metric, Cursor* scope, Cursor* part) noexcept:
@@ -425,7 +453,33 @@ cdef bint reads_key(bytes key, long long* shard, Cursor* metric, Cursor* scope, 
     return memchr(part.at, 124, part.end - part.at) == NULL
 
 
-def take(columns, scopes, days, first_cells, changed, counts, made, others):
+def hold_back(list pairs not None, Py_ssize_t at, dict waiting not None):
+    """As `streams.totals.shards.hold_back`."""
+    cdef Cursor cursor
+    cdef long long shard, known = -1
+    cdef list of_shard = None
+    cdef tuple pair
+    while 0 <= at < len(pairs):
+        pair = pairs[at]
+        read_from(<bytes?> pair[0], &cursor)
+        if not (reads_number(&cursor, &shard) and reads(&cursor, b"|", 1)):
+            break
+        if reads(&cursor, MARKER, MARKER_BYTES) and cursor.at == cursor.end or reads(&cursor, HOURS_BEGIN, HOURS_BYTES):
+            break
+        if shard != known:
+            of_shard, known = waiting.get(shard), shard
+        if of_shard is None:
+            break
+        of_shard.append(pair)
+        at += 1
+    return at
+
+
+#: As it ends if its unit is the latest of all.
+cdef bytes NEWEST = b',"is_newest":true}'
+
+
+def take(columns, dict scopes not None, dict days not None, dict first_cells not None, list changed, list heard, counts, list made not None, new_day, new_series, others):
     """Takes counts of days in, in order; each replaces the earlier one of its partition.
 
     Args:
@@ -433,10 +487,13 @@ def take(columns, scopes, days, first_cells, changed, counts, made, others):
         scopes: Scope → metric → series.
         days: Business date as in a key → the date, and the numbers of its periods, its own first.
         first_cells: Rows of days that have changed since their first version → their packed day then.
-        changed: Receives, for each count, the rows that contain its day, its partition, its units before and now, and its
-            value; None if nobody wants to know.
+        changed: Receives, for each count of a day that nothing watches, the rows that contain the day, its partition, its units before
+            and now, and its value; None if nobody wants to know.
+        heard: The same for counts of other days. If it is None, series have those that name a unit.
         counts: Keys and values, as in the topic.
         made: Receives the places of new rows.
+        new_day: Adds a date to `days`; None if the text is none.
+        new_series: Makes a series of a metric and scope.
         others: Called with the key and the value of each count that is not plain.
 
     Returns:
@@ -445,63 +502,81 @@ def take(columns, scopes, days, first_cells, changed, counts, made, others):
     cdef Numbers numbers
     cdef Count count
     cdef Cursor metric_text, scope_text, part
-    cdef dict scopes_ = scopes, days_ = days, first_cells_ = first_cells, rows
-    cdef list cells = columns.cells
-    cdef list changed_ = changed, made_ = made
-    cdef Py_ssize_t own, place
+    cdef dict rows
+    cdef list cells = columns.cells, noted
+    cdef Py_ssize_t[MOST_PERIODS] places
+    cdef Py_ssize_t own = 0, period, periods
     cdef long long more, more_backfilled
-    cdef tuple places
+    cdef tuple day
+    cdef bytes text
     newest = None
     look_up(columns, &numbers)
     for key, value in counts:
         day = by_metric = series = None
-        if reads_key(<bytes?> key, &count.shard, &metric_text, &scope_text, &part):
-            day = days_.get(PyBytes_FromStringAndSize(<const char*> part.at, part.end - part.at))
+        if reads_key(<bytes?> key, &count.shard, &metric_text, &scope_text, &part) and reads_count(<bytes?> value, &count):
+            text = PyBytes_FromStringAndSize(<const char*> part.at, part.end - part.at)
+            day = days.get(text)
+            if day is None:
+                day = new_day(text)
             if day is not None:
-                by_metric = scopes_.get(text_in(&scope_text))
-                if by_metric is not None:
-                    series = (<dict?> by_metric).get(text_in(&metric_text))
-        if (
-            series is None
-            or series.is_watched
-            or series.rolling
-            or day[0] < series.kept.since
-            or not reads_count(<bytes?> value, &count)
-        ):
+                scope, metric = text_in(&scope_text), text_in(&metric_text)
+                by_metric = scopes.get(scope)
+                series = (<dict?> by_metric).get(metric) if by_metric is not None else None
+                if series is None:
+                    series = new_series(metric, scope)
+        if series is None or series.rolling or day[0] < series.kept.since or len(<tuple?> day[1]) > MOST_PERIODS:
             others(key, value)
             look_up(columns, &numbers)
             continue
         rows = series.rows
-        found = []
-        for number in <tuple?> day[1]:
+        periods = 0
+        for number in <tuple> day[1]:
             at = rows.get(number)
             if at is None:
                 at = add(columns, cells, &numbers, rows, series.number, number)
-                made_.append(at)
-            found.append(at)
-        places = tuple(found)
+                made.append(at)
+            places[periods] = at
+            check(&numbers, places[periods])
+            periods += 1
         own = places[0]
-        check(&numbers, own)
         if (
             numbers.version[own] == 1
             and numbers.history_version[own] == 0
             and numbers.hours[own] == numbers.published_hours[own]
-            and own not in first_cells_
+            and own not in first_cells
         ):
-            first_cells_[own] = cells[own]
+            first_cells[own] = cells[own]
         cells[own] = replaced(cells[own], &count)
         numbers.hours[own] += count.fingerprint
         more, more_backfilled = count.count - count.before, count.backfilled - count.backfilled_before
-        for at in places:
-            place = at
-            check(&numbers, place)
-            numbers.count[place] += more
-            numbers.backfilled[place] += more_backfilled
+        for period in range(periods):
+            numbers.count[places[period]] += more
+            if more_backfilled:
+                numbers.backfilled[places[period]] += more_backfilled
         if newest is None or day[0] > newest:
             newest = day[0]
-        if changed_ is not None:
-            changed_.append((places, count.shard, count.before, count.count, value))
+        noted = changed
+        if series.is_watched:
+            noted = heard
+            note_watched(series, day[0], own, &count, value, heard is None)
+        if noted is not None:
+            noted.append((tuple([places[period] for period in range(periods)]), count.shard, count.before, count.count, value))
     return newest
+
+
+cdef int note_watched(series, day, Py_ssize_t own, const Count* count, bytes value, bint is_before_first_step) except -1:
+    """Keeps what a count says of its latest units; see `streams.domain.row_table.Series`."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(NEWEST), ends = PyBytes_GET_SIZE(value) - size
+    if is_before_first_step and count.has_unit:
+        if series.latest is None:
+            series.latest = {}
+        series.latest[own, count.shard] = value
+    if day >= series.newest_day:
+        if day > series.newest_day:
+            series.newest_day, series.newest = day, {}
+        is_newest = ends >= 0 and memcmp(PyBytes_AS_STRING(value) + ends, PyBytes_AS_STRING(NEWEST), size) == 0
+        series.newest[count.shard] = value if is_newest else None
+    return 0
 
 
 # Rows as JSON -------------------------------------------------------------------------------------------------------

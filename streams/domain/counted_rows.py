@@ -12,7 +12,7 @@ from streams.domain.row_columns import OPEN
 from streams.domain.row_table import NOTHING, RowTable, latest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from schemas.counts import CampaignHour
     from schemas.facts import DayCount, LatestUnit, Metric, RowMetric
@@ -20,21 +20,24 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
     from streams.domain.kept_days import KeptDays
     from streams.domain.periods import Period
-    from streams.domain.row_table import Series
+    from streams.domain.row_table import Series, Told
 
+#: Counts to take note of between two pauses.
+_PAUSE_COUNTS = 500
 NO_HOURS: Mapping[int, bytes] = {}
 
 
 class TouchedDay:
     """A day that this step has changed: the rows that contain it (its own first), and its shards' counts before."""
 
-    __slots__ = ("after", "before", "latest", "rows")
+    __slots__ = ("after", "before", "rows", "told")
 
     def __init__(self, rows: tuple[int, ...]) -> None:
         self.rows = rows
         self.before: dict[int, int] = {}
         self.after: dict[int, int] = {}
-        self.latest: dict[int, LatestUnit | None] = {}
+        #: By shard: the last count told.
+        self.told: dict[int, Told] = {}
 
 
 class CountedRows(RowTable):
@@ -51,13 +54,15 @@ class CountedRows(RowTable):
         #: What this step has changed of days that nothing watches: the rows that contain the day, shard, its units before and now,
         #: and its count as it came.
         self._changed: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
+        #: The same of days that may be watched, to be taken by `_hear`.
+        self._heard: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
         #: Days that have changed since their first version, which only the row itself has → its counts by hour.
         self._first_cells: dict[int, bytes | None] = {}
         #: Rows of campaigns → their packed hours by number; and the minutes of those changed since their first version.
         self._campaign_hours: dict[int, dict[int, bytes]] = {}
         self._first_minutes: dict[int, list[int]] = {}
-        #: Rows of campaigns → the last hour with a count, and the latest unit of each ledger partition in it.
-        self._newest_of_campaigns: dict[int, tuple[int, dict[int, LatestUnit | None]]] = {}
+        #: Rows of campaigns → the last hour with a count, and the counts in it, as in `Series.newest`.
+        self._newest_of_campaigns: dict[int, tuple[int, dict[int, Told | None]]] = {}
         #: Whether the first step has begun.
         self._started = False
 
@@ -86,11 +91,13 @@ class CountedRows(RowTable):
         self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
         self._note_newest(series, day, shard, count)
         if self._started:
-            self._touch(own, places, shard, before, count)
+            for _ in self._hear():
+                pass
+            self._touch(own, places, shard, before, count.count, count)
         elif count.latest is not None and series.is_watched:
             if series.latest is None:
                 series.latest = {}
-            series.latest[own, shard] = count.latest
+            series.latest[own, shard] = count
 
     def _update_without_row(self, shard: int, series: Series, day: date, count: DayCount) -> None:
         """The same for a day that is no longer kept: only the longer periods that contain it have rows."""
@@ -103,29 +110,37 @@ class CountedRows(RowTable):
         columns.add_to(places, count.count - replaced.units, count.backfilled - replaced.backfilled, 0)
         self._note_newest(series, day, shard, count)
         if self._started:
-            self._touch((series.number, own), places, shard, replaced.units, count)
+            self._touch((series.number, own), places, shard, replaced.units, count.count, count)
 
     @staticmethod
     def _note_newest(series: Series, day: date, shard: int, count: DayCount) -> None:
         if series.is_watched and day >= series.newest_day:
             if day > series.newest_day:
                 series.newest_day, series.newest = day, {}
-            series.newest[shard] = count.latest if count.is_newest else None
+            series.newest[shard] = count if count.is_newest else None
 
     def _is_as_published(self, day: int) -> bool:
         """Whether a day's counts by hour are those of its published version, which only the row itself has so far."""
         columns = self.columns
         return not columns.history_version[day] and columns.hours[day] == columns.published_hours[day]
 
-    def _touch(
-        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, count: DayCount
+    def _touch(  # noqa: PLR0913, PLR0917 - a count and what it replaces
+        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int, told: Told
     ) -> None:
         touched = self._touched.get(key)
         if touched is None:
             touched = self._touched[key] = TouchedDay(rows)
         touched.before.setdefault(shard, before)
-        touched.after[shard] = count.count
-        touched.latest[shard] = count.latest
+        touched.after[shard] = after
+        touched.told[shard] = told
+
+    def _hear(self) -> Generator[None, None, None]:
+        """Takes note of counts of watched days that were taken together; with pauses."""
+        heard, self._heard = self._heard, []
+        for number, (rows, shard, before, after, value) in enumerate(heard, 1):
+            self._touch(rows[0], rows, shard, before, after, value)
+            if number % _PAUSE_COUNTS == 0:
+                yield
 
     def take(self, counts: Iterable[tuple[bytes, bytes]], others: Callable[[bytes, bytes], None]) -> None:
         """Takes counts as they are in their topic: keys and values, in order. What is not plain is passed to `others` instead."""
@@ -140,8 +155,11 @@ class CountedRows(RowTable):
             self._known.days_by_text,
             self._first_cells,
             self._changed if self._started else None,
+            self._heard if self._started else None,
             counts,
             made,
+            self._learn_text,
+            self._new_series,
             others,
         )
         periods = self.columns.period
@@ -151,10 +169,19 @@ class CountedRows(RowTable):
         if newest is not None:
             self.newest_day = max(self.newest_day, newest)
 
+    def _learn_text(self, text: bytes) -> tuple[date, tuple[int, ...]] | None:
+        """A date as in a key, and the numbers of its periods; None if it is none."""
+        try:
+            self._known.of_day(date.fromisoformat(text.decode()))
+        except ValueError:
+            return None
+        return self._known.days_by_text.get(text)
+
     def changed(self) -> Iterator[tuple[RowMetric, str, Period]]:
         """Metric, scope and period of the rows in which a day has changed since the last step."""
         columns = self.columns
-        touched = chain((touched.rows for touched in self._touched.values()), (rows for rows, *_ in self._changed))
+        noted = chain(self._changed, self._heard)
+        touched = chain((touched.rows for touched in self._touched.values()), (rows for rows, *_ in noted))
         for place in set(chain.from_iterable(touched)):
             series = self._series[columns.series[place]]
             yield series.metric, series.scope, self._known.periods[columns.period[place]]
@@ -182,11 +209,11 @@ class CountedRows(RowTable):
             newest_hour, newest = self._newest_of_campaigns.get(place, (-1, {}))
             if hour.hour >= newest_hour:
                 newest = newest if hour.hour == newest_hour else {}
-                newest[shard] = count.latest if count.is_newest else None
+                newest[shard] = count if count.is_newest else None
                 self._newest_of_campaigns[place] = hour.hour, newest
         if self._started:
             # No series has a negative number.
-            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count)
+            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count.count, count)
 
     def _place_of_campaign(self, metric: Metric, scope: str, name: str) -> int | None:
         period_id = f"{CAMPAIGN}:{name}"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _ENTRY: Final = 4
-_SHARED_BYTES: Final = 24
-_MOST_SHARED: Final = 65_536
+SHARED_BYTES: Final = 24
+MOST_SHARED: Final = 65_536
 _MASK: Final = (1 << 64) - 1
 #: The most hours of a day, or minutes of an hour of a campaign.
 MOST_PARTS: Final = MINUTES
@@ -35,7 +35,7 @@ WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in ra
 _PARTS: Final = range(MOST_PARTS)
 _WEIGHT_OF_HOUR: Final = 0xD1342543DE82EF95
 
-_shared: dict[bytes, bytes] = {}
+SHARED: dict[bytes, bytes] = {}
 
 
 class Replaced(NamedTuple):
@@ -235,8 +235,8 @@ def shared(packed: bytes | None) -> bytes | None:
 
 
 def _share(packed: bytes) -> bytes:
-    if len(packed) > _SHARED_BYTES:
+    if len(packed) > SHARED_BYTES:
         return packed
-    if len(_shared) >= _MOST_SHARED:
-        _shared.clear()
-    return _shared.setdefault(packed, packed)
+    if len(SHARED) >= MOST_SHARED:
+        SHARED.clear()
+    return SHARED.setdefault(packed, packed)

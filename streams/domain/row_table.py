@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any, cast
 
-from schemas.facts import ROW_METRICS
+from schemas.codec import decode_day_count
+from schemas.facts import ROW_METRICS, DayCount
 from schemas.rows import RowKey
 from schemas.texts import template_of
 from streams.domain import packed_days
@@ -16,7 +17,7 @@ from streams.domain.row_columns import OPEN, UNPUBLISHED, Columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from schemas.facts import DayCount, LatestUnit, Metric, RowMetric
+    from schemas.facts import LatestUnit, Metric, RowMetric
     from streams.domain.calendar import Calendar
     from streams.domain.kept_days import KeptSet
 
@@ -25,6 +26,10 @@ FEW_ROWS = 20_000
 NEVER_US = 1 << 62
 
 NOTHING: Mapping[str, Any] = {}
+
+
+#: A count as a ledger partition has told it: decoded, or the value of its record, of which few are ever looked at.
+Told = DayCount | bytes
 
 
 class CountedDay:
@@ -70,11 +75,11 @@ class Series:
         #: Lengths, in days, of its rolling windows.
         self.rolling = rolling
         self.rows: dict[int, int] = {}
-        #: The last day with a count, and the latest unit of each ledger partition on it, if known.
+        #: The last day with a count, and the count of each ledger partition on it, None unless it names the latest unit of all.
         self.newest_day = date.min
-        self.newest: dict[int, LatestUnit | None] = {}
-        #: Before the first step: the latest unit by row of a day and shard, if the series can have milestones.
-        self.latest: dict[tuple[int, int], LatestUnit] | None = None
+        self.newest: dict[int, Told | None] = {}
+        #: Before the first step: the counts that name a unit, by row of a day and shard, if the series can have milestones.
+        self.latest: dict[tuple[int, int], Told] | None = None
 
 
 class RowTable:
@@ -306,10 +311,17 @@ class RowTable:
         return series
 
 
-def latest_of(packed: bytes, newest: Mapping[int, LatestUnit | None]) -> LatestUnit | None:
+def unit_in(told: Told | None) -> LatestUnit | None:
+    """The unit that a count names."""
+    if isinstance(told, bytes):
+        told = decode_day_count(told)
+    return told.latest if told is not None else None
+
+
+def latest_of(packed: bytes, newest: Mapping[int, Told | None]) -> LatestUnit | None:
     """The latest unit of a day or an hour, if each ledger partition with units in it has published its own."""
     shards = [shard for shard, units in packed_days.counts_of(packed) if units]
-    found = [unit for unit in map(newest.get, shards) if unit is not None]
+    found = [unit for unit in (unit_in(newest.get(shard)) for shard in shards) if unit is not None]
     return max(found, key=_unit_order) if len(found) == len(shards) else None
 
 

@@ -20,7 +20,6 @@ from itertools import chain, compress, islice
 from typing import TYPE_CHECKING, Any
 
 from schemas import vectors
-from schemas.codec import decode_day_count
 from schemas.facts import INVENTORY
 from schemas.texts import template_of
 from streams.domain import hotpath, packed_days
@@ -29,7 +28,7 @@ from streams.domain.pauses import telling_pauses
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_blocks import RowBlocks
 from streams.domain.row_columns import STATUSES, UNPUBLISHED
-from streams.domain.row_table import FEW_ROWS, NEVER_US
+from streams.domain.row_table import FEW_ROWS, NEVER_US, unit_in
 from streams.domain.window_row import Row
 
 if TYPE_CHECKING:
@@ -120,6 +119,7 @@ class Windows(RowBlocks):
         self._is_caught_up = caught_up
         places, self._retargeted = self._retargeted, set()
         places.update(place for place in map(self.find, also) if place is not None)
+        yield from telling_pauses(self._hear(), _NO_ROWS)
         yield from telling_pauses(self._unwatched(places), _NO_ROWS)
         changed, self._touched = self._touched, {}
         for number, touched in enumerate(changed.values()):
@@ -143,9 +143,9 @@ class Windows(RowBlocks):
     def _unwatched(self, places: set[int]) -> Generator[None, None, None]:
         """Adds the rows that counts of days which nothing watches have changed. With targets, some of these may be watched now."""
         counts, self._changed = self._changed, []
-        for number, (rows, shard, before, _, value) in enumerate(counts, 1):
+        for number, (rows, shard, before, after, value) in enumerate(counts, 1):
             if self._targets:
-                self._touch(rows[0], rows, shard, before, decode_day_count(value))
+                self._touch(rows[0], rows, shard, before, after, value)
             else:
                 places.update(rows)
             if number % _PAUSE_DAYS == 0:
@@ -296,7 +296,7 @@ class Windows(RowBlocks):
             return
         for shard, before in touched.before.items():
             if touched.after[shard] > before:
-                latest = touched.latest[shard]
+                latest = unit_in(touched.told[shard])
                 for place in touched.rows:
                     self._grown[place] = _later(self._grown.get(place), latest)
 
@@ -319,11 +319,11 @@ class Windows(RowBlocks):
             ):
                 continue  # it has come back
             series = self._series[self.columns.series[row.place]]
-            latest_of = series.latest or {}
+            told = series.latest or {}
             places = [series.rows[number] for number in self._known.of_series(row.period.start, series.rolling)]
             for shard, count in packed_days.counts_of(self.columns.cells[row.place]):
                 if count > 0:
-                    latest = latest_of.get((row.place, shard))
+                    latest = unit_in(told.get((row.place, shard)))
                     for place in places:
                         of = self._loaded.get(place)
                         if of is not None:

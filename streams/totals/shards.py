@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas import hotpath
 from schemas.codec import decode_marker
 from schemas.counts import HOURS_BEGIN, MARKER, split_key
 from schemas.source_hours import decode_hours, decode_hours_key
+from streams.domain import hotpath as rows
 from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from schemas.outputs import Marker
     from streams.domain.source_hours import SourceHours
@@ -66,23 +68,26 @@ class Shards:
         #: Subject of the question → what must arrive before the answer is yes.
         self._due: dict[str, _Due] = {}
 
-    def take(self, record: LogRecord) -> tuple[int, list[tuple[bytes, bytes]]] | None:
-        """Takes one record of the counts topic; for a marker, returns what its transaction has changed: keys and values of counts."""
-        key, value = record_key(record), record_value(record)
-        shard, rest = split_key(key)
-        if rest == MARKER:
-            self._mark(shard, decode_marker(value))
-            self._waiting_since.pop(shard, None)
-            return shard, self._waiting.pop(shard, [])
-        if rest.startswith(HOURS_BEGIN):
-            self._unite(key, value)
-            return None
-        waiting = self._waiting.get(shard)
-        if waiting is None:
-            waiting = self._waiting[shard] = []
-            self._waiting_since[shard] = record.offset
-        waiting.append((key, value))
-        return None
+    def take(self, records: Sequence[LogRecord]) -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
+        """Takes records of the counts topic. Returns for each marker, as it is taken, what its transaction has changed.
+
+        That is keys and values of counts.
+        """
+        pairs = pairs_of(records)
+        at = 0
+        while (at := hold_back(pairs, at, self._waiting)) < len(pairs):
+            key, value = pairs[at]
+            shard, rest = split_key(key)
+            if rest == MARKER:
+                self._mark(shard, decode_marker(value))
+                self._waiting_since.pop(shard, None)
+                yield shard, self._waiting.pop(shard, [])
+            elif rest.startswith(HOURS_BEGIN):
+                self._unite(key, value)
+            else:
+                self._waiting[shard] = [pairs[at]]
+                self._waiting_since[shard] = records[at].offset
+            at += 1
 
     def absorb(self, record: LogRecord) -> tuple[bytes, bytes] | None:
         """Takes one record while the whole topic is read, before the counts are used; key and value of a count are returned at once.
@@ -224,6 +229,36 @@ class Shards:
             for home, records in marker.forwarded.items()
             if home in self.markers
         }
+
+
+def pairs_of(records: Sequence[LogRecord]) -> list[tuple[bytes, bytes]]:
+    """Keys and values of records.
+
+    Raises:
+        ValueError: One has no key or no value.
+    """
+    if hotpath.is_whole(records):
+        return records.pairs()
+    return [(record_key(record), record_value(record)) for record in records]
+
+
+def hold_back(pairs: list[tuple[bytes, bytes]], at: int, waiting: Mapping[int, list[tuple[bytes, bytes]]]) -> int:
+    """Adds counts, from a place on, to those that wait of their shard, until one is no count, or the first of its shard.
+
+    Returns:
+        The place of that record, or the number of all.
+    """
+    if rows.rows is not None:
+        found: int = rows.rows.hold_back(pairs, at, waiting)
+        return found
+    while at < len(pairs):
+        shard, rest = split_key(pairs[at][0])
+        of_shard = waiting.get(shard)
+        if of_shard is None or rest == MARKER or rest.startswith(HOURS_BEGIN):
+            break
+        of_shard.append(pairs[at])
+        at += 1
+    return at
 
 
 def _rerouted(marker: Marker) -> int:

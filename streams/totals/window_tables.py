@@ -450,12 +450,12 @@ class WindowTables:
         """Sums a batch of day counts."""
         if batch.first > self._next:
             raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
-        for first in range(0, len(batch.records), _AT_ONCE):
-            for record in batch.records[first : first + _AT_ONCE]:
-                if record.offset >= self._next:
-                    applied = self._shards.take(record)
-                    if applied is not None:
-                        await self._apply(*applied)
+        records = batch.records
+        if records and records[0].offset < self._next:
+            records = [record for record in records if record.offset >= self._next]
+        for first in range(0, len(records), _AT_ONCE):
+            for shard, counts in self._shards.take(records[first : first + _AT_ONCE]):
+                await self._apply(shard, counts)
             await pause()
         self._next = max(self._next, batch.next)
 

@@ -67,7 +67,7 @@ def shards(*markers: Marker) -> Shards:
 def say(made: Shards, number: int, one: Marker) -> None:
     """Takes a marker of one shard."""
     record: Any = Record(encode_marker_key(number), encode_marker(one))
-    made.take(record)
+    assert [shard for shard, _ in made.take([record])] == [number]
 
 
 def test_a_day_is_not_over_while_its_last_record_is_between_a_shard_and_its_home() -> None:
@@ -170,15 +170,16 @@ def test_counts_wait_for_their_marker_and_a_snapshot_begins_before_the_first_tha
     def count(shard: int, offset: int) -> Any:
         key = encode_day_key(shard, "orders", "all", date(2024, 10, 7))
         value = encode_day_count(DayCount(1, 0, [1, *[0] * 23], None))
-        record: Any = Record(key, value, offset)
-        return made.take(record)
+        return Record(key, value, offset)
 
-    assert [count(1, 10), count(0, 11), count(1, 12)] == [None, None, None]
+    assert list(made.take([count(1, 10)])) == list(made.take([count(0, 11), count(1, 12)])) == []
     assert made.counted_before(13) == 10
     marked: Any = Record(encode_marker_key(1), encode_marker(marker(upto_us=0)), 13)
-    applied = made.take(marked)
-    assert applied is not None
-    assert [decode_counts_key(key).day for key, _ in applied[1]] == [("orders", "all", date(2024, 10, 7))] * 2
+    ((shard, applied),) = made.take([count(1, 12), marked])
+    assert (shard, [decode_counts_key(key).day for key, _ in applied]) == (
+        1,
+        [("orders", "all", date(2024, 10, 7))] * 3,
+    )
     assert made.counted_before(14) == 11
 
 
