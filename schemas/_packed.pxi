@@ -18,6 +18,9 @@ cdef enum:
     HEAD_BYTES = 34
     #: The kind of the event, in its content.
     KIND = 0b111
+    #: A topic's number is in the origin, except for its highest bit, which is in the content.
+    TOPIC_BITS = 7
+    OF_PRODUCTION_SHIFT = 5
 
 #: The fixed part of a packed event, before its text; little endian, as are all machines that this is built for.
 cdef packed struct Head:
@@ -31,6 +34,11 @@ cdef packed struct Head:
     unsigned short text_bytes
     unsigned short id_end
     unsigned short extra
+
+cdef inline int topic_of(const Head* head) noexcept:
+    """The number of an event's topic."""
+    return head.origin >> 1 | (head.content >> OF_PRODUCTION_SHIFT & 1) << TOPIC_BITS
+
 
 #: Memory to read or write, from `at` on and never past `end`.
 cdef struct Cursor:

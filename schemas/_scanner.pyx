@@ -93,8 +93,6 @@ cdef enum:
     HAS_VIN = 0b1000
     HAS_VOIDS = 0b1_0000
     TOPIC = 0b111_1111
-    TOPIC_BITS = 7
-    OF_PRODUCTION_SHIFT = 5
     LENGTH_DIGITS = 3
     #: More than the order's id, with its size, and the packed event can take together.
     MOST_EVENT_BYTES = 2048
@@ -778,7 +776,7 @@ cdef object fact_of(order_id, const Head* head, str text, words):
         text[head.id_end : extra_end],
         voids,
         head.origin & 1 == 1,
-        head.origin >> 1 | (head.content >> OF_PRODUCTION_SHIFT & 1) << TOPIC_BITS,
+        topic_of(head),
         head.partition,
         head.offset,
     )

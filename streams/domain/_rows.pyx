@@ -493,7 +493,7 @@ def take(columns, dict scopes not None, dict days not None, dict first_cells not
         counts: Keys and values, as in the topic.
         made: Receives the places of new rows.
         new_day: Adds a date to `days`; None if the text is none.
-        new_series: Makes a series of a metric and scope.
+        new_series: Makes a series of a metric and scope; None if there is no such metric.
         others: Called with the key and the value of each count that is not plain.
 
     Returns:
@@ -515,11 +515,11 @@ def take(columns, dict scopes not None, dict days not None, dict first_cells not
         day = by_metric = series = None
         if reads_key(<bytes?> key, &count.shard, &metric_text, &scope_text, &part) and reads_count(<bytes?> value, &count):
             text = PyBytes_FromStringAndSize(<const char*> part.at, part.end - part.at)
+            scope, metric = text_in(&scope_text), text_in(&metric_text)
             day = days.get(text)
             if day is None:
                 day = new_day(text)
             if day is not None:
-                scope, metric = text_in(&scope_text), text_in(&metric_text)
                 by_metric = scopes.get(scope)
                 series = (<dict?> by_metric).get(metric) if by_metric is not None else None
                 if series is None:
@@ -736,7 +736,30 @@ def publish(columns, list places, list series, list periods, dict first_cells, l
     return changed, records, earlier
 
 
-def parted(columns, list places, list series, campaigns, tuple rare):
+def note_first(columns, list places not None, long long now_us):
+    """Notes when rows of which a first version is being published got it, for `streams.totals.history`.
+
+    Returns:
+        The places of those that need more: they have had a version before, or are closed and of loaded history.
+    """
+    cdef Numbers numbers
+    cdef array.array history_us = columns.history_us
+    cdef long long* written_us
+    cdef list others = []
+    cdef Py_ssize_t place
+    look_up(columns, &numbers)
+    written_us = <long long*> numbers_of(history_us, numbers.rows, sizeof(long long))
+    for at in places:
+        place = at
+        check(&numbers, place)
+        if numbers.version[place] != 1 or numbers.published_status[place] == CLOSED and numbers.published_backfilled[place]:
+            others.append(at)
+        else:
+            numbers.history_version[place], written_us[place] = 0, now_us
+    return others
+
+
+def parted(columns, list places, list series, campaigns, tuple rare, bint are_judged):
     """Rows that must be judged, and plain ones.
 
     Args:
@@ -745,6 +768,7 @@ def parted(columns, list places, list series, campaigns, tuple rare):
         series: By number; `is_watched` says whether its rows must be judged.
         campaigns: Numbers of the periods whose rows must be judged.
         rare: Dictionaries of further rows that must be judged, by place.
+        are_judged: Whether they have been judged; then it does not matter who watches them.
     """
     cdef array.array of_series = columns.series, of_period = columns.period
     cdef Py_ssize_t rows = len(columns.cells), place
@@ -757,7 +781,7 @@ def parted(columns, list places, list series, campaigns, tuple rare):
         place = at
         if not 0 <= place < rows:
             raise IndexError("there is no such row")
-        is_judged = series[number[place]].is_watched or has_campaigns and period[place] in campaigns
+        is_judged = not are_judged and series[number[place]].is_watched or has_campaigns and period[place] in campaigns
         if not is_judged:
             for each in more:
                 if at in each:

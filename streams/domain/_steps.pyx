@@ -21,6 +21,7 @@ import numpy as np
 import msgspec
 
 from schemas._scanner import Events, unpack, unpack_at
+from schemas.facts import LatestUnit
 from streams.domain.counted_days import latest_of, rank
 from streams.domain.packed_columns import EVENT, PlainUnits, Restored
 from streams.domain.packing import pack
@@ -1864,15 +1865,36 @@ cdef class _Unit:
         return rank(self.unit) > rank(other.unit)
 
 
-cdef _Unit unit_of(list facts):
-    """The unit of the latest of some events; None if there are none."""
+cdef _Unit unit_of(unit):
+    """A `LatestUnit` with its text; None if there is none."""
     cdef _Unit made
-    unit = latest_of(facts)
     if unit is None:
         return None
     made = _Unit()
     made.time_us, made.unit, made.json = unit.time_us, unit, _encode_unit(unit)
     return made
+
+
+cdef object latest_unit(DaySum change, words):
+    """The latest unit of a sum, None if it has added none. Nearly always only one event can be it, and is packed."""
+    cdef Sum of_cell
+    cdef Cursor now
+    cdef Head head
+    if len(change.latest_sums) == 1:
+        of_cell = change.latest_sums[0]
+        if of_cell.last_touch >= 0 and of_cell.others is None and of_cell.causes is None:
+            of_cell.touched.events_of(of_cell.last_touch, &now)
+            take(&now, of_cell.last_at)
+            next_head(now, &head)
+            return LatestUnit(
+                <long long> head.time_us,
+                event_id(now, &head),
+                words[head.source],
+                topic_of(&head),
+                head.partition,
+                head.offset,
+            )
+    return latest_of(change.latest(words))
 
 
 @cython.final
@@ -1911,7 +1933,7 @@ cdef class CountedDays:
 
     def add(self, tuple series not None, int ordinal, DaySum change not None, int flags, words):
         """As `counted_days.CountedDays.add`."""
-        cdef _Unit latest = unit_of(change.latest(words))
+        cdef _Unit latest = unit_of(latest_unit(change, words))
         cdef int number
         for number in series:
             self.add_to(self.put(number, ordinal), change.counts, flags, latest)
@@ -1923,7 +1945,7 @@ cdef class CountedDays:
         cdef Py_ssize_t day = self.put(series, ordinal)
         for hour in range(HOURS):
             counts[hour] = by_hour[hour]
-        self.add_to(day, counts, 0, unit_of(latest))
+        self.add_to(day, counts, 0, unit_of(latest_of(latest)))
         self.day(day).backfilled += backfilled
 
     cdef int add_to(self, Py_ssize_t number, const long long* counts, int flags, _Unit latest) except -1:

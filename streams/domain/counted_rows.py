@@ -6,6 +6,7 @@ from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from schemas.facts import METRICS
 from streams.domain import hotpath, packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.row_columns import OPEN
@@ -159,7 +160,7 @@ class CountedRows(RowTable):
             counts,
             made,
             self._learn_text,
-            self._new_series,
+            self._learn_series,
             others,
         )
         periods = self.columns.period
@@ -176,6 +177,10 @@ class CountedRows(RowTable):
         except ValueError:
             return None
         return self._known.days_by_text.get(text)
+
+    def _learn_series(self, metric: RowMetric, scope: str) -> Series | None:
+        """The series of a metric and scope as in a key; None if there is no such metric."""
+        return self._new_series(metric, scope) if metric in METRICS else None
 
     def changed(self) -> Iterator[tuple[RowMetric, str, Period]]:
         """Metric, scope and period of the rows in which a day has changed since the last step."""

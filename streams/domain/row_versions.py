@@ -129,8 +129,11 @@ class RowVersions(PublishedRows):
 
     # Rows that nothing watches: no objects are created for them -----------------------------------------------------
 
-    def parted(self, places: list[int]) -> tuple[list[int], list[int]]:
-        """Rows that must be judged, and plain ones, which cannot have milestones and have none of the rare fields."""
+    def parted(self, places: list[int], *, are_judged: bool = False) -> tuple[list[int], list[int]]:
+        """Rows that must be judged, and plain ones, which cannot have milestones and have none of the rare fields.
+
+        If they have been judged, only the fields matter.
+        """
         rare = (
             self._targets,
             self._controls,
@@ -142,7 +145,7 @@ class RowVersions(PublishedRows):
         )
         if hotpath.rows is not None:
             found: tuple[list[int], list[int]] = hotpath.rows.parted(
-                self.columns, places, self._series, self._known.campaigns, rare
+                self.columns, places, self._series, self._known.campaigns, rare, are_judged
             )
             return found
         series, column = self._series, self.columns.series
@@ -152,7 +155,7 @@ class RowVersions(PublishedRows):
         plain: list[int] = []
         for place in places:
             is_judged = (
-                series[column[place]].is_watched
+                (series[column[place]].is_watched and not are_judged)
                 or (campaigns and period[place] in campaigns)
                 or (more and any(place in each for each in more))
             )

@@ -137,13 +137,17 @@ class StepParts:
     def in_one(self, judged: JudgedRows) -> Iterator[Step | None]:
         """Publishes everything at once; None is a pause."""
         whole = Step(milestones=judged.milestones, held=judged.held, decided=dict.fromkeys(judged.settled))
-        for number, row in enumerate(judged.rows):
-            self._publish(row, whole)
+        rows = {row.place: row for row in judged.rows}
+        others, plain = self._windows.parted(list(rows), are_judged=True)
+        for number, place in enumerate(others):
+            self._publish(rows[place], whole)
             yield from pause(number)
-        for first in range(0, len(judged.plain), PAUSE_ROWS):
+        self._windows.forget(plain)
+        plain += judged.plain
+        for first in range(0, len(plain), PAUSE_ROWS):
             if first:
                 yield None
-            self._publish_plain(judged.plain[first : first + PAUSE_ROWS], whole)
+            self._publish_plain(plain[first : first + PAUSE_ROWS], whole)
         if whole.size:
             yield whole
 

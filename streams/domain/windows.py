@@ -222,6 +222,12 @@ class Windows(RowBlocks):
             if not self._leaves_unseen(place):
                 self._loaded[place] = self._load(place)
 
+    def forget(self, places: Iterable[int]) -> None:
+        """Forgets the objects of rows, which have been judged, and what they grew by; the rows are about to be published."""
+        for place in places:
+            self._loaded.pop(place, None)
+            self._grown.pop(place, None)
+
     def group(self) -> list[Row]:
         """All rows of the group, by key."""
         if self._is_first:

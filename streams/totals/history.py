@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
+from streams.domain import hotpath
 from streams.domain.row_columns import STATUS_CODES
 from streams.domain.zone import MINUTE_US
 from streams.kafka.outbox import Outgoing
@@ -119,8 +120,10 @@ class History:
         elif place not in self._waiting:
             self._wait(place)
 
-    def publish_plain(self, places: Iterable[int], now_us: int) -> None:
+    def publish_plain(self, places: list[int], now_us: int) -> None:
         """The same for rows that their columns hold completely."""
+        if hotpath.rows is not None:
+            places = hotpath.rows.note_first(self._rows.columns, places, now_us)
         columns, waiting = self._rows.columns, self._waiting
         version, restated, backfilled = columns.version, columns.restated, columns.published_backfilled
         status, history_version, history_us = columns.published_status, columns.history_version, columns.history_us

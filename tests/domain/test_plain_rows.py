@@ -52,7 +52,12 @@ class JudgingWorld(World):
     def _make(self) -> Any:
         totals = super()._make()
         windows: Windows = totals.windows
-        windows.parted = lambda places: (places, [])  # type: ignore[method-assign] # what is to make no difference
+
+        def parted(places: list[int], *, are_judged: bool = False) -> tuple[list[int], list[int]]:
+            del are_judged
+            return places, []
+
+        windows.parted = parted  # type: ignore[method-assign] # what is to make no difference
         return totals
 
 

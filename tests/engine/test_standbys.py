@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from schemas.facts import Fact
-    from streams.kafka.transactions import Outgoing
+    from streams.kafka.outbox import Outgoing
 
 CONTEXT = Context(Settings(partitions=1, scopes=(("model",), ()), families=FAMILIES))
 TOPIC = CONTEXT.catalogue.ledger.name
