@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
     from streams.domain.kept_days import KeptDays
     from streams.domain.periods import Period
-    from streams.domain.row_table import Series, Told
+    from streams.domain.row_table import Series, ToldCount
 
 #: Counts to take note of between two pauses.
 _PAUSE_COUNTS = 500
@@ -38,7 +38,7 @@ class TouchedDay:
         self.before: dict[int, int] = {}
         self.after: dict[int, int] = {}
         #: By shard: the last count told.
-        self.told: dict[int, Told] = {}
+        self.told: dict[int, ToldCount] = {}
 
 
 class CountedRows(RowTable):
@@ -63,7 +63,7 @@ class CountedRows(RowTable):
         self._campaign_hours: dict[int, dict[int, bytes]] = {}
         self._first_minutes: dict[int, list[int]] = {}
         #: Rows of campaigns → the last hour with a count, and the counts in it, as in `Series.newest`.
-        self._newest_of_campaigns: dict[int, tuple[int, dict[int, Told | None]]] = {}
+        self._newest_of_campaigns: dict[int, tuple[int, dict[int, ToldCount | None]]] = {}
         #: Whether the first step has begun.
         self._started = False
 
@@ -126,7 +126,7 @@ class CountedRows(RowTable):
         return not columns.history_version[day] and columns.hours[day] == columns.published_hours[day]
 
     def _touch(  # noqa: PLR0913, PLR0917 - a count and what it replaces
-        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int, told: Told
+        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int, told: ToldCount
     ) -> None:
         touched = self._touched.get(key)
         if touched is None:

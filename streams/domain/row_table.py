@@ -29,7 +29,7 @@ NOTHING: Mapping[str, Any] = {}
 
 
 #: A count as a ledger partition has told it: decoded, or the value of its record, of which few are ever looked at.
-Told = DayCount | bytes
+ToldCount = DayCount | bytes
 
 
 class CountedDay:
@@ -77,9 +77,9 @@ class Series:
         self.rows: dict[int, int] = {}
         #: The last day with a count, and the count of each ledger partition on it, None unless it names the latest unit of all.
         self.newest_day = date.min
-        self.newest: dict[int, Told | None] = {}
+        self.newest: dict[int, ToldCount | None] = {}
         #: Before the first step: the counts that name a unit, by row of a day and shard, if the series can have milestones.
-        self.latest: dict[tuple[int, int], Told] | None = None
+        self.latest: dict[tuple[int, int], ToldCount] | None = None
 
 
 class RowTable:
@@ -311,14 +311,14 @@ class RowTable:
         return series
 
 
-def unit_in(told: Told | None) -> LatestUnit | None:
+def unit_in(told: ToldCount | None) -> LatestUnit | None:
     """The unit that a count names."""
     if isinstance(told, bytes):
         told = decode_day_count(told)
     return told.latest if told is not None else None
 
 
-def latest_of(packed: bytes, newest: Mapping[int, Told | None]) -> LatestUnit | None:
+def latest_of(packed: bytes, newest: Mapping[int, ToldCount | None]) -> LatestUnit | None:
     """The latest unit of a day or an hour, if each ledger partition with units in it has published its own."""
     shards = [shard for shard, units in packed_days.counts_of(packed) if units]
     found = [unit for unit in (unit_in(newest.get(shard)) for shard in shards) if unit is not None]
