@@ -8,6 +8,7 @@
     .venv/bin/python -m tests.bench live [--rates R ...] [--json FILE]  # the same over 18,000 scopes, see tests/bench/live.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
+    .venv/bin/python -m tests.bench takeover [--orders N]              # with and without a standby copy, see tests/bench/takeover.py
     .venv/bin/python -m tests.bench totals [--rows N] [--every-window] [--json FILE]  # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench workers [--orders N]               # several workers, and one that joins, see tests/bench/workers.py
@@ -35,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle, kinds, latency, peers, profile, workers
+from tests.bench import guard, idle, kinds, latency, peers, profile, takeover, workers
 from tests.bench.live import RATES, bench_live, show_live
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
@@ -46,7 +47,7 @@ from tests.bench.totals import show as show_totals
 from tests.bench.worker import BenchWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 from tests.support.installation import Installation
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +173,7 @@ def main() -> None:
             "peers",
             "profile",
             "readers",
+            "takeover",
             "totals",
             "workers",
         ),
@@ -246,6 +248,7 @@ def main() -> None:
         "live": show_live,
         "peers": peers.show,
         "profile": profile.show,
+        "takeover": takeover.show,
         "workers": workers.show,
     }
     show: Callable[[Any], None] = shows.get(options.what, _print)
@@ -255,30 +258,23 @@ def main() -> None:
 
 async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder: Path) -> Any:
     """The measurements that need a broker."""
-    match options.what:
-        case "opening":
-            return await bench_opening(bootstrap, options.rows, options.kills, folder)
-        case "guard":
-            return await guard.bench(bootstrap, folder)
-        case "peers":
-            return await peers.bench(
-                bootstrap, broker, folder, orders=options.orders, runs=options.runs, only=options.only
-            )
-        case "kinds":
-            return await kinds.bench(bootstrap, folder, orders=options.orders, runs=options.runs, only=options.only)
-        case "latency":
-            return await latency.measure_latency(
-                bootstrap, broker, folder, options.rates or latency.RATES, options.seconds
-            )
-        case "live":
-            return await bench_live(bootstrap, broker, folder, options.rates or RATES, options.seconds)
-        case "profile":
-            return await profile.bench(bootstrap, folder, options.orders, kinds.KINDS[(*options.only, kinds.CLEAN)[0]])
-        case "workers":
-            return await workers.bench(bootstrap, broker, folder, orders=options.orders)
-        case "idle":
-            return await idle.bench(bootstrap, broker, folder)
-    return await bench(bootstrap, broker, options.orders, options.plain_events, folder)
+    orders, runs, only = options.orders, options.runs, options.only
+    ways: dict[str, Callable[[], Awaitable[Any]]] = {
+        "opening": lambda: bench_opening(bootstrap, options.rows, options.kills, folder),
+        "guard": lambda: guard.bench(bootstrap, folder),
+        "peers": lambda: peers.bench(bootstrap, broker, folder, orders=orders, runs=runs, only=only),
+        "kinds": lambda: kinds.bench(bootstrap, folder, orders=orders, runs=runs, only=only),
+        "latency": lambda: latency.measure_latency(
+            bootstrap, broker, folder, options.rates or latency.RATES, options.seconds
+        ),
+        "live": lambda: bench_live(bootstrap, broker, folder, options.rates or RATES, options.seconds),
+        "profile": lambda: profile.bench(bootstrap, folder, orders, kinds.KINDS[(*only, kinds.CLEAN)[0]]),
+        "takeover": lambda: takeover.bench(bootstrap, folder, orders=orders),
+        "workers": lambda: workers.bench(bootstrap, broker, folder, orders=orders),
+        "idle": lambda: idle.bench(bootstrap, broker, folder),
+        "service": lambda: bench(bootstrap, broker, orders, options.plain_events, folder),
+    }
+    return await ways[options.what]()
 
 
 def _keep(results: dict[str, Any], path: Path | None) -> None:
