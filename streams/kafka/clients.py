@@ -145,6 +145,7 @@ async def read_to_end(  # noqa: PLR0913 - one reading
         return
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
     await _require_partitions(settings, consumer, tps)
+    await meet(consumer, {tp.topic for tp in tps})
     consumer.assign(tps)
     given = {TopicPartition(*place): offset for place, offset in (since or {}).items()}
     # At once, else the fetcher starts at the beginning, and what it fetches is thrown away.
@@ -210,6 +211,7 @@ async def read_one(settings: Settings, consumer: AIOKafkaConsumer, tp: TopicPart
     Raises:
         UnreachableError: The partition does not answer, or ends before the offset.
     """
+    await meet(consumer, [tp.topic])
     consumer.assign([tp])
     consumer.seek(tp, offset)
     silence = Silence(settings)
@@ -322,6 +324,7 @@ async def read_last(
 ) -> LogRecord | None:
     """The last record with a key, searched for from the end of a partition; `None` if there is none."""
     tp = TopicPartition(*partition)
+    await meet(consumer, [tp.topic])
     end, first = (await consumer.end_offsets([tp]))[tp], (await consumer.beginning_offsets([tp]))[tp]
     since, tail = end, _TAIL
     while since > first:
@@ -359,7 +362,10 @@ async def partition_counts(
 
 
 async def meet(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
-    """Makes a consumer look up the partition leaders of existing topics at once: by itself it takes 0.1 s for each topic."""
+    """Makes a consumer look up the partition leaders of existing topics at once: by itself it takes 0.1 s for each topic.
+
+    Call it before the topics are assigned, or their offsets asked for; if they are known, it asks nothing.
+    """
     client = consumer._client  # noqa: SLF001 - the public calls do as said
     await asyncio.gather(*(client.add_topic(name) for name in topics))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from aiokafka import TopicPartition
 
 from streams.errors import ExpectedError
-from streams.kafka.clients import cluster_id, partition_counts, read_one, read_to_end, reader
+from streams.kafka.clients import cluster_id, meet, partition_counts, read_one, read_to_end, reader
 from streams.kafka.topic_ids import topic_ids
 from streams.kafka.transactions import TransactionalWriter
 
@@ -164,6 +164,7 @@ class _KafkaReader:
 
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         tps = [TopicPartition(*partition) for partition in partitions]
+        await meet(self._consumer, {tp.topic for tp in tps})
         firsts = await self._consumer.beginning_offsets(tps)
         ends = await self._consumer.end_offsets(tps)
         return {(tp.topic, tp.partition): Bounds(firsts[tp], ends[tp]) for tp in tps}

@@ -85,8 +85,8 @@ class LedgerPartition:
 
     async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening, without fencing."""
-        self._application.start(await restore(self._replica, self._context))
         async with self._context.log.reader() as reader:
+            self._application.start(await restore(self._replica, self._context, reader))
             # Start at the end: unanswered questions will be asked again.
             self._questions.next = (await reader.bounds([self._asked_at]))[self._asked_at].end
         return self.positions()

@@ -248,7 +248,7 @@ async def test_a_topic_that_was_made_again_is_known_by_its_id(bootstrap: str, pr
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         await producer.send_and_wait(catalogue.ledger.name, encode_marker(marker), STATE_KEY, 0)
     replica = Replica(context, 0)
-    await restore(replica, context)
+    await restored(replica, context)
     assert replica.memory.topic_ids == before
     async with admin(installation.settings) as client:
         await client.delete_topics([orders])
@@ -258,10 +258,15 @@ async def test_a_topic_that_was_made_again_is_known_by_its_id(bootstrap: str, pr
             await asyncio.sleep(0.05)
         await client.create_topics([NewTopic(orders, 1, 1)])
     with pytest.raises(ExpectedError, match=f"{orders} is not the topic that the ledger applied, but one made again"):
-        await restore(Replica(context, 0), context)
+        await restored(Replica(context, 0), context)
     assert await move(context)
-    await restore(Replica(context, 0), context)
+    await restored(Replica(context, 0), context)
     assert await move(context) == []
+
+
+async def restored(replica: Replica, context: Context) -> None:
+    async with context.log.reader() as reader:
+        await restore(replica, context, reader)
 
 
 async def test_a_compacted_source_is_refused_with_the_reason(bootstrap: str, prefix: str, tmp_path: Path) -> None:
