@@ -179,10 +179,11 @@ class MilestoneBook:
         if decided is not None:
             self._settled.append(event_id)
             if decided.data.period == row.period.id and (decided.type == RETRACTED) == (event_type == RETRACTED):
-                # An event decided by an earlier version has its unit and no position.
-                event_type, position = decided.type, decided.data.position
-                achieved_at, cause = decided.data.achieved_at, decided.data.cause
-                balance = decided.data.balance
+                event_type, was = decided.type, decided.data
+                # An event decided by an earlier version has its unit and no position. Otherwise the unit is at the position that
+                # follows from the counts of now, as all that the event says.
+                if (was.position is None and was.cause is not None) or (was.position, was.balance) == (position, balance):
+                    position, balance, achieved_at, cause = was.position, was.balance, was.achieved_at, was.cause
         data = MilestoneData(
             milestone_id=claim.milestone_id,
             revision=revision,

@@ -16,6 +16,7 @@ accounts, counts              what became of each record; the units of each orde
 contradictions, vehicles      violations; deliveries told to the homes of vehicles
 rows, over, plans, announced  the rows' sums and versions; ends of periods; targets and balances; announced campaigns
 thresholds, comparisons       the milestones that stand: by numbers; by other periods or scopes
+decided                       what a milestone says when it is decided
 moments                       the unit that a milestone names
 alerts                        early warnings
 silences, source_hours        alerts about what fails to come; the hours of event sources

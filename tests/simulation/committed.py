@@ -231,6 +231,8 @@ class Committed:
         self.table: dict[Cell, dict[str, Any]] = {}
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
+        #: The same, with those that stand but wait for their unit.
+        self.decided: dict[str, dict[str, Any]] = {}
 
     def position(self, tp: Partition) -> int:
         """How far a source partition is applied according to the commits."""
@@ -315,6 +317,15 @@ def _cells_of(key: CountKey, count: DayCount) -> list[tuple[Counted, int]]:
 def offsets_in(marker: Marker) -> dict[str, int]:
     """Source → how far a ledger partition has read it."""
     return {source: offset for source, (offset, _) in marker.positions.items()}
+
+
+def order_of(so_far: Committed, period: str, scope: str) -> tuple[float, str, str]:
+    """Sort key for periods of one window: campaigns by first instant and last date, others by name."""
+    campaign = so_far.campaigns_of(scope).get(period)
+    if campaign is None:
+        return 0.0, "", period
+    last = (campaign.end - timedelta(microseconds=1)).isoformat()
+    return campaign.start.timestamp(), str(so_far.date_of(last)), period
 
 
 def units_in(row: dict[str, Any]) -> int:

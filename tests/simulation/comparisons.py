@@ -1,14 +1,17 @@
-"""Rules that compare periods or scopes, judged by the rows: firsts, streaks, records, factors, shares and leaders."""
+"""Rules that compare periods or scopes, judged by the rows: firsts, streaks, records, factors, shares and leaders.
+
+At the end of each schedule, and after each step of one with a history.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tests.simulation import past
 from tests.simulation.broken import BrokenError
-from tests.simulation.committed import OTHERS
+from tests.simulation.committed import OTHERS, order_of
 from tests.simulation.periods import period_before, year_before
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from streams.settings_sections import RuleSettings
     from tests.simulation.committed import Committed
 
+#: What depends on other scopes, which are judged one after another: it may stand a step later.
+_AMONG_SCOPES: Final = frozenset({"scope_share", "leader"})
 #: Scope and period, and for a streak its length.
 Standing = set[tuple[str, str, int]]
 
@@ -40,12 +45,43 @@ class Comparisons:
     def __init__(self, so_far: Committed) -> None:
         self._so_far = so_far
         self._world = so_far.world
+        #: By rule: the milestones that stand. By metric and kind of window: the rows, with their scopes.
+        self._standing: defaultdict[str | None, list[dict[str, Any]]] = defaultdict(list)
+        self._rows: defaultdict[tuple[str, str], list[tuple[str, _Period]]] = defaultdict(list)
 
     def check_end(self) -> None:
         """Checks that in the end exactly the milestones stand that the rows give."""
+        self._begin(self._so_far.standing)
         for rule in self._world.settings.rule:
             for kind, judge in self._kinds_of(rule).items():
-                self._check_standing(rule, kind, judge(rule))
+                # By the time of events, a retraction may be held back for ever.
+                self._check_standing(rule, kind, judge(rule), is_held=self._world.settings.clock == "events")
+
+    def check_step(self, number: int) -> None:
+        """Checks the same of a totals partition after a step, where there is a history: what passes stands at once."""
+        if not self._world.plan.past:
+            return
+        self._begin(self._so_far.decided, number)
+        for rule in self._world.settings.rule:
+            kinds = self._kinds_of(rule) if rule.name in past.RULES else {}
+            for kind in kinds.keys() - _AMONG_SCOPES:
+                judge = kinds[kind]
+                self._check_standing(rule, kind, judge(rule), is_held=True)
+        self._world.seen["steps compared with a history"] += 1
+
+    def _begin(self, standing: Mapping[str, dict[str, Any]], number: int | None = None) -> None:
+        """Sorts what stands and the rows, of one totals partition or of all."""
+        so_far = self._so_far
+        self._standing, self._rows = defaultdict(list), defaultdict(list)
+        for data in standing.values():
+            if number is None or so_far.home(data["scope"]) == number:
+                self._standing[data["rule"]].append(data)
+        for (metric, scope, period), row in so_far.table.items():
+            if (number is None or so_far.home(scope) == number) and not so_far.is_left_as_it_is(
+                (metric, scope, period)
+            ):
+                found = _Period(period, row["start"], row["count"], row["status"] != "open")
+                self._rows[metric, period.partition(":")[0]].append((scope, found))
 
     def _kinds_of(self, rule: RuleSettings) -> dict[str, Callable[[RuleSettings], Standing]]:
         """What a rule raises, besides numbers, and how that is judged."""
@@ -69,7 +105,7 @@ class Comparisons:
         found: Standing = set()
         for scope in {scope for scope, _ in passing}:
             periods = [period for of, period in passing if of == scope]
-            found.add((scope, min(periods, key=lambda period: self._order_of(period, scope)), 0))
+            found.add((scope, min(periods, key=lambda period: order_of(self._so_far, period, scope)), 0))
         return found
 
     def _streaks(self, rule: RuleSettings) -> Standing:
@@ -89,9 +125,8 @@ class Comparisons:
         """Scope and period of the standing thresholds of a rule, with the first date; one may be held back."""
         return {
             (data["scope"], data["period"]): data["start"]
-            for data in self._so_far.standing.values()
-            if data["rule"] == rule.name
-            and data["kind"] == "threshold"
+            for data in self._standing[rule.name]
+            if data["kind"] == "threshold"
             and not self._so_far.is_left_as_it_is((data["metric"], data["scope"], data["period"]))
         }
 
@@ -100,7 +135,7 @@ class Comparisons:
         found: Standing = set()
         for scope, rows in self._rows_of(rule).items():
             peak = 0
-            for row in sorted(rows, key=lambda row: self._order_of(row.id, scope)):
+            for row in sorted(rows, key=lambda row: order_of(self._so_far, row.id, scope)):
                 if row.is_over or while_running:
                     if 0 < peak < row.units:
                         found.add((scope, row.id, 0))
@@ -148,40 +183,26 @@ class Comparisons:
     def _before(self, row: _Period) -> str:
         return period_before(row.id, row.start, self._so_far.calendar)
 
-    def _order_of(self, period: str, scope: str) -> tuple[float, str, str]:
-        """Sort key for periods of one window: campaigns by first instant and last date, others by name."""
-        campaign = self._so_far.campaigns_of(scope).get(period)
-        if campaign is None:
-            return 0.0, "", period
-        last = (campaign.end - timedelta(microseconds=1)).isoformat()
-        return campaign.start.timestamp(), str(self._so_far.date_of(last)), period
-
     def _rows_of(self, rule: RuleSettings) -> dict[str, list[_Period]]:
         """The rows that a rule watches, by scope."""
         found: dict[str, list[_Period]] = defaultdict(list)
-        for (metric, scope, period), row in self._so_far.table.items():
-            is_judged = metric == rule.metric and period.startswith(f"{rule.window}:")
-            if (
-                is_judged
-                and (scope == "all") == (rule.scope == ())
-                and not self._so_far.is_left_as_it_is((metric, scope, period))
-            ):
-                found[scope].append(_Period(period, row["start"], row["count"], row["status"] != "open"))
+        for scope, row in self._rows[rule.metric, rule.window.partition(":")[0]]:
+            if row.id.startswith(f"{rule.window}:") and (scope == "all") == (rule.scope == ()):
+                found[scope].append(row)
         return found
 
-    def _check_standing(self, rule: RuleSettings, kind: str, expected: Standing) -> None:
+    def _check_standing(self, rule: RuleSettings, kind: str, expected: Standing, *, is_held: bool) -> None:
+        """Compares what stands, of which more may stand if retractions are held back."""
         standing: Standing = set()
-        for data in self._so_far.standing.values():
-            if data["kind"] != kind or data["rule"] != rule.name:
+        for data in self._standing[rule.name]:
+            if data["kind"] != kind:
                 continue
             if not self._so_far.is_left_as_it_is((data["metric"], data["scope"], data["period"])):
                 standing.add((data["scope"], data["period"], data.get("streak") or 0))
             elif kind == "first":
                 # The first of all campaigns has been withdrawn: that does not undo what was achieved.
                 expected = {each for each in expected if each[0] != data["scope"]}
-        # By the time of events, a retraction may be held back for ever.
-        is_held = bool(rule.retract_after_s) and self._world.settings.clock == "events"
-        if standing != (expected | standing if is_held else expected):
+        if standing != (expected | standing if is_held and rule.retract_after_s else expected):
             raise BrokenError(kind, f"standing by {rule.name} are {sorted(standing)}, the rows give {sorted(expected)}")
 
 

@@ -230,6 +230,7 @@ class Planners:
         else:
             period = dice.choice(["month:2024-10", "total"])
             data = what | {"target_id": target_id, "value": dice.randrange(1, 9), "period": period}
+            data |= {"at": [0.5, 0.75]} if self._number % 2 else {}
             value = self._event("target.set.v1", now_us, data, target_id)
         return Sent(0, target_id.encode(), value, is_event=True)
 

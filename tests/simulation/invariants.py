@@ -25,6 +25,7 @@ from tests.simulation.committed import OTHERS, Committed, Shard, marker_in, offs
 from tests.simulation.comparisons import Comparisons
 from tests.simulation.contradictions import Contradictions
 from tests.simulation.counts import Counts
+from tests.simulation.decided import RETRACTED, Decided
 from tests.simulation.moments import Moments, stand_of
 from tests.simulation.over import Over
 from tests.simulation.plans import Plans
@@ -61,7 +62,8 @@ class Invariants:
         self.announced = Announced(so_far, self._counts)
         self._thresholds = Thresholds(so_far)
         self._rows = Rows(so_far, self._thresholds)
-        self._moments = Moments(so_far, self._thresholds)
+        self._decided = Decided(so_far, self._thresholds)
+        self._moments = Moments(so_far, self._thresholds, self._decided)
         self.over = Over(so_far)
         self._silences = Silences(so_far, self.over)
         self._plans = Plans(so_far, self._rows)
@@ -194,6 +196,8 @@ class Invariants:
         for key in {key[2]: key for key in over}.values():
             self.over.check(key, summed)
         self._thresholds.check(part, is_whole=is_whole and settled)
+        if is_whole and settled and part.step_us and (published or found[self.so_far.catalogue.milestones.name]):
+            self._comparisons.check_step(number)
 
     def _hear_milestones(self, entries: list[Entry], forecasts: list[Entry]) -> list[dict[str, Any]]:
         """Takes milestones and forecasts. Returns the alerts about silences."""
@@ -223,7 +227,7 @@ class Invariants:
 
     def _hear_milestone(self, event: dict[str, Any]) -> None:
         data, name = event["data"], event["data"]["milestone_id"]
-        if event["type"] == "milestone.retracted.v1":
+        if event["type"] == RETRACTED:
             if name not in self.so_far.standing:
                 raise BrokenError("milestones once", f"{name} was retracted and did not stand")
             del self.so_far.standing[name]
@@ -234,11 +238,7 @@ class Invariants:
         if event["id"] in self._moments.completed:
             self._moments.completed.remove(event["id"])
         else:
-            self._thresholds.turn(event)
-        if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
-            row = self.so_far.table.get((data["metric"], data["scope"], data["period"]))
-            if row is None or row["status"] == "open":
-                raise BrokenError("called over", f"{name} is a record of a period that is not over")
+            self._decided.hear(event)
 
     def _replay(self, transaction: Transaction) -> None:
         notes = _by_topic(transaction)[self.so_far.catalogue.replayed.name]

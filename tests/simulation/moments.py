@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from schemas.questions import Answer, Question
     from tests.simulation.cluster import Entry
     from tests.simulation.committed import Committed, Shard
+    from tests.simulation.decided import Decided
     from tests.simulation.thresholds import Thresholds
 
 
@@ -33,13 +34,14 @@ class Moments:
 
     Args:
         so_far: What has been committed.
-        thresholds: Is told which milestones stand while they wait.
+        thresholds: Is told which milestones no longer stand.
+        decided: Is told of those that wait.
     """
 
-    def __init__(self, so_far: Committed, thresholds: Thresholds) -> None:
+    def __init__(self, so_far: Committed, thresholds: Thresholds, decided: Decided) -> None:
         self._so_far = so_far
         self._world = so_far.world
-        self._thresholds = thresholds
+        self._thresholds, self._decided = thresholds, decided
         #: Questions about units by id, and what each ledger partition counted when it answered one.
         self._questions: dict[str, Question] = {}
         self._answered: dict[str, dict[int, list[list[tuple[str, str, str]]]]] = defaultdict(dict)
@@ -58,6 +60,7 @@ class Moments:
             self._thresholds.turn(event, back=True)
             self._thresholds.forgotten.add(number_of(event["data"]))
         self.waiting = {}
+        self._so_far.decided = dict(self._so_far.standing)
 
     def note_answer(self, number: int, shard: Shard, answer: Answer) -> None:
         """Notes the units that the shard counts when it answers: the unit found must follow from these."""
@@ -144,7 +147,7 @@ class Moments:
                 continue
             if entry.value is not None:
                 event = self.waiting[entry.key or b""] = orjson.loads(entry.value)
-                self._thresholds.turn(event)
+                self._decided.hear(event)
                 self._world.seen["milestones that wait"] += 1
                 if event["data"]["achieved_at"]:
                     self.check_unit(event["id"], event["data"])

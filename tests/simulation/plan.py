@@ -100,7 +100,7 @@ RULES = (
 )
 
 #: Share of schedules with a history of earlier periods.
-_PAST_SHARE = 0.06
+_PAST_SHARE = 0.045
 #: Share of the rules about histories that such a schedule leaves out.
 _LEFT_OUT = 0.25
 #: Records of a history whose windows have many rows.
