@@ -182,7 +182,8 @@ class MilestoneBook:
                 event_type, was = decided.type, decided.data
                 # An event decided by an earlier version has its unit and no position. Otherwise the unit is at the position that
                 # follows from the counts of now, as all that the event says.
-                if (was.position is None and was.cause is not None) or (was.position, was.balance) == (position, balance):
+                is_of_earlier_version = was.position is None and was.cause is not None
+                if is_of_earlier_version or (was.position, was.balance) == (position, balance):
                     position, balance, achieved_at, cause = was.position, was.balance, was.achieved_at, was.cause
         data = MilestoneData(
             milestone_id=claim.milestone_id,
