@@ -109,6 +109,37 @@ async def test_the_page_of_what_is_being_read_becomes_the_page_that_was_asked_fo
             await context.close()
 
 
+#: Pixels of a card that are left empty below its content.
+EMPTY = """(card) => card.getBoundingClientRect().bottom - Math.max(...[...card.children].map((each) => each.getBoundingClientRect().bottom))"""
+#: Whether the names of the pages, the search field and the tools follow each other, and end where the page does.
+IN_LINE = """(() => {
+    const box = (name) => document.querySelector(name).getBoundingClientRect();
+    const [brand, nav, find, tools, menu] = ['.brand', '.nav > :last-child', '.find', '.tools', '.menu-button'].map(box);
+    const line = [brand, nav, find, tools, menu].filter((each) => each.width);
+    const gaps = line.slice(1).map((each, at) => each.left - line[at].right);
+    return Math.min(...gaps) >= 0 && innerWidth - line.at(-1).right < 40;
+})()"""
+
+
+async def test_the_card_of_today_is_filled_and_nothing_in_the_line_above_the_page_overlaps(
+    browser: Browser, crowded: str
+) -> None:
+    context = await opened(browser, crowded)
+    page = await context.new_page()
+    widths = (360, 1234, 1280, 1440, 1920)
+    await page.goto("/")
+    await expect(page.locator("#today .plot canvas")).to_be_visible()
+    for width in widths:
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await page.locator("#today").evaluate(EMPTY) < 24, width
+        assert await page.evaluate(IN_LINE), width
+    await page.goto("/reconciliation")  # the widest of the names
+    for width in widths:
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await page.evaluate(IN_LINE), width
+    await context.close()
+
+
 HUGE = 1_234_567
 LONG = "model=SU7-Ultra-Nurburgring-Edition-Founders-Run-2024-LongName-0001"
 TODAY = "2024-10-07"
