@@ -241,7 +241,8 @@ class Settings(Section):
             try:
                 return date.fromisoformat(value).isoformat()
             except (TypeError, ValueError):
-                raise ValueError(f"{value!r} is no date; write YYYY-MM-DD, such as 2024-11-01") from None
+                given = repr(value) if isinstance(value, str) else value  # TOML has types for times
+                raise ValueError(f"{given} is no date; write YYYY-MM-DD, such as 2024-11-01") from None
         return value
 
     @model_validator(mode="after")

@@ -112,6 +112,9 @@ class CampaignSettings(Section):
     @field_validator("start", "end", mode="before")
     @classmethod
     def _instant(cls, value: object) -> object:
+        if isinstance(value, int | float):
+            # By default, it would be taken as seconds since 1970.
+            raise ValueError("a date and time with an offset is needed, such as 2025-06-26T22:00:00+08:00")  # noqa: TRY004 - for pydantic
         text = value.isoformat() if isinstance(value, date) else value  # TOML has types for both
         return parse_instant(text) if isinstance(text, str) else value
 

@@ -61,8 +61,7 @@ _OURS: Final = "value_error"
 def in_words(fault: ErrorDetails) -> str:
     """What is wrong with a value, as part of a line that has named its place: not a sentence, and without the value."""
     if fault["type"] == _OURS:
-        message = fault["msg"].removeprefix("Value error, ")
-        return message[:1].lower() + message[1:]
+        return fault["msg"].removeprefix("Value error, ")
     details = {
         name: f"{value:g}" if isinstance(value, float) else value for name, value in fault.get("ctx", {}).items()
     }
