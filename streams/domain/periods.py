@@ -183,6 +183,13 @@ def parse_period(period_id: str, reckoning: Reckoning = CIVIL) -> Period | None:
     Raises:
         ValueError: There is no such date.
     """
+    try:
+        return _parsed(period_id, reckoning)
+    except OverflowError:
+        raise ValueError(f"{period_id!r} is not within the dates that there are") from None
+
+
+def _parsed(period_id: str, reckoning: Reckoning) -> Period | None:
     kind, _, rest = period_id.partition(":")
     if kind == ROLLING:
         match = _ROLLING_ID.fullmatch(rest)

@@ -229,6 +229,16 @@ class Orders:
 
         return self._asked(found)
 
+    def period_fault(self, period: str) -> str | None:
+        """Why a period is not counted, in one line; `None` if it is, and for campaigns, which events may announce."""
+        if period.startswith("campaign:"):
+            return None
+        try:
+            self._calendar.period(period)
+        except ValueError as error:
+            return str(error)
+        return None
+
     def dates_of(self, period: str) -> tuple[date, date] | None:
         """The first and the last date of a period; `None` if it is not counted."""
         try:

@@ -105,3 +105,11 @@ def test_where_years_are_fiscal_civil_ones_are_refused_with_the_forms_there_are(
         ValueError, match="'year:2024' is no period; write day:2024-10-07, quarter:FY2025-Q3 or year:FY2025"
     ):
         calendar.period("year:2024")
+
+
+@pytest.mark.parametrize(
+    "period_id", ["month:9999-12", "week:9999-W52", "year:9999", "quarter:9999-Q4", "rolling:7d:0001-01-01"]
+)
+def test_a_period_that_ends_after_the_last_date_or_begins_before_the_first_is_none(period_id: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_period(period_id)

@@ -199,6 +199,62 @@ async def test_a_name_that_there_is_not_is_refused_with_the_nearest(
         assert said.replace("'", "&#39;") in page.text
 
 
+#: What looks like a period, and dates beyond those that there are.
+ODD_PERIODS = (
+    *(
+        "day:",
+        "day:2024-13-01",
+        "day:2024-02-30",
+        "day:9999-12-31",
+        "month:2024",
+        "month:2024-13",
+        "month:0000-01",
+        "month:9999-12",
+    ),
+    *(
+        "week:2024-W54",
+        "week:9999-W52",
+        "quarter:2024-Q5",
+        "year:0",
+        "year:9999",
+        "rolling:0d:2024-10-07",
+        "rolling:7d:9999-12-31",
+    ),
+    *("holiday::", "holiday:x:2024", "campaign:", "total:x", "0001-01-01..9999-12-31", "..", "%00"),
+)
+
+
+async def test_no_address_with_a_period_that_there_is_not_fails(tmp_path: Path) -> None:
+    with Site(tmp_path, web_rate_per_s=10_000) as site:
+        site.rows(row(f"day:{TODAY}", 107))
+        for period in ODD_PERIODS:
+            given = period if "%" in period else quote(period, safe="")
+            for path in (
+                f"units?metric=deliveries&scope=model=SU7&period={given}",
+                f"search?q={given}",
+                f"windows?period={given}",
+                f"windows/side-by-side?dimension=model&period={given}",
+                f"compare?metric=deliveries&period={given}&period=month:2024-10",
+                f"calendar/{given}",
+                f"campaigns/{given}",
+                f"milestones?day={given}",
+            ):
+                assert (await site.get(f"/api/v1/{path}")).status_code < 500, path
+            # A page also says which part of it is about the period.
+            assert (await site.get(f"/windows?period={given}")).status_code < 500, period
+
+
+@pytest.mark.parametrize(
+    "period", ["day:2024-02-30", "month:2024", "month:2024-13", "year:0", "holiday:x:2024", "week:2024-W41"]
+)
+async def test_units_of_a_period_that_is_none_are_not_said_to_be_0(site: Site, period: str) -> None:
+    answer = await site.get(f"/api/v1/units?metric=deliveries&scope=model=SU7&period={period}")
+    assert answer.status_code == 404
+    assert period in answer.json()["detail"]
+    is_one = await site.get("/api/v1/units?metric=deliveries&scope=model=SU7&period=month:2024-09")
+    assert (is_one.status_code, is_one.json()["count"]) == (200, 0)
+
+
 async def test_what_pages_take_besides_their_own_is_no_unknown_name(site: Site) -> None:
     assert (await site.get("/windows?kiosk=1&lang=zh&theme=dark&kind=day")).status_code == 200
     assert (await site.get("/api/v1/windows?lang=zh")).status_code == 422

@@ -145,6 +145,8 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
         if (fault := period_fault(period)) is not None:
             raise UnknownNameError(fault)
         row = ask.view.windows.get(metric, scope, period)
+        if row is None and (fault := orders.period_fault(period)) is not None:
+            raise UnknownNameError(fault)
         published = ask.count_of(metric, scope, period, row)
         dates = (row.start, row.end) if row is not None else ("", "")
     passed = _passed(ask, row) if row is not None else {}

@@ -100,7 +100,10 @@ def _periods(ask: Ask, q: str) -> list[Hit]:
         period = f"month:{match[1]}-{int(match[2]):02d}"
     elif match := _YEAR.fullmatch(q):
         period = f"year:{match[1]}"
-    found = parse_period(period, ask.settings.reckoning) if period_fault(period) is None else None
+    try:
+        found = parse_period(period, ask.settings.reckoning) if period_fault(period) is None else None
+    except ValueError:
+        return []
     if found is not None and ask.view.windows.has_period(found.id, found.start.isoformat()):
         return [_period(found.id, exact=True)]
     return []
