@@ -91,6 +91,8 @@ _CUT_S = 0.05
 _AT_ONCE = 200
 #: Names of scopes to look at between two pauses.
 _NAMES = 2_000
+#: Counts to take before a step while many are left at the broker, in times of what counts as many, and for how long.
+_COLLECTED, _COLLECTING_US = 12, 1_000_000
 #: Records of a transaction; with what is added to the last one of a step, it stays below 5,000.
 _MOST_RECORDS = 4_800
 #: Those for the history, before and after a part of the step: rows that change together are due there together a minute later, and
@@ -140,6 +142,8 @@ class WindowTables:
         self._warned: set[str] = set()
         self._limits = LimitWatch(context.settings.limits.bounds)
         self._last_status_us = 0
+        #: Counts taken since the last step began, when the first of them came, and how many were left at the broker.
+        self._collected = self._collecting_since_us = self._left = 0
         #: The clock of the current step, and whether days may end in it.
         self._step_us = 0
         self._step_caught_up = False
@@ -208,7 +212,7 @@ class WindowTables:
     @property
     def between_steps(self) -> bool:
         """Whether the current version of all rows is published."""
-        return self._parts is None
+        return self._parts is None and not self._collected
 
     @property
     def is_saving(self) -> bool:
@@ -227,7 +231,8 @@ class WindowTables:
                 self._snapshots.give_up()
             if self._shards.settled and not self._silences.owes_hours:
                 await self._snapshots.begin(self._shards.counted_before(self._next))
-            self._begin_step()
+            if not self._collects(batches):
+                self._begin_step()
         elif batches:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
@@ -241,7 +246,7 @@ class WindowTables:
             if room > 1:
                 records += await self._history.records(wall_us, room)
         self._snapshots.note(len(records))
-        if self._parts is None:
+        if self.between_steps:
             records += self._sides.records(wall_us)
             # Until everything is recounted, rows differ from what is published, and no snapshot has what only their first
             # versions have.
@@ -258,7 +263,7 @@ class WindowTables:
             ReopenError: The ledger partitions count by another announcement of campaigns; the records are committed.
         """
         adopted = None
-        if self._parts is None:
+        if self.between_steps:
             records += self._announcing.to_tell()
             adopted = self._announcing.to_adopt()
             records += [adopted] if adopted is not None else []
@@ -514,7 +519,23 @@ class WindowTables:
             return self._shards.told_up_to(hour_us, "hour")
         return self._shards.read_up_to(hour_us, "hour")
 
+    def _collects(self, batches: Sequence[Batch]) -> bool:
+        """Whether to take more counts before the next step."""
+        now_us = self._context.now_us()
+        if not self._collected:
+            self._collecting_since_us = now_us
+        for batch in batches:
+            if batch.topic == self._counts.topic:
+                self._collected += len(batch.records)
+                self._left = batch.end - batch.next
+        return (
+            self._left > self._context.many_left
+            and self._collected < _COLLECTED * self._context.many_left
+            and 0 <= now_us - self._collecting_since_us < _COLLECTING_US
+        )
+
     def _begin_step(self) -> None:
+        self._collected = self._left = 0
         now_us = self._now_us()
         if self._shards.settled and now_us > 0:
             self._step_us, self._step_caught_up = now_us, self._caught_up(now_us)

@@ -7,7 +7,7 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple, Self
 
-from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER
+from streams.context import BLOCK_ROWS, MANY_LEFT, PART_ROWS, SNAPSHOT_AFTER
 from streams.settings_sections import LimitSettings
 from tests.simulation import past
 
@@ -183,6 +183,11 @@ class Plan:
         if self.past:
             return PART_ROWS
         return 40 if self.records < _LONG and all(fault != "next day" for _, fault in self.faults) else 80
+
+    @property
+    def many_left(self) -> int:
+        """Counts that are many if they are left at the broker."""
+        return (2, 6, MANY_LEFT)[self.seed % 3]
 
     @classmethod
     def of(cls, seed: int) -> Plan:
