@@ -87,7 +87,7 @@ def main() -> None:
     """Runs the command line; expected failures end in one line on stderr and their exit code."""
     _prepare_output()
     try:
-        code = group.main(prog_name=_NAME, standalone_mode=False)
+        code = group.main(prog_name=_NAME, standalone_mode=False, color=_in_colour())
     except ExpectedError as error:
         _say(str(error))
         if error.exit_code == _UNREACHABLE:
@@ -116,6 +116,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _in_colour() -> bool | None:
+    """No, if the environment or the terminal asks for none (https://no-color.org), else where the output is a terminal."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _prepare_output() -> None:

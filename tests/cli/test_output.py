@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -41,6 +43,25 @@ def test_a_full_disk_is_told_in_one_line() -> None:
 def test_without_an_output_nothing_is_printed() -> None:
     done = run("User:x", preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("variables", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_colours_unless_it_or_the_environment_asks_for_none(
+    variables: dict[str, str], is_coloured: bool
+) -> None:
+    ours, theirs = pty.openpty()
+    doctor = [sys.executable, "-m", "streams", "doctor", "--bootstrap-servers", "127.0.0.1:1", "--timeout", "1"]
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    with subprocess.Popen(doctor, stdout=theirs, stderr=theirs, env=environment | variables) as running:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # at the end
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+        assert running.wait(60) == 1
+    assert b"nothing listens there" in shown
+    assert (b"\x1b[" in shown) is is_coloured
 
 
 def test_a_name_that_a_terminal_cannot_show_is_escaped() -> None:
