@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from streams.cli.printable import printable
 from streams.cli.wrong_use import in_one_line
 from streams.errors import ExpectedError
 
@@ -132,4 +133,4 @@ def _prepare_output() -> None:
 
 
 def _say(message: str) -> None:
-    click.echo(f"{_NAME}: {message}", err=True)
+    click.echo(f"{_NAME}: {printable(message)}", err=True)

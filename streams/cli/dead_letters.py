@@ -272,12 +272,16 @@ def _wanted(
 
 def _moment_us(text: str, option: str, zone: ZoneInfo, *, days: int = 0) -> int:
     """An instant, or the start of the business date `days` days after the one given."""
-    try:
-        day = date.fromisoformat(text) if len(text) == len("2024-10-07") else None
-    except ValueError:
-        day = None
-    if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
+    if len(text) != len("2024-10-07"):
         return instant_us(text, option)
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise click.UsageError(
+            f"{option} {text}: no date from {FIRST_YEAR} to {LAST_YEAR}; write one such as 2024-10-07, or a date and time with an offset"
+        )
     return micros_of(datetime.combine(day + timedelta(days=days), time(), zone))
 
 

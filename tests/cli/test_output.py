@@ -105,8 +105,13 @@ def test_a_misspelt_reason_or_topic_is_not_taken_for_one_without_dead_letters(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["list", "--until", "9999-12-31"], "--until 9999-12-31: "),
-        (["list", "--since", "0001-01-01"], "--since 0001-01-01: "),
+        (
+            ["list", "--until", "9999-12-31"],
+            "--until 9999-12-31: no date from 2000 to 2100; write one such as 2024-10-07, or ",
+        ),
+        (["list", "--since", "0001-01-01"], "--since 0001-01-01: no date from 2000 to 2100"),
+        (["list", "--since", "2024-02-30"], "--since 2024-02-30: no date from 2000 to 2100"),
+        (["list", "--since", "yesterday"], "--since yesterday: not a date and time with an offset"),
         (["replay", "--set", "data.=x"], "--set data.: a name between two dots is empty"),
         (["replay", "--time-offset", "8"], "--time-offset 8 is no offset"),
     ],

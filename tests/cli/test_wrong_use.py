@@ -119,6 +119,10 @@ def test_an_option_without_its_value_is_told_in_one_line_that_names_both(
             "milestones order: give an order number, or --vin VIN, or --event ID; see milestones order --help",
         ),
         (["windows", "a\nb\x1b[2J"], None),
+        (
+            ["windows", "--config", "a\nb\x1b[2J"],
+            r"milestones: a\x0ab\x1b[2J: No such file or directory; name a readable file with --config",
+        ),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )
