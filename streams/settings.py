@@ -166,6 +166,25 @@ class Settings(Section):
             raise ValueError(f"no IANA time zone is called {value!r}; Asia/Shanghai is one") from None
         return value
 
+    @field_validator(
+        "state_dir",
+        "holiday_calendar",
+        "sasl_password_file",
+        "sasl_token_file",
+        "ssl_ca_file",
+        "ssl_certificate_file",
+        "ssl_key_file",
+        "ssl_key_password_file",
+        "web_token_file",
+    )
+    @classmethod
+    def _in_the_home_folder(cls, value: str) -> str:
+        """A shell would have replaced the `~`; without this, a folder of that name would be made where the command runs."""
+        try:
+            return str(Path(value).expanduser()) if value.startswith("~") else value
+        except RuntimeError:
+            return value  # nobody is called that
+
     @field_validator("source_prefix", "output_prefix")
     @classmethod
     def _fit_for_a_topic(cls, value: str) -> str:

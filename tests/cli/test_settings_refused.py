@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from streams.cli import COMMANDS, main
-from streams.settings import Settings, secret
+from streams.settings import Settings, secret, state_dir
 from streams.settings_file import read_settings
 from streams.wrong_values import in_words
 from tests.support.commands import USES, uses
@@ -261,3 +261,23 @@ def test_a_settings_file_in_another_encoding_is_refused_in_one_line(
 def test_a_password_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret\r\n", encoding="utf-8-sig", newline="")
     assert secret("", str(tmp_path / "password"), "sasl_password") == "secret"
+
+
+def test_a_file_or_folder_in_the_home_folder_may_be_named_as_a_shell_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "password").write_text("secret\n", encoding="utf-8")
+    config = tmp_path / "x.toml"
+    config.write_text(
+        'state_dir = "~/state"\nsasl_password_file = "~/password"\nssl_ca_file = "a~/ca.pem"\n', encoding="utf-8"
+    )
+    settings = read_settings(config)
+    assert (state_dir(settings), settings.ssl_ca_file) == (tmp_path / "state", "a~/ca.pem")
+    assert secret("", settings.sasl_password_file, "sasl_password") == "secret"
+    assert Settings(state_dir="~nobody-of-that-name/x").state_dir == "~nobody-of-that-name/x"
+    # Every setting that names a file or a folder.
+    named = [name for name in Settings.model_fields if name.endswith(("_file", "_dir")) or name == "holiday_calendar"]
+    assert {name: getattr(Settings.model_validate({name: "~/x"}), name) for name in named} == dict.fromkeys(
+        named, f"{tmp_path}/x"
+    )
