@@ -72,16 +72,22 @@ class LedgerPartition:
         """
         await self._writer.start()
         # Only now is the end of the changelog final. What a standby copy has read is committed, so it stands.
-        copy = await self._standby(self._number) if self._standby is not None else None
-        if copy is not None:
-            logger.info("ledger %d: there is a standby copy, read up to %s", self._number, copy.next)
-            self._begin_with(copy)
+        if await self._begin_with_a_copy():
             try:
                 return await self.restore()
             except DoubtfulReplicaError as error:
                 logger.warning("ledger %d: the standby copy is not used: %s", self._number, error)
-                self._begin_with(Replica(self._context, self._number))
+            self._begin_with(Replica(self._context, self._number))
         return await self.restore()
+
+    async def _begin_with_a_copy(self) -> bool:
+        """Begins with this worker's standby copy, and returns whether there is one."""
+        copy = await self._standby(self._number) if self._standby is not None else None
+        if copy is None:
+            return False
+        logger.info("ledger %d: there is a standby copy, read up to %s", self._number, copy.next)
+        self._begin_with(copy)
+        return True
 
     async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening, without fencing."""

@@ -2,8 +2,8 @@
 
 Three workers are killed, ended, paused and started again, each time after progress; half-way, and now and then, a fourth one
 joins, takes its share and leaves again. Meanwhile there is a plain publisher
-with duplicates, wrong partitions and rejected records, and one with transactions that commits some and aborts others. In
-the end everything that was committed is counted, once, and lag falls to 0.
+with duplicates, wrong partitions and rejected records, and one with transactions that commits some and aborts others. With odd
+seeds, workers keep standby copies of each other's ledger partitions. In the end everything that was committed is counted, once, and lag falls to 0.
 """
 
 from __future__ import annotations
@@ -264,7 +264,8 @@ class Soak:
 
 async def soak(folder: Path, bootstrap: str, seconds: float, seed: int, say: Callable[[str], None]) -> Soak:
     """Runs on a broker; returns what was done and seen."""
-    installation = Installation(bootstrap, f"soak-{seed}-{time.time_ns() % 10**9}.", folder)
+    name = f"soak-{seed}-{time.time_ns() % 10**9}."
+    installation = Installation(bootstrap, name, folder, standby_copies=seed % 2)
     installation.configure(RULES)
     await installation.create()
     run = Soak(installation, seed, say)
