@@ -58,6 +58,8 @@ logger = logging.getLogger(__name__)
 _SHUTDOWN_S = 4.5
 #: How often to check whether all partitions are open, before which the clients that are asked for topic ids may not exist.
 _FIRST_LOOK_S = 0.5
+#: A worker hears of a rebalance, as when another one is lost, from the answer to its next heartbeat.
+_HEARTBEAT_S = 1.0
 #: Records per fetch call; bounds how long one batch occupies the event loop (about 30 ms).
 _POLL_RECORDS = 6000
 #: Batches that wait between fetching and the runner.
@@ -155,7 +157,7 @@ class MilestonesApp(faust.App):
             consumer_auto_offset_reset="earliest",
             broker_max_poll_records=_POLL_RECORDS,
             broker_session_timeout=settings.session_timeout_s,
-            broker_heartbeat_interval=settings.session_timeout_s / 5,
+            broker_heartbeat_interval=min(settings.session_timeout_s / 5, _HEARTBEAT_S),
             broker_rebalance_timeout=60.0,
             broker_check_crcs=False,
             agent_supervisor="mode.CrashingSupervisor",
