@@ -1644,12 +1644,12 @@ def follow(bytes chunk not None, PackedOrders orders not None, Touched touched n
     cdef _Storing storing = _Storing(orders, touched, words, last_by_source, 0, None, [])
     cdef _Entries entries = _Entries(chunk)
     cdef Cursor order, events
-    while entries.next(&order, &events):
-        try:
+    try:
+        while entries.next(&order, &events):
             storing.follow(&order, &events)
-        except IndexError as error:
-            raise ValueError(DAMAGED) from error
-    return storing.ended()[1:]
+        return storing.ended()[1:]
+    except IndexError as error:
+        raise ValueError(DAMAGED) from error
 
 
 def order_ids(PackedOrders orders not None):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: (reason, one line for people); with an empty reason if the order already has the fact.
 Refused = tuple[str, str]
 KNOWN: Final[Refused] = ("", "")
+_DAMAGED: Final = "a chunk of the changelog is damaged"
 
 #: Packed events by order. Compiled, it is a class that takes a third of the memory and deletes nothing.
 PackedOrders = dict[str, bytes]
@@ -197,19 +198,28 @@ def follow(
         start = 0 if known is None else len(known)
         if len(blob) <= start or (known is not None and not blob.startswith(known)):
             raise ValueError(f"order {order_id} has other events in a later chunk of the changelog")
-        try:
-            new = heads(blob[start:])
-        except StructError as error:
-            raise ValueError("a chunk of the changelog is damaged") from error
         orders[order_id] = blob
         touched.put(order_id, known, blob)
         new_bytes += len(blob) - start + (len(order_id) if known is None else 0)
-        for _, time_us, code, _, backfill in new:
-            backfilled += backfill
-            source = source_at(words, code)
-            if time_us > last_by_source.get(source, 0):
-                last_by_source[source] = time_us
+        try:
+            for _, time_us, code, _, backfill in _whole_heads(blob[start:]):
+                backfilled += backfill
+                source = source_at(words, code)
+                if time_us > last_by_source.get(source, 0):
+                    last_by_source[source] = time_us
+        except (StructError, IndexError) as error:
+            raise ValueError(_DAMAGED) from error
     return backfilled, new_bytes
+
+
+def _whole_heads(events: bytes) -> list[Head]:
+    """The heads of events, the last of which must be complete."""
+    at = 0
+    while at < len(events):
+        at = end_of(events, at)
+    if at > len(events):
+        raise ValueError(_DAMAGED)
+    return heads(events)
 
 
 _PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from schemas.changelog import encode_entries
+from schemas.changelog import decode_entries, encode_entries
 from streams.domain import hotpath, steps
 from streams.domain.packing import Vocabulary, pack
 from tests.domain.facts import SU7, delivered, placed, us
@@ -250,3 +250,37 @@ def test_orders_in_chunks_are_put_as_in_python(several: list[bytes]) -> None:
 def test_a_damaged_chunk_is_refused_or_read_alike(chunk: bytes) -> None:
     assume(b"\n" not in chunk)  # no id has one, and lists in Python have an id a line
     assert restored(hotpath._steps, [chunk, b"\x90"]) == restored(steps, [chunk, b"\x90"])
+
+
+#: More than the codes of any packed event.
+SOURCES: Final = [f"/{number}" for number in range(2**16)]
+
+
+def followed(way: Any, several: Sequence[bytes]) -> list[Any]:
+    """What is to be seen of orders while chunks are followed."""
+    orders = way.PackedOrders()
+    touched, last = way.Touched(orders), dict[str, int]()
+    try:
+        told = [way.follow(chunk, orders, touched, SOURCES, last) for chunk in several]
+    except ValueError:
+        return ["refused"]
+    return [told, list(orders.items()), list(touched.items()), last, way.hours(touched)]
+
+
+@settings(max_examples=max(300, settings().max_examples))
+@given(st.lists(chunks, max_size=4), st.data())
+def test_chunks_are_followed_as_in_python(several: list[bytes], data: st.DataObject) -> None:
+    # Mostly, later chunks have more of an order.
+    known: dict[str, bytes] = {}
+    for number, chunk in enumerate(several):
+        if data.draw(st.integers(0, 5)):
+            entries = [(order_id, known.get(order_id, b"") + blob) for order_id, blob in decode_entries(chunk)]
+            known |= dict(entries)
+            several[number] = encode_entries(list(dict(entries).items()))
+    assert followed(hotpath._steps, several) == followed(steps, several)
+
+
+@settings(max_examples=max(300, settings().max_examples))
+@given(damaged())
+def test_a_damaged_chunk_is_refused_or_followed_alike(chunk: bytes) -> None:
+    assert followed(hotpath._steps, [chunk]) == followed(steps, [chunk])

@@ -167,6 +167,19 @@ def restored(way: Any, chunks: list[bytes]) -> list[Any]:
     return seen
 
 
+def followed(way: Any, chunks: list[bytes], words: list[Any]) -> list[Any]:
+    """The orders after chunks of the changelog that come one after the other, one way, up to one that is refused."""
+    orders = way.PackedOrders()
+    touched, last = way.Touched(orders), dict[str, int]()
+    seen: list[Any] = []
+    try:
+        seen += [way.follow(chunk, orders, touched, words, last) for chunk in chunks]
+        seen += [list(orders.items()), list(touched.items()), last]
+    except ValueError:
+        return ["refused"]
+    return seen
+
+
 def written(dice: random.Random, facts: list[Fact]) -> list[bytes]:
     """Chunks of the changelog with the orders of some facts, most of them after accidents."""
     words, chunks = Vocabulary(), list[bytes]()
@@ -205,8 +218,11 @@ def main() -> None:
                     assert fact == by_authority(record, topic=topic), record
         assert stored(compiled, accepted) == stored(steps, accepted), seed
         keep(compiled, dice, accepted)
-        for chunk in written(dice, accepted):
+        chunks, words = written(dice, accepted), [f"/{number}" for number in range(50)]
+        for chunk in chunks:
             assert restored(compiled, [chunk]) == restored(steps, [chunk]), chunk
+            both = [dice.choice(chunks), chunk]
+            assert followed(compiled, both, words) == followed(steps, both, words), both
         print(f"seed {seed}: {len(accepted)} {feed(rows, dice)}", flush=True)
 
 
