@@ -15,7 +15,7 @@ from streams.kafka.pacing import in_turns
 from streams.kafka.records import header_values, record_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from schemas.questions import Answer, Question
     from streams.domain.ledger import Ledger
@@ -27,7 +27,7 @@ _MOST_UNITS: Final = 1_000
 _MOST_CHARACTERS: Final = 150_000
 #: Questions answered in one pass over the orders of an hour.
 _MOST_TOGETHER: Final = 200
-#: After a pass that took longer than this, answering rests for so many times as long. An hour may have millions of orders, and a worker
+#: After a pass with more work than this, answering rests for so many times as long. An hour may have millions of orders, and a worker
 #: that is behind is asked more: without a rest, it would stay behind.
 _LONG_S: Final = 0.02
 _REST: Final = 4
@@ -100,12 +100,10 @@ class Questions:
         return found
 
     async def _answered(self, together: Sequence[Question], ledger: Ledger) -> list[Answer]:
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        answers = await in_turns(ledger.answering(together))
-        took_s = loop.time() - began_s
-        if took_s > _LONG_S:
-            self._rests_until_s = loop.time() + _REST * took_s
+        work = _Timed(ledger.answering(together))
+        answers = await in_turns(work.pieces())
+        if work.took_s > _LONG_S:
+            self._rests_until_s = asyncio.get_running_loop().time() + _REST * work.took_s
         return answers
 
     def _take_alike(self) -> list[Question]:
@@ -117,6 +115,35 @@ class Questions:
         for question in together:
             del self._waiting[question.id]
         return together
+
+
+class _Timed:
+    """Work in pieces, and how long these took: between them the event loop does other work, for many times as long if there is much.
+
+    Attributes:
+        took_s: Seconds so far.
+
+    Args:
+        work: Has a result at its end.
+    """
+
+    def __init__(self, work: Generator[None, None, list[Answer]]) -> None:
+        self._work = work
+        self.took_s = 0.0
+
+    def pieces(self) -> Generator[None, None, list[Answer]]:
+        """The same work."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            began_s = clock()
+            try:
+                next(self._work)
+            except StopIteration as end:
+                found: list[Answer] = end.value
+                return found
+            finally:
+                self.took_s += clock() - began_s
+            yield
 
 
 def _about(question: Question) -> tuple[str, str, int, int]:

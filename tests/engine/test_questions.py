@@ -14,6 +14,8 @@ from streams.ledger.questions import Questions
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    import pytest
+
 
 class Ledger:
     """Answers after some time, with a pause."""
@@ -62,3 +64,28 @@ async def test_after_a_long_pass_events_come_first() -> None:
         while not questions.has_more:  # noqa: ASYNC110 - time alone changes it
             await asyncio.sleep(0.01)
     assert await answered(questions, ledger) == ["1"]
+
+
+async def test_a_pass_is_not_long_because_of_the_work_that_others_do_between_its_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock_s = [asyncio.get_running_loop().time()]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock_s[0])
+
+    class InPieces(Ledger):
+        def answering(self, questions: Sequence[Question]) -> Generator[None, None, list[Answer]]:
+            for _ in range(3):
+                clock_s[0] += 0.006
+                yield
+            return [Answer(question.id, 0, 1, 0, 1, [], []) for question in questions]
+
+    async def others() -> None:
+        while True:
+            clock_s[0] += 0.05
+            await asyncio.sleep(0)
+
+    at_work = asyncio.create_task(others())
+    try:
+        assert await answered(asked(range(4)), InPieces(0.0)) == ["0", "1", "2", "3"]
+    finally:
+        at_work.cancel()
