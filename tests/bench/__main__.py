@@ -6,6 +6,7 @@
     .venv/bin/python -m tests.bench kinds [--orders N] [--runs R]      # other kinds of events, see tests/bench/kinds.py
     .venv/bin/python -m tests.bench latency [--rates R ...] [--json FILE]  # and its cost by rate, see tests/bench/latency.py
     .venv/bin/python -m tests.bench live [--rates R ...] [--json FILE]  # the same over 18,000 scopes, see tests/bench/live.py
+    .venv/bin/python -m tests.bench moments [--rates R ...] [--json FILE]  # how long milestones wait for their unit, see tests/bench/moments.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
     .venv/bin/python -m tests.bench takeover [--orders N]              # with and without a standby copy, see tests/bench/takeover.py
@@ -36,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle, kinds, latency, peers, profile, takeover, workers
+from tests.bench import guard, idle, kinds, latency, moments, peers, profile, takeover, workers
 from tests.bench.live import RATES, bench_live, show_live
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
@@ -169,6 +170,7 @@ def main() -> None:
             "kinds",
             "latency",
             "live",
+            "moments",
             "opening",
             "peers",
             "profile",
@@ -196,7 +198,7 @@ def main() -> None:
         "--rates",
         nargs="+",
         type=int,
-        help="events a second, one after the other, of latency and live",
+        help="events a second, one after the other, of latency, live and moments",
     )
     parser.add_argument(
         "--seconds",
@@ -246,6 +248,7 @@ def main() -> None:
         "kinds": kinds.show,
         "latency": latency.show,
         "live": show_live,
+        "moments": moments.show,
         "peers": peers.show,
         "profile": profile.show,
         "takeover": takeover.show,
@@ -268,6 +271,7 @@ async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder:
             bootstrap, broker, folder, options.rates or latency.RATES, options.seconds
         ),
         "live": lambda: bench_live(bootstrap, broker, folder, options.rates or RATES, options.seconds),
+        "moments": lambda: moments.bench_moments(bootstrap, folder, options.rates or moments.RATES, options.seconds),
         "profile": lambda: profile.bench(bootstrap, folder, orders, kinds.KINDS[(*only, kinds.CLEAN)[0]]),
         "takeover": lambda: takeover.bench(bootstrap, folder, orders=orders),
         "workers": lambda: workers.bench(bootstrap, broker, folder, orders=orders),
