@@ -141,6 +141,23 @@ async def test_the_card_of_today_is_filled_and_nothing_in_the_line_above_the_pag
     await context.close()
 
 
+@pytest.mark.parametrize("width", [1280, 640])
+async def test_the_slash_leads_to_the_search_field_also_where_it_is_in_the_menu(
+    browser: Browser, crowded: str, width: int
+) -> None:
+    """640 pixels are what is left of 1,280 when everything is enlarged to 200 %."""
+    context = await opened(browser, crowded, viewport={"width": width, "height": 450})
+    page = await context.new_page()
+    await page.goto("/windows")
+    await expect(page.locator("body")).to_have_class("fresh")
+    await page.keyboard.press("/")
+    await expect(page.locator("#q")).to_be_focused()
+    await page.keyboard.type("2024-10-07")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/calendar/2024-10-07*")
+    await context.close()
+
+
 HUGE = 1_234_567
 LONG = "model=SU7-Ultra-Nurburgring-Edition-Founders-Run-2024-LongName-0001"
 TODAY = "2024-10-07"

@@ -409,6 +409,8 @@
     const field = document.getElementById("q");
     if (event.key !== "/" || !field || event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea")) return;
     event.preventDefault();
+    // Where the page is narrow or enlarged, the field is in the menu.
+    if (field.offsetParent === null) document.getElementById("menu-button")?.click();
     field.focus();
     field.select();
   });
