@@ -142,7 +142,9 @@ class WindowTables:
         self._warned: set[str] = set()
         self._limits = LimitWatch(context.settings.limits.bounds)
         self._last_status_us = 0
-        #: Counts taken since the last step began, when the first of them came, and how many were left at the broker.
+        #: Whether the next step waits for more counts; how many were taken since it began to, when that was, and how many were
+        #: left at the broker.
+        self._is_collecting = False
         self._collected = self._collecting_since_us = self._left = 0
         #: The clock of the current step, and whether days may end in it.
         self._step_us = 0
@@ -212,7 +214,7 @@ class WindowTables:
     @property
     def between_steps(self) -> bool:
         """Whether the current version of all rows is published."""
-        return self._parts is None and not self._collected
+        return self._parts is None and not self._is_collecting
 
     @property
     def is_saving(self) -> bool:
@@ -231,7 +233,8 @@ class WindowTables:
                 self._snapshots.give_up()
             if self._shards.settled and not self._silences.owes_hours:
                 await self._snapshots.begin(self._shards.counted_before(self._next))
-            if not self._collects(batches):
+            self._is_collecting = self._collects(batches)
+            if not self._is_collecting:
                 self._begin_step()
         elif batches:
             raise RuntimeError("a step of the totals is under way")
@@ -522,7 +525,7 @@ class WindowTables:
     def _collects(self, batches: Sequence[Batch]) -> bool:
         """Whether to take more counts before the next step."""
         now_us = self._context.now_us()
-        if not self._collected:
+        if not self._is_collecting:
             self._collecting_since_us = now_us
         for batch in batches:
             if batch.topic == self._counts.topic:

@@ -83,3 +83,18 @@ async def test_they_are_published_when_as_many_were_taken_as_may_be(tmp_path: Pa
         await process(made.tables, [batch])
     assert taken - len(batch.records) < 12 * _MANY <= taken
     assert batches > 1
+
+
+async def test_a_batch_without_counts_after_which_many_are_left_is_not_the_end_of_a_step(tmp_path: Path) -> None:
+    """As after a takeover, when the records of the first offsets have been compacted away."""
+    made = Backlog(tmp_path)
+    await made.open()
+    made.world.count(_ORDERS)
+    opened = WindowTables(made.world.context)
+    await opened.open()
+    (first, *_) = opened.positions().values()
+    (batch,) = batches_of(made.world.counts, iter([]), first)
+    await process(opened, [batch._replace(end=first + _MANY + 1)])
+    assert (made.has_published(), opened.between_steps) == (False, False)
+    await process(opened, [batch._replace(end=first)])
+    assert (made.has_published(), opened.between_steps) == (True, True)
