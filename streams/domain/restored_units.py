@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 #: Finds id and packed events of a restored order by its place.
 OrderAt = Callable[[Any], tuple[str, bytes]]
-#: Orders with many events to look at, and days to add to, between two pauses.
+#: Orders with many events to look at between two pauses, and lists of orders, names, series, or days to add to.
 _PAUSE_ORDERS: Final = 1000
-_PAUSE_DAYS: Final = 2000
+_PAUSE_DAYS: Final = 1000
 
 #: By the kind of an order's only event: the group of metrics that it adds to, -1 for none.
 _GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
@@ -197,12 +197,17 @@ class RestoredUnits:
     def _counting(self, units: _Units, places_of: Places, order_at: OrderAt) -> Generator[None]:
         """Sums units by cell, group, scopes and flag, and adds these sums to their days."""
         keys = (cells_of(units.time_us, self._days) << GROUPS_BITS | units.group) << _CODE_BITS
-        keys |= self._codes_of(units.dims) << 1 | units.backfill
+        codes = yield from self._codes_of(units.dims)
+        keys |= codes << 1 | units.backfill
         sequence = np.argsort(keys, kind="stable")
         keys, orders = keys[sequence], units.order[sequence]
         places_in_order = places_of[orders]
         first, counts, numbers = _runs(keys >> _CODE_BITS)
-        for number, start, count in zip(numbers.tolist(), first.tolist(), counts.tolist(), strict=True):
+        for turn, (number, start, count) in enumerate(
+            zip(numbers.tolist(), first.tolist(), counts.tolist(), strict=True)
+        ):
+            if turn % _PAUSE_DAYS == 0:
+                yield
             self._days.note_restored(number, places_in_order[start : start + count])
         first, counts, sums = _runs(keys)
         times = units.time_us[sequence]
@@ -218,7 +223,8 @@ class RestoredUnits:
         """Adds sums to the days of the metrics and scopes in which they count."""
         place = sums >> _CODE_BITS
         day, hour = np.divmod(place >> GROUPS_BITS, HOURS)
-        series, of = self._series_of(place & GROUP, (sums & _CODE) >> 1, day)
+        series, of = yield from self._series_of(place & GROUP, (sums & _CODE) >> 1, day)
+        yield
         day_keys = series << _DAY_BITS | day[of]
         sequence = np.argsort(day_keys, kind="stable")
         of = of[sequence]
@@ -231,9 +237,11 @@ class RestoredUnits:
         of = of[is_latest]
         names = list(self._series)
         found: list[list[Fact]] = [[] for _ in range(size)]
-        for at, start, end in zip(
-            index[is_latest].tolist(), causes_at[of].tolist(), causes_at[of + 1].tolist(), strict=True
+        for turn, (at, start, end) in enumerate(
+            zip(index[is_latest].tolist(), causes_at[of].tolist(), causes_at[of + 1].tolist(), strict=True)
         ):
+            if turn % _PAUSE_DAYS == 0:
+                yield
             found[at] += map(causes.fact, range(start, end))
         for number, (day_key, hours, loaded, facts) in enumerate(
             zip(day_keys.tolist(), by_hour.tolist(), backfilled.tolist(), found, strict=True)
@@ -243,7 +251,9 @@ class RestoredUnits:
             metric, scope = names[day_key >> _DAY_BITS]
             self._days.add_counted(metric, scope, day_key & _DAY, hours, loaded, facts)
 
-    def _series_of(self, groups: Numbers, codes: Numbers, days: Numbers) -> tuple[Numbers, Numbers]:
+    def _series_of(
+        self, groups: Numbers, codes: Numbers, days: Numbers
+    ) -> Generator[None, None, tuple[Numbers, Numbers]]:
         """For each metric and scope in which sums count, its number and the index of the sum."""
         eras = self._days.eras
         era_of_day = dict.fromkeys(np.unique(days).tolist() if eras > 1 else (), 0)
@@ -253,7 +263,9 @@ class RestoredUnits:
         kinds, kind_of = np.unique((codes << GROUPS_BITS | groups) * eras + era, return_inverse=True)
         members: list[int] = []
         starts = [0]
-        for kind in kinds.tolist():
+        for turn, kind in enumerate(kinds.tolist()):
+            if turn % _PAUSE_DAYS == 0:
+                yield
             of, at = divmod(kind, eras)
             members += [
                 self._series.setdefault((metric, scope), len(self._series))
@@ -267,9 +279,11 @@ class RestoredUnits:
         within = np.arange(len(sums)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         return np.array(members, np.int64)[bounds[kind_of][sums] + within], sums
 
-    def _codes_of(self, dims: Numbers) -> Numbers:
+    def _codes_of(self, dims: Numbers) -> Generator[None, None, Numbers]:
         codes = self._codes
-        for word in np.unique(dims[codes[dims] < 0]).tolist():
+        for turn, word in enumerate(np.unique(dims[codes[dims] < 0]).tolist()):
+            if turn % _PAUSE_DAYS == 0:
+                yield
             name = self._words[word]
             if isinstance(name, str):
                 raise TypeError(f"word {word} of the vocabulary is a source, not the dimensions of a unit")
