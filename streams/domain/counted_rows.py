@@ -137,7 +137,9 @@ class CountedRows(RowTable):
 
     def _hear(self) -> Generator[None, None, None]:
         """Takes note of counts of watched days that were taken together; with pauses."""
-        heard, self._heard = self._heard, []
+        heard = list(self._heard)
+        # Not another list: `take` goes on with this one after a count that is not plain.
+        self._heard.clear()
         for number, (rows, shard, before, after, value) in enumerate(heard, 1):
             self._touch(rows[0], rows, shard, before, after, value)
             if number % _PAUSE_COUNTS == 0:

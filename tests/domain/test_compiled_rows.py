@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streams.domain.row_versions import PublishedRecord
+    from streams.domain.rules import Rule
     from streams.domain.step_parts import Step
     from streams.domain.totals import Totals
 
@@ -58,12 +59,12 @@ COUNTS: Final = st.lists(
 class Side:
     """One of the two ways, with totals that take what the other one takes."""
 
-    def __init__(self, *, is_compiled: bool, **settings: Any) -> None:
+    def __init__(self, *rules: Rule, is_compiled: bool, **settings: Any) -> None:
         self._rows = hotpath.rows if is_compiled else None
-        self._settings = settings
+        self._rules, self._settings = rules, settings
         self.values: list[bytes] = []
         with self._taken():
-            self.totals = World(**settings).totals
+            self.totals = World(*rules, **settings).totals
 
     @contextmanager
     def _taken(self) -> Iterator[None]:
@@ -74,8 +75,11 @@ class Side:
             hotpath.rows = before
 
     def take(self, counts: list[tuple[Any, ...]]) -> None:
+        self.take_as_they_are([(encode_day_key(*key), encode_day_count(count)) for *key, count in counts])
+
+    def take_as_they_are(self, counts: list[tuple[bytes, bytes]]) -> None:
         with self._taken():
-            self.totals.take([(encode_day_key(*key), encode_day_count(count)) for *key, count in counts])
+            self.totals.take(counts)
 
     def step(self, hour: int, *, caught_up: bool) -> list[Step]:
         with self._taken():
@@ -86,7 +90,7 @@ class Side:
     def take_over(self, counts: list[tuple[Any, ...]]) -> None:
         """Another writer, which reads these counts and what was published."""
         with self._taken():
-            self.totals = World(**self._settings).totals
+            self.totals = World(*self._rules, **self._settings).totals
             self.take(counts)
             self.totals.restore_rows(self.values)
 
@@ -113,17 +117,26 @@ def state(totals: Totals) -> Any:
 _NOTHING: Final = (0, "orders", "all", date(2024, 9, 29), DayCount(0, 0, [0] * 24, _LATEST))
 
 
-@given(st.lists(st.tuples(COUNTS, st.integers(0, 40), st.booleans()), max_size=5), st.booleans(), st.booleans())
-@example(steps=[([_NOTHING], 0, True), ([_NOTHING], 0, False)], with_target=False, keeps_few=False)
+#: What looks at `all`, and at scopes whose days may leave.
+_WATCHING: Final = st.sampled_from(
+    ((), (rule("all", exceeds=3, scope=(), metric="deliveries"),), (rule("models", exceeds=3, metric="deliveries"),))
+)
+
+
+@given(
+    st.lists(st.tuples(COUNTS, st.integers(0, 40), st.booleans()), max_size=5), st.booleans(), st.booleans(), _WATCHING
+)
+@example(steps=[([_NOTHING], 0, True), ([_NOTHING], 0, False)], with_target=False, keeps_few=False, rules=())
 def test_both_ways_lead_to_the_same_rows_and_bytes(
     steps: list[tuple[list[tuple[Any, ...]], int, bool]],
     with_target: bool,
     keeps_few: bool,
+    rules: tuple[Rule, ...],
 ) -> None:
     settings: dict[str, Any] = {"keep_days": {("model",): 3} if keeps_few else {}}
     if with_target:
         settings["targets"] = (target(4, scope="region=CN-11"),)
-    one, other = (Side(is_compiled=is_compiled, **settings) for is_compiled in (True, False))
+    one, other = (Side(*rules, is_compiled=is_compiled, **settings) for is_compiled in (True, False))
     hour = 0
     last: dict[tuple[Any, ...], DayCount] = {}
     for counts, hours, caught_up in steps:
@@ -220,3 +233,22 @@ def test_rules_see_what_compiled_code_has_taken_in() -> None:
         world.step("2024-10-01T12:00:00+08:00")
     assert len(world.standing()) == 2
     assert world.row("day:2024-10-01", scope="all").count == 4
+
+
+def test_what_follows_a_count_that_is_not_plain_is_heard_of_as_well() -> None:
+    """Such as one of a rolling window, or one that is not written as we write it, between two of days that rules watch."""
+
+    def counted(units: int) -> list[tuple[bytes, bytes]]:
+        value = encode_day_count(DayCount(units, 0, [units, *[0] * 23], _LATEST))
+        keys = [encode_day_key(0, "deliveries", "all", date(2024, 10, day)) for day in (1, 2, 3)]
+        return [(keys[0], value), (keys[1], value.replace(b":", b": ", 1)), (keys[2], value)]
+
+    watching = rule("all", exceeds=1_000, scope=(), metric="deliveries")
+    sides = [Side(watching, is_compiled=is_compiled) for is_compiled in (True, False)]
+    for hour, units in ((24 * 9, 1), (24 * 9 + 1, 2)):
+        for side in sides:
+            side.take_as_they_are(counted(units))
+        one, other = (side.step(hour, caught_up=True) for side in sides)
+        assert one == other
+        rows = [sides[0].totals.windows.get(RowKey("deliveries", "all", f"day:2024-10-0{day}")) for day in (1, 2, 3)]
+        assert [row.published_count for row in rows if row is not None] == [units] * 3
