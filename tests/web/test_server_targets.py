@@ -99,7 +99,7 @@ async def test_a_forecast_that_is_older_than_the_count_is_shown_with_its_date(
             assert ('"total": {' in pages[2]) is not outdated
         for page, lang in zip(pages, ("en", "zh", "en", "zh"), strict=False):
             date_said, state = (
-                ("Forecast of (Oct|Sep)", "Not begun") if lang == "en" else ("2024年\\d+月\\d+日的预测", "未开始")
+                ("Forecast of \\d+ (Oct|Sep)", "Not begun") if lang == "en" else ("2024年\\d+月\\d+日的预测", "未开始")
             )
             badges = re.findall(r'<span class="badge[^>]*>([^<]+)</span>', page)
             assert any(re.match(date_said, each) for each in badges) is outdated
