@@ -192,7 +192,11 @@ class TaskRunner:
     async def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
         while not self._stopping.is_set():
-            state = self._make()
+            try:
+                state = self._make()
+            except Exception as error:  # noqa: BLE001 - nobody waits for this task, so nobody would hear of it
+                await self._fatal(error)
+                return
             wait_s = backoff_s
             self._assigned_again.clear()
             try:

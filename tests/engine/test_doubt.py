@@ -115,6 +115,24 @@ async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
     assert (state.opened, state.taken) == (2, [])
 
 
+async def test_a_state_that_cannot_even_be_made_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no room for the file of its orders."""
+    ended, failures = asyncio.Event(), list[BaseException]()
+
+    async def fatal(error: BaseException) -> None:
+        failures.append(error)
+        ended.set()
+
+    def make() -> Any:
+        raise ExpectedError("no file for orders can be created")
+
+    runner = running(Recreated(), Consumer(), fatal)
+    monkeypatch.setattr(runner, "_make", make)
+    await asyncio.wait_for(ended.wait(), 5)
+    await runner.release()
+    assert [str(failure) for failure in failures] == ["no file for orders can be created"]
+
+
 class Stepping(Recreated):
     """A state that says when a step has ended."""
 
