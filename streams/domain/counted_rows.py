@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from schemas.facts import METRICS
 from streams.domain import hotpath, packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
+from streams.domain.pauses import whole
 from streams.domain.row_columns import OPEN
 from streams.domain.row_table import NOTHING, RowTable, latest_of
 
@@ -92,8 +93,7 @@ class CountedRows(RowTable):
         self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
         self._note_newest(series, day, shard, count)
         if self._started:
-            for _ in self._hear():
-                pass
+            whole(self._hear())
             self._touch(own, places, shard, before, count.count, count)
         elif count.latest is not None and series.is_watched:
             if series.latest is None:

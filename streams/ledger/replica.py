@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streams.context import Context, SourceTopics
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
+    from streams.ledger.changelog import Changelog
 
 #: A tombstone stays in the changelog for a week, so reading on after a day misses none.
 _MOST_AGE_S: Final = 86_400.0
@@ -67,6 +68,11 @@ class Replica:
         """Whether it was read at least once, and what was read is applied."""
         return self.next is not None and self._is_whole
 
+    @property
+    def _of_vehicles(self) -> Changelog | None:
+        vehicles = self.memory.vehicles
+        return vehicles.changelog if vehicles is not None else None
+
     async def read(self, reader: LogReader, between: Callable[[], Awaitable[None]] = pause) -> None:
         """Reads the changelog from the beginning, or on, to its end.
 
@@ -88,7 +94,7 @@ class Replica:
         state: LogRecord | None = None
         words: list[LogRecord] = []
         memory = self.memory
-        of_vehicles = memory.vehicles.changelog if memory.vehicles is not None else None
+        of_vehicles = self._of_vehicles
         async for records in reader.read([self.at], since=None if self.next is None else {self.at: self.next}):
             for record in records:
                 await pause()  # one may be a chunk of thousands of orders
@@ -129,8 +135,7 @@ class Replica:
         self, marker: Marker | None, records: list[LogRecord], between: Callable[[], Awaitable[None]]
     ) -> None:
         """Applies what has been read."""
-        memory, words = self.memory, vocabulary_of(records)
-        of_vehicles = memory.vehicles.changelog if memory.vehicles is not None else None
+        memory, words, of_vehicles = self.memory, vocabulary_of(records), self._of_vehicles
         if marker is not None:
             check_settings(marker, memory.number, self._context)
             self.marker = marker
