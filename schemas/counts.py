@@ -49,16 +49,6 @@ class CountsKey(NamedTuple):
         return (metric, scope, part) if isinstance(part, CampaignHour) else None
 
 
-def encode_day_key(shard: int, metric: str, scope: str, day: date) -> bytes:
-    """Key of a day's count: `shard|metric|scope|date`."""
-    return f"{shard}|{metric}|{scope}|{day.isoformat()}".encode()
-
-
-def encode_count_key(shard: int, key: CountKey) -> bytes:
-    """Key of a count: `shard|metric|scope|date`, or `shard|metric|scope|campaign:NAME:HOUR`."""
-    return shard_prefix(shard) + encode_counted(key)
-
-
 def shard_prefix(shard: int) -> bytes:
     """What the keys of a shard begin with, before `encode_counted`."""
     return b"%d|" % shard
@@ -91,7 +81,7 @@ def is_of_campaign(counted: bytes) -> bool:
 
 def encode_marker_key(shard: int) -> bytes:
     """Key of a shard's marker, the last record of each of its transactions: `shard|applied`."""
-    return f"{shard}|".encode() + MARKER
+    return shard_prefix(shard) + MARKER
 
 
 def split_key(key: bytes) -> tuple[int, bytes]:

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import encode_day_count, encode_marker
-from schemas.counts import encode_day_key, encode_marker_key
+from schemas.counts import encode_marker_key
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import Books, Marker
 from streams.app import _tune_interpreter
@@ -39,6 +39,7 @@ from streams.settings import Settings
 from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog, FileRecord
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator

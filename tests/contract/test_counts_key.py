@@ -6,7 +6,8 @@ from datetime import date
 
 import pytest
 
-from schemas.counts import CountsKey, decode_counts_key, encode_day_key, encode_marker_key
+from schemas.counts import CountsKey, decode_counts_key, encode_marker_key
+from tests.support.count_keys import encode_day_key
 
 
 def test_a_cell_keeps_its_bytes_and_reads_back() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from schemas import codec, export, outputs, strict_json
 from schemas.authority import MAX_RECORD_BYTES
-from schemas.counts import decode_counts_key, encode_day_key
+from schemas.counts import decode_counts_key
 from schemas.events import (
     CONTROL_EVENTS,
     DELIVERY_EVENTS,
@@ -65,6 +65,7 @@ from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, tables, text
 from tests.contract.test_golden_samples import coder
 from tests.domain.facts import told
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.codec import encode_day_count, encode_row, read_row
-from schemas.counts import encode_day_key
 from schemas.facts import DayCount, LatestUnit
 from schemas.rows import RowKey
 from streams.domain import hotpath
@@ -19,6 +18,7 @@ from streams.domain.row_columns import Columns
 from streams.domain.targets import TargetChange
 from tests.domain.test_totals_properties import at_us
 from tests.domain.totals_world import World, rule, target
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.changelog import encode_entries
-from schemas.counts import encode_day_key, encode_marker_key
+from schemas.counts import encode_marker_key
 from schemas.facts import NO_DIMS, Fact, Kind
 from schemas.source_hours import SourceKey, decode_hours, decode_hours_key, encode_hours, encode_hours_key
 from schemas.texts import scope_of_source, source_of_scope, template_of
@@ -22,6 +22,7 @@ from streams.domain.silences import SilenceAlerts
 from streams.domain.source_hours import KEPT_DAYS, MOST_SOURCES, SourceHours
 from streams.domain.zone import BusinessZone
 from tests.domain import facts as make
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

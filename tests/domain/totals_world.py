@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from schemas.codec import encode_day_count, encode_row, full_row, read_row
-from schemas.counts import CampaignHour, encode_day_key
+from schemas.counts import CampaignHour
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
@@ -19,6 +19,7 @@ from streams.domain.targets import TargetChange
 from streams.domain.totals import Totals
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.codec import decode_row, encode_day_count, encode_marker
-from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
+from schemas.counts import CampaignHour, encode_marker_key
 from schemas.facts import DayCount
 from schemas.instants import micros_of
 from streams.context import Context
@@ -17,6 +17,7 @@ from streams.settings_sections import CampaignSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import batches_of, marker_of, process
+from tests.support.count_keys import encode_count_key
 
 if TYPE_CHECKING:
     from pathlib import Path

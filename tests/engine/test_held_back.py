@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.codec import decode_milestone, encode_day_count, encode_marker
-from schemas.counts import encode_day_key, encode_marker_key
+from schemas.counts import encode_marker_key
 from schemas.facts import DayCount
 from schemas.questions import decode_questions
 from streams.context import Context
@@ -19,6 +19,7 @@ from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import batches_of, marker_of, process
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,6 @@ from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from schemas.codec import encode_day_count, encode_note
-from schemas.counts import encode_day_key
 from schemas.facts import DayCount
 from schemas.notes import Place, Quarantine
 from schemas.outputs import ControlHeaders
@@ -20,10 +19,12 @@ from tests.simulation.client import SimulatedLog
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.plan import Plan
 from tests.simulation.world import World
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from schemas.counts import DayKey
     from streams.kafka.log import LogReader
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def test_an_order_to_skip_of_another_command() -> None:
 
 def test_what_a_ledger_has_published_itself_before_it_counts_everything_again() -> None:
     place, forwarded = Place("vehicle.orders.v1", NUMBER, 5), Place("vehicle.orders.v1", NUMBER, 6)
-    day = "deliveries", "all", date(2024, 10, 7)
+    day: DayKey = "deliveries", "all", date(2024, 10, 7)
 
     def published(world: World) -> list[Outgoing]:
         catalogue = world.context.catalogue

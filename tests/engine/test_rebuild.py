@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from schemas.codec import encode_day_count, encode_marker, encode_row
-from schemas.counts import CampaignHour, encode_count_key, encode_day_key, encode_marker_key
+from schemas.counts import CampaignHour, encode_marker_key
 from schemas.facts import DayCount
 from schemas.memory import SIDE, WAITING, key_of
 from schemas.outputs import WindowRow
@@ -25,6 +25,7 @@ from streams.settings import Settings
 from streams.settings_sections import CampaignSettings
 from streams.totals.announcing import announces
 from tests.bench.totals import marker_of
+from tests.support.count_keys import encode_count_key, encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

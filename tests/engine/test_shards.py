@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.codec import encode_day_count, encode_marker
-from schemas.counts import decode_counts_key, encode_day_key, encode_marker_key
+from schemas.counts import decode_counts_key, encode_marker_key
 from schemas.facts import DayCount
 from schemas.outputs import Books, Marker
 from streams.totals.shards import Shards
+from tests.support.count_keys import encode_day_key
 
 MIDNIGHT_US = 1_000_000
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from schemas.codec import encode_day_count, encode_marker, read_row
-from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
+from schemas.counts import CampaignHour, encode_marker_key
 from schemas.facts import DayCount
 from streams.context import Context
 from streams.settings_sections import CampaignSettings, RollingSettings
@@ -19,6 +19,7 @@ from streams.totals import snapshots
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import SHARDS, Units, batches_of, marker_of, process, save, settings_of
+from tests.support.count_keys import encode_count_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,12 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.codec import decode_day_count, encode_day_count
-from schemas.counts import encode_day_key
 from schemas.facts import DayCount, LatestUnit
 from streams.domain import hotpath
 from tests.domain.totals_world import World, us
 from tests.fuzz.__main__ import ROWS
 from tests.fuzz.damage import grown
+from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     import random

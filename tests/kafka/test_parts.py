@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.codec import encode_day_count, encode_marker
-from schemas.counts import encode_day_key, encode_marker_key
+from schemas.counts import encode_marker_key
 from schemas.facts import DayCount, LatestUnit
 from schemas.outputs import Books, Marker
 from schemas.questions import decode_questions
@@ -24,6 +24,7 @@ from streams.kafka.transactions import FencedError, quiet_abandoned_futures
 from streams.kafka.transport import Batch
 from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables
+from tests.support.count_keys import encode_day_key
 from tests.support.installation import Installation
 
 if TYPE_CHECKING:
