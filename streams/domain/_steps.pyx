@@ -5,9 +5,9 @@ Lists are read with bounds checks. Bytes are read and written through cursors, w
 """
 
 cimport cython
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy, memset
@@ -25,11 +25,9 @@ from schemas.facts import LatestUnit
 from streams.domain.counted_days import latest_of, rank
 from streams.domain.packed_columns import EVENT, PlainUnits, Restored
 from streams.domain.packing import pack
+from streams.domain.steps import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US, MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
 from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
-
-cdef extern from *:
-    void __builtin_prefetch(const void*) noexcept nogil
 
 include "../../schemas/_packed.pxi"
 include "_json.pxi"
@@ -44,6 +42,9 @@ cdef enum:
     DELIVERED = 3
 
 cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US, HOUR_US = _HOUR_US, DAY_US = _DAY_US, EPOCH_CELL = _EPOCH_CELL
+
+cdef long long EARLIEST_US = _EARLIEST_US, LATEST_US = _LATEST_US
+cdef Py_ssize_t MOST_PLACES = _MOST_PLACES
 
 #: No day and no cell.
 cdef long long NEVER = -1 << 62
@@ -97,14 +98,9 @@ cdef enum:
     FIRST_BLOCK_BYTES = 1 << 12
     DOUBLED_BLOCKS = POSITION_BITS - 12
     MOST_BLOCKS = 1 << 19
-    #: Blocks are listed in parts, which are not moved either.
-    PART_BITS = 9
-    PART_BLOCKS = 1 << PART_BITS
-    PARTS = MOST_BLOCKS >> PART_BITS
     #: The index has segments that grow independently, each in far less than a millisecond.
     SEGMENT_BITS = 8
     SEGMENTS = 1 << SEGMENT_BITS
-    LEAST_SLOTS = 8
     TAG_BITS = 24
     ADDRESS_BITS = 40
     ADDRESS_BYTES = 8
@@ -131,52 +127,78 @@ for _code in range(16):
 cdef class _Buffer:
     """Memory that is filled from its start."""
 
-    cdef unsigned char* kept
+    cdef bytearray kept
     cdef Py_ssize_t size
     cdef Py_ssize_t filled
 
     def __cinit__(self, Py_ssize_t size):
-        if size != 0:
-            self.enlarge(size)
-
-    def __dealloc__(self):
-        PyMem_RawFree(self.kept)
+        # Not `bytearray(size)`, which fills it with zeros: nothing is read that was not written.
+        self.kept = PyByteArray_FromStringAndSize(NULL, size)
+        self.size = size
 
     cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
         """Sets a cursor to the filled part, from a position on."""
         if not 0 <= at <= self.filled:
             raise IndexError("beyond what is filled")
-        cursor.at = self.kept + at
-        cursor.end = self.kept + self.filled
+        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + at
+        cursor.end = cursor.at + self.filled - at
         return 0
 
-    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1 nogil:
+    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
         """Sets a cursor to free memory after the filled part."""
         if self.size - self.filled < size:
-            self.enlarge(2 * (self.filled + size))
-        cursor.at = self.kept + self.filled
+            self.enlarge(size)
+        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + self.filled
         cursor.end = cursor.at + size
         return 0
 
-    cdef int enlarge(self, Py_ssize_t size) except -1 nogil:
-        cdef void* larger = PyMem_RawRealloc(self.kept, size)
-        if larger == NULL:
-            with gil:
-                raise MemoryError
-        self.kept, self.size = <unsigned char*> larger, size
+    cdef int enlarge(self, Py_ssize_t size) except -1:
+        cdef Py_ssize_t larger = 2 * (self.filled + size)
+        PyByteArray_Resize(self.kept, larger)
+        self.size = larger
         return 0
 
-    cdef inline int fill(self, const Cursor* cursor) noexcept nogil:
+    cdef inline int fill(self, const Cursor* cursor) except -1:
         """Ends the filled part where a cursor stopped writing."""
-        self.filled = cursor.at - self.kept
+        self.filled = cursor.at - <unsigned char*> PyByteArray_AS_STRING(self.kept)
         return 0
 
 
-#: Memory for entries, which are never moved: filled from its start to its end.
-cdef struct Block:
-    unsigned char* kept
-    Py_ssize_t size
-    Py_ssize_t filled
+@cython.final
+cdef class _Block:
+    """Memory for entries, which are never moved: filled from its start to its end."""
+
+    cdef unsigned char[::1] kept
+    cdef Py_ssize_t filled
+
+    def __cinit__(self, unsigned char[::1] kept not None):
+        self.kept = kept
+        # Keeps 0 from being an address.
+        self.filled = 1
+
+    cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
+        """Sets a cursor to the filled part, from a position on."""
+        if not 0 <= at <= self.filled:
+            raise IndexError("beyond what is filled")
+        cursor.at = &self.kept[0] + at
+        cursor.end = cursor.at + self.filled - at
+        return 0
+
+    cdef inline Py_ssize_t free(self) noexcept:
+        return self.kept.shape[0] - self.filled
+
+    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
+        """Sets a cursor to free memory after the filled part."""
+        if size > self.free():
+            raise IndexError("beyond the end of a block")
+        cursor.at = &self.kept[0] + self.filled
+        cursor.end = cursor.at + size
+        return 0
+
+    cdef inline int fill(self, const Cursor* cursor) except -1:
+        """Ends the filled part where a cursor stopped writing."""
+        self.filled = cursor.at - &self.kept[0]
+        return 0
 
 
 def in_memory(Py_ssize_t size):
@@ -185,55 +207,48 @@ def in_memory(Py_ssize_t size):
     return PyByteArray_FromStringAndSize(NULL, size)
 
 
-#: A segment of the hash index, with open addressing: each slot has a tag, 24 bits of the id's hash, and the order's address.
-#: A slot's place follows from its tag alone, so growing looks up no order.
-cdef struct Segment:
-    unsigned long long* slots
-    Py_ssize_t size
-    Py_ssize_t used
+@cython.final
+cdef class _Segment:
+    """A segment of the hash index, with open addressing: each slot has a tag, 24 bits of the id's hash, and the order's address.
 
+    A slot's place follows from its tag alone, so growing looks up no order.
+    """
 
-cdef int add_slot(Segment* segment, unsigned long long slot) except -1 nogil:
-    if 5 * segment.used >= 4 * segment.size:
-        grow(segment)
-    segment.used += 1
-    put_in(segment, slot)
-    return 0
+    cdef unsigned long long[::1] slots
+    cdef Py_ssize_t used
 
+    def __cinit__(self):
+        self.slots = array("Q", bytes(8 * 8))
 
-cdef int grow(Segment* segment) except -1 nogil:
-    """Grows by a quarter: after doubling, half of it would be empty."""
-    cdef Segment larger
-    cdef Py_ssize_t at
-    larger.size = segment.size + segment.size // 4 if segment.size else LEAST_SLOTS
-    larger.used = segment.used
-    larger.slots = <unsigned long long*> PyMem_RawCalloc(larger.size, sizeof(unsigned long long))
-    if larger.slots == NULL:
-        with gil:
-            raise MemoryError
-    for at in range(segment.size):
-        if segment.slots[at]:
-            put_in(&larger, segment.slots[at])
-    PyMem_RawFree(segment.slots)
-    segment[0] = larger
-    return 0
+    cdef int add(self, unsigned long long slot) except -1:
+        if 5 * self.used >= 4 * self.slots.shape[0]:
+            self.grow()
+        self.used += 1
+        return self.put(slot)
 
+    cdef int grow(self) except -1:
+        """Grows by a quarter: after doubling, half of it would be empty."""
+        cdef unsigned long long[::1] before = self.slots
+        cdef Py_ssize_t at, size = before.shape[0]
+        self.slots = array("Q", bytes(8 * (size + size // 4)))
+        for at in range(size):
+            if before[at]:
+                self.put(before[at])
+        return 0
 
-cdef inline void put_in(Segment* segment, unsigned long long slot) noexcept nogil:
-    """Puts a slot where there is one free."""
-    cdef Py_ssize_t at = first_slot(segment, slot >> ADDRESS_BITS)
-    while segment.slots[at]:
-        at = slot_after(segment, at)
-    segment.slots[at] = slot
+    cdef int put(self, unsigned long long slot) except -1:
+        cdef Py_ssize_t at = self.first(slot >> ADDRESS_BITS)
+        while self.slots[at]:
+            at = self.after(at)
+        self.slots[at] = slot
+        return 0
 
+    cdef inline Py_ssize_t first(self, unsigned long long tag) noexcept:
+        """Where probing for a tag begins."""
+        return <Py_ssize_t> (tag * <unsigned long long> self.slots.shape[0] >> TAG_BITS)
 
-cdef inline Py_ssize_t first_slot(const Segment* segment, unsigned long long tag) noexcept nogil:
-    """Where probing for a tag begins."""
-    return <Py_ssize_t> (tag * <unsigned long long> segment.size >> TAG_BITS)
-
-
-cdef inline Py_ssize_t slot_after(const Segment* segment, Py_ssize_t at) noexcept nogil:
-    return at + 1 if at + 1 < segment.size else 0
+    cdef inline Py_ssize_t after(self, Py_ssize_t at) noexcept:
+        return at + 1 if at + 1 < self.slots.shape[0] else 0
 
 
 @cython.final
@@ -245,11 +260,8 @@ cdef class PackedOrders:
     """
 
     cdef object room
-    #: What owns the memory of each block.
-    cdef list rooms
-    cdef Block* parts[PARTS]
-    cdef Py_ssize_t blocks
-    cdef Segment[SEGMENTS] segments
+    cdef list blocks
+    cdef list segments
     cdef Py_ssize_t length
     #: Scratch memory: events encoded, and decoded; addresses of later entries.
     cdef _Buffer compact
@@ -261,17 +273,11 @@ cdef class PackedOrders:
     def __init__(self, room=in_memory):
         self.codes = _Codes()
         self.room = room
-        self.rooms = []
+        self.blocks = []
+        self.segments = [None] * SEGMENTS
         self.compact = _Buffer(256)
         self.found = _Buffer(256)
         self.later = _Buffer(256)
-
-    def __dealloc__(self):
-        cdef Py_ssize_t number
-        for number in range(PARTS):
-            PyMem_RawFree(self.parts[number])
-        for number in range(SEGMENTS):
-            PyMem_RawFree(self.segments[number].slots)
 
     def __len__(self):
         return self.length
@@ -322,11 +328,12 @@ cdef class PackedOrders:
         return _Walk(self, True)
 
     def __sizeof__(self):
-        cdef Py_ssize_t size = 0, number
-        for number in range(self.blocks):
-            size += self.block(number).size
-        for number in range(SEGMENTS):
-            size += 8 * self.segments[number].size
+        cdef Py_ssize_t size = 0
+        for each in self.blocks:
+            size += (<_Block> each).kept.shape[0]
+        for each in self.segments:
+            if each is not None:
+                size += 8 * (<_Segment> each).slots.shape[0]
         return size
 
     # Index ----------------------------------------------------------------------------------------------------------
@@ -339,39 +346,23 @@ cdef class PackedOrders:
 
     cdef unsigned long long find_text(
         self, unsigned long long number, const Cursor* order
-    ) except? 0xFFFF_FFFF_FFFF_FFFF nogil:
+    ) except? 0xFFFF_FFFF_FFFF_FFFF:
         """The same, given the hash and the text of its id."""
         cdef unsigned long long tag = number >> SEGMENT_BITS & TAG, slot
-        cdef const Segment* segment = &self.segments[number & SEGMENTS - 1]
+        cdef _Segment segment = self.segments[number & SEGMENTS - 1]
         cdef Py_ssize_t at
-        if segment.size == 0:
+        if segment is None:
             return 0
-        at = first_slot(segment, tag)
+        at = segment.first(tag)
         slot = segment.slots[at]
         while slot:
             if slot >> ADDRESS_BITS == tag and self.is_of(slot & ADDRESS, order):
                 return slot & ADDRESS
-            at = slot_after(segment, at)
+            at = segment.after(at)
             slot = segment.slots[at]
         return 0
 
-    cdef inline void ask_for_slot(self, unsigned long long number) noexcept nogil:
-        """Has the processor fetch what `find_text` looks at first, given the hash of an id."""
-        cdef const Segment* segment = &self.segments[number & SEGMENTS - 1]
-        if segment.size:
-            __builtin_prefetch(&segment.slots[first_slot(segment, number >> SEGMENT_BITS & TAG)])
-
-    cdef inline int ask_for_order(self, unsigned long long number) except -1 nogil:
-        """The same for what it looks at then."""
-        cdef const Segment* segment = &self.segments[number & SEGMENTS - 1]
-        cdef unsigned long long tag = number >> SEGMENT_BITS & TAG, slot
-        if segment.size:
-            slot = segment.slots[first_slot(segment, tag)]
-            if slot and slot >> ADDRESS_BITS == tag:
-                __builtin_prefetch(self.block((slot & ADDRESS) >> POSITION_BITS).kept + (slot & POSITION))
-        return 0
-
-    cdef bint is_of(self, unsigned long long address, const Cursor* order) except -1 nogil:
+    cdef bint is_of(self, unsigned long long address, const Cursor* order) except -1:
         """Whether the order at an address has an id."""
         cdef Cursor cursor
         cdef Py_ssize_t size = order.end - order.at
@@ -382,55 +373,38 @@ cdef class PackedOrders:
         read_varint(&cursor)
         return memcmp(take(&cursor, size), order.at, size) == 0
 
-    cdef unsigned long long add_new(
-        self, unsigned long long number, const Cursor* order, const Cursor* events
-    ) except 0 nogil:
+    cdef unsigned long long add_new(self, unsigned long long number, const Cursor* order, const Cursor* events) except 0:
         """Puts a new order, given the hash and the text of its id; returns its address."""
-        cdef unsigned long long address = self.put_entry(order, 0, events)
-        add_slot(&self.segments[number & SEGMENTS - 1], (number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
+        cdef unsigned long long address
+        cdef _Segment segment = self.segments[number & SEGMENTS - 1]
+        if segment is None:
+            segment = self.segments[number & SEGMENTS - 1] = _Segment()
+        address = self.put_entry(order, 0, events)
+        segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
         self.length += 1
         return address
 
     # Entries --------------------------------------------------------------------------------------------------------
 
-    cdef inline Block* block(self, Py_ssize_t number) except NULL nogil:
-        """A block, by its number."""
-        if not 0 <= number < self.blocks:
-            with gil:
-                raise IndexError("there is no such block")
-        return &self.parts[number >> PART_BITS][number & PART_BLOCKS - 1]
-
-    cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1 nogil:
-        """Sets a cursor to the memory from an address to the end of what its block is filled with."""
-        return self.seek_in(address >> POSITION_BITS, address & POSITION, cursor)
-
-    cdef inline int seek_in(self, Py_ssize_t number, Py_ssize_t at, Cursor* cursor) except -1 nogil:
-        """The same, given the number of the block and the position in it."""
-        cdef const Block* block = self.block(number)
-        if not 0 <= at <= block.filled:
-            with gil:
-                raise IndexError("beyond what is filled")
-        cursor.at = block.kept + at
-        cursor.end = block.kept + block.filled
-        return 0
+    cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1:
+        """Sets a cursor to the memory from an address to the end of its block."""
+        return (<_Block> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
 
     cdef unsigned long long put_entry(
         self, const Cursor* order, unsigned long long before, const Cursor* events
-    ) except 0 nogil:
+    ) except 0:
         """Appends an entry with events: of a new order, given its id, or one that follows another. Returns its address."""
         cdef Py_ssize_t id_bytes = 0 if order == NULL else order.end - order.at, size
         cdef unsigned long long address
         cdef Cursor cursor, compact
-        cdef Block* block
+        cdef _Block block
         self.compact.filled = 0
         encode(self.compact, events)
-        compact.at = self.compact.kept
-        compact.end = compact.at + self.compact.filled
+        self.compact.filled_from(0, &compact)
         size = ENTRY_BYTES + id_bytes + self.compact.filled
         block = self.block_for(size)
-        address = <unsigned long long> (self.blocks - 1) << POSITION_BITS | <unsigned long long> block.filled
-        cursor.at = block.kept + block.filled
-        cursor.end = cursor.at + size
+        address = <unsigned long long> (len(self.blocks) - 1) << POSITION_BITS | <unsigned long long> block.filled
+        block.room_for(size, &cursor)
         if order == NULL:
             take(&cursor, 1)[0] = 0
             write_varint(&cursor, before)
@@ -441,40 +415,23 @@ cdef class PackedOrders:
         if order != NULL:
             write(&cursor, order.at, id_bytes)
         write(&cursor, compact.at, self.compact.filled)
-        block.filled = cursor.at - block.kept
+        block.fill(&cursor)
         return address
 
-    cdef Block* block_for(self, Py_ssize_t size) except NULL nogil:
+    cdef _Block block_for(self, Py_ssize_t size):
         """The last block if it has room for so many bytes, or a new one."""
-        cdef Block* last
-        if self.blocks > 0:
-            last = self.block(self.blocks - 1)
-            if last.size - last.filled >= size:
+        cdef Py_ssize_t number = len(self.blocks)
+        cdef _Block last
+        if number > 0:
+            last = self.blocks[number - 1]
+            if last.free() >= size:
                 return last
-        with gil:
-            return self.new_block(size)
-
-    cdef Block* new_block(self, Py_ssize_t size) except NULL:
-        """Another block, with room for so many bytes."""
-        cdef Py_ssize_t number = self.blocks
-        cdef unsigned char[::1] kept
-        cdef Block* block
         if number >= MOST_BLOCKS:
             raise MemoryError("there is no room for more orders")
         # A block larger than usual has room for just this entry, so every position fits into an address.
-        room = self.room(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS)))
-        kept = room
-        if self.parts[number >> PART_BITS] == NULL:
-            self.parts[number >> PART_BITS] = <Block*> PyMem_RawCalloc(PART_BLOCKS, sizeof(Block))
-            if self.parts[number >> PART_BITS] == NULL:
-                raise MemoryError
-        # While somebody has a view of it, its owner cannot move or release it.
-        self.rooms.append(kept)
-        block = &self.parts[number >> PART_BITS][number & PART_BLOCKS - 1]
-        # The first byte is left free, which keeps 0 from being an address.
-        block.kept, block.size, block.filled = &kept[0], kept.shape[0], 1
-        self.blocks += 1
-        return block
+        last = _Block(self.room(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS))))
+        self.blocks.append(last)
+        return last
 
     cdef int extend(self, unsigned long long address, const Cursor* events) except -1:
         """Appends events to an order."""
@@ -563,7 +520,7 @@ cdef class _Walk:
             raise StopIteration
         order_id = None
         while order_id is None:
-            self.orders.seek_in(self.block, self.at, &cursor)
+            (<_Block> self.orders.blocks[self.block]).filled_from(self.at, &cursor)
             if cursor.at == cursor.end:
                 self.block += 1
                 self.at = 1
@@ -584,25 +541,39 @@ cdef class _Walk:
         return (order_id, self.orders.events(address)) if self.with_events else order_id
 
 
+#: Orders that follow each other in a list from a position on; the address before; the least and the greatest time of their units.
+cdef struct Stretch:
+    Py_ssize_t at
+    unsigned long long before
+    long long first_us
+    long long last_us
+
+
 @cython.final
 cdef class OrderLists:
     """As `steps.OrderLists`. A list has the address of its last order in 8 bytes, then of each order the difference between its
-    address and the one before, with the sign in the lowest bit (varint): nearly all take one to four bytes.
+    address and the one before, with the sign in the lowest bit (varint): nearly all take one to four bytes. What
+    follows the first few kilobytes is divided into stretches with the times of their units.
     """
 
     cdef PackedOrders orders
     cdef dict lists
+    #: The stretches of long lists, by number: each a bytearray of `Stretch`.
+    cdef dict stretches
+    cdef Py_ssize_t stretch_bytes
     #: Scratch memory: addresses, and their differences.
     cdef _Buffer addresses
     cdef _Buffer differences
 
-    def __init__(self, PackedOrders orders not None):
+    def __init__(self, PackedOrders orders not None, Py_ssize_t stretch_bytes=STRETCH_BYTES):
         self.orders = orders
+        self.stretch_bytes = stretch_bytes
         self.lists = {}
+        self.stretches = {}
         self.addresses = _Buffer(256)
         self.differences = _Buffer(256)
 
-    def note(self, number, list order_ids not None):
+    def note(self, number, list order_ids not None, long long first_us, long long last_us):
         """As in `steps`."""
         cdef unsigned long long address
         cdef Cursor room
@@ -615,7 +586,7 @@ cdef class OrderLists:
             write(&room, &address, ADDRESS_BYTES)
         self.addresses.fill(&room)
         self.addresses.filled_from(0, &room)
-        self.append(number, &room)
+        self.append(number, &room, first_us, last_us)
 
     def note_cell(self, long long number, dict cell not None):
         """As in `steps`."""
@@ -628,59 +599,69 @@ cdef class OrderLists:
             change = each
             of = number << GROUPS_BITS | key >> GROUP_SHIFT & GROUP
             if change.ids is not None:
-                self.note(of, change.ids)
+                self.note(of, change.ids, change.first_us, change.last_us)
             change.places.filled_from(0, &places)
             if places.at < places.end:
-                self.append(of, &places)
+                self.append(of, &places, change.first_us, change.last_us)
 
-    def note_places(self, number, const long long[::1] places not None):
+    def note_places(self, number, const long long[::1] places not None, const long long[::1] times_us not None):
         """As in `steps`."""
         cdef Cursor addresses
-        if places.shape[0] != 0:
-            addresses.at = <unsigned char*> &places[0]
-            addresses.end = addresses.at + ADDRESS_BYTES * places.shape[0]
-            self.append(number, &addresses)
+        cdef Py_ssize_t at = 0, end, each
+        cdef long long first_us, last_us
+        if times_us.shape[0] != places.shape[0]:
+            raise ValueError("each place has a time")
+        while at < places.shape[0]:
+            end = min(at + MOST_PLACES, places.shape[0])
+            first_us = last_us = times_us[at]
+            for each in range(at + 1, end):
+                first_us, last_us = min(first_us, times_us[each]), max(last_us, times_us[each])
+            addresses.at = <unsigned char*> &places[at]
+            addresses.end = addresses.at + ADDRESS_BYTES * (end - at)
+            self.append(number, &addresses, first_us, last_us)
+            at = end
 
     def noted(self, numbers):
-        """As in `steps`."""
+        """As in `steps`, at any time."""
         cdef dict found = {}
         for number in numbers:
-            found.update(dict.fromkeys(self.addresses_in(number).tolist()))
+            for part in self.addresses_in(number, EARLIEST_US, LATEST_US):
+                found.update(dict.fromkeys(part.tolist()))
         return [self.orders.id_at(each) for each in found]
 
-    def places(self, numbers):
+    def places(self, numbers, long long first_us=EARLIEST_US, long long last_us=LATEST_US):
         """As in `steps`; in the order of their addresses."""
-        every = [self.addresses_in(number) for number in numbers]
-        found = np.concatenate([np.empty(0, np.int64), *every])
+        every = [np.empty(0, np.int64)]
+        for number in numbers:
+            every += self.addresses_in(number, first_us, last_us)
+        found = np.concatenate(every)
         found.sort()
         # `numpy.unique` takes ten times as long.
-        return found[np.concatenate(([True], found[1:] != found[:-1]))] if len(found) else found
+        return found[np.concatenate(([True], np.diff(found) != 0))] if len(found) else found
 
     def __sizeof__(self):
-        return object.__sizeof__(self) + self.lists.__sizeof__() + sum([each.__sizeof__() for each in self.lists.values()])
+        lists = sum([each.__sizeof__() for each in self.lists.values()])
+        stretches = sum([each.__sizeof__() for each in self.stretches.values()])
+        return object.__sizeof__(self) + self.lists.__sizeof__() + self.stretches.__sizeof__() + lists + stretches
 
-    cdef addresses_in(self, number):
-        """The addresses of the orders in a list, in the order in which they were noted, as an array."""
-        cdef Cursor cursor
-        cdef unsigned long long address = 0
-        cdef bytearray known = self.lists.get(number)
-        cdef Py_ssize_t count = 0
-        cdef long long[::1] places
+    cdef list addresses_in(self, number, long long first_us, long long last_us):
+        """The addresses of orders in a list, in the order in which they were noted, as arrays: all of these times, and others."""
+        cdef bytearray known = self.lists.get(number), stretches = self.stretches.get(number)
+        cdef const Stretch* stretch
+        cdef Py_ssize_t count, each
         if known is None:
-            return np.empty(0, np.int64)
-        # An order takes at least a byte.
-        places = found = np.empty(len(known), np.int64)
-        cursor.at = <unsigned char*> PyByteArray_AS_STRING(known)
-        cursor.end = cursor.at + len(known)
-        take(&cursor, ADDRESS_BYTES)
-        while cursor.at < cursor.end:
-            address += signed_of(read_varint(&cursor))
-            places[count] = address
-            count += 1
-        return found[:count]
+            return []
+        count = len(stretches) // sizeof(Stretch) if stretches is not None else 0
+        stretch = <const Stretch*> PyByteArray_AS_STRING(stretches) if count else NULL
+        found = [addresses_between(known, ADDRESS_BYTES, stretch.at if count else len(known), 0)]
+        for each in range(count):
+            if stretch[each].first_us <= last_us and stretch[each].last_us >= first_us:
+                end = stretch[each + 1].at if each + 1 < count else len(known)
+                found.append(addresses_between(known, stretch[each].at, end, stretch[each].before))
+        return found
 
-    cdef int append(self, number, Cursor* addresses) except -1:
-        """Appends orders to a list."""
+    cdef int append(self, number, Cursor* addresses, long long first_us, long long last_us) except -1:
+        """Appends orders with units between two times to a list."""
         cdef bytearray known = self.lists.get(number)
         cdef unsigned long long address, last = 0
         cdef Cursor room, of_last
@@ -689,6 +670,8 @@ cdef class OrderLists:
         of_last.at = <unsigned char*> PyByteArray_AS_STRING(known)
         of_last.end = of_last.at + ADDRESS_BYTES
         memcpy(&last, of_last.at, ADDRESS_BYTES)
+        if len(known) >= self.stretch_bytes:
+            self.in_stretch(number, len(known), last, first_us, last_us)
         self.differences.filled = 0
         self.differences.room_for(addresses.end - addresses.at, &room)
         while addresses.at < addresses.end:
@@ -701,6 +684,40 @@ cdef class OrderLists:
         known += (<const char*> room.at)[: self.differences.filled]
         return 0
 
+    cdef int in_stretch(
+        self, number, Py_ssize_t at, unsigned long long before, long long first_us, long long last_us
+    ) except -1:
+        """Notes the times of orders that a list gets at a position, in its last stretch, or if that is full in a new one."""
+        cdef bytearray stretches = self.stretches.get(number)
+        cdef Stretch* last = NULL
+        cdef Stretch added
+        if stretches is None:
+            stretches = self.stretches[number] = bytearray()
+        if len(stretches):
+            last = <Stretch*> PyByteArray_AS_STRING(stretches) + (len(stretches) // <Py_ssize_t> sizeof(Stretch) - 1)
+        if last == NULL or at - last.at >= self.stretch_bytes:
+            added.at, added.before, added.first_us, added.last_us = at, before, first_us, last_us
+            stretches += (<const char*> &added)[: sizeof(Stretch)]
+        else:
+            last.first_us, last.last_us = min(last.first_us, first_us), max(last.last_us, last_us)
+        return 0
+
+
+cdef addresses_between(bytearray known, Py_ssize_t at, Py_ssize_t end, unsigned long long address):
+    """The addresses between two positions of a list, as an array, given the one before."""
+    cdef Cursor cursor
+    cdef Py_ssize_t count = 0
+    cdef long long[::1] places
+    # An order takes at least a byte.
+    places = found = np.empty(end - at, np.int64)
+    cursor.at = <unsigned char*> PyByteArray_AS_STRING(known) + at
+    cursor.end = <unsigned char*> PyByteArray_AS_STRING(known) + end
+    while cursor.at < cursor.end:
+        address += signed_of(read_varint(&cursor))
+        places[count] = address
+        count += 1
+    return found[:count]
+
 
 cdef inline unsigned long long with_sign_below(unsigned long long difference) noexcept:
     """A difference, doubled if it is not negative."""
@@ -712,7 +729,7 @@ cdef inline unsigned long long signed_of(unsigned long long number) noexcept:
     return ~(number >> 1) if number & 1 else number >> 1
 
 
-cdef int encode(_Buffer compact, const Cursor* events) except -1 nogil:
+cdef int encode(_Buffer compact, const Cursor* events) except -1:
     """Encodes packed events."""
     cdef Cursor cursor = events[0], room
     # Large numbers take a few bytes more as varints.
@@ -737,7 +754,7 @@ cdef inline int decode(_Buffer found, Cursor* entry, Py_ssize_t id_bytes) except
     return 0
 
 
-cdef bint encode_event(Cursor* cursor, Cursor* compact) except -1 nogil:
+cdef bint encode_event(Cursor* cursor, Cursor* compact) except -1:
     """Encodes the next event; returns whether it can be."""
     cdef Head head
     cdef unsigned char[UUID_BYTES] uuid
@@ -818,7 +835,7 @@ cdef int decode_event(_Buffer found, Cursor* cursor) except -1:
     return found.fill(&room)
 
 
-cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept nogil:
+cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept:
     """Whether 36 characters are a lower-case UUID; if so, sets its 16 bytes."""
     cdef Py_ssize_t byte
     cdef unsigned char high, low
@@ -865,7 +882,7 @@ cdef inline bint starts_with(const Cursor* these, const Cursor* start) noexcept:
     return these.end - these.at >= size and memcmp(these.at, start.at, size) == 0
 
 
-cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept nogil:
+cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept:
     """The number of characters of a text in UTF-8."""
     cdef Py_ssize_t count = 0, at
     for at in range(text.end - text.at):
@@ -873,7 +890,7 @@ cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept nogil:
     return count
 
 
-cdef inline bint is_ascii(const Cursor* text) noexcept nogil:
+cdef inline bint is_ascii(const Cursor* text) noexcept:
     cdef unsigned char found = 0
     cdef Py_ssize_t at
     for at in range(text.end - text.at):
@@ -881,7 +898,7 @@ cdef inline bint is_ascii(const Cursor* text) noexcept nogil:
     return found < 0x80
 
 
-cdef unsigned long long hash_of(const Cursor* text) noexcept nogil:
+cdef unsigned long long hash_of(const Cursor* text) noexcept:
     """SipHash-1-3 of a text."""
     cdef Py_ssize_t size = text.end - text.at, at = 0
     cdef unsigned long long[4] v
@@ -906,7 +923,7 @@ cdef unsigned long long hash_of(const Cursor* text) noexcept nogil:
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
-cdef inline void mix(unsigned long long* v) noexcept nogil:
+cdef inline void mix(unsigned long long* v) noexcept:
     """A round of SipHash."""
     v[0] += v[1]
     v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0]
@@ -920,14 +937,14 @@ cdef inline void mix(unsigned long long* v) noexcept nogil:
     v[2] = v[2] << 32 | v[2] >> 32
 
 
-cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) except? 0xFFFF_FFFF_FFFF_FFFF nogil:
+cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) except? 0xFFFF_FFFF_FFFF_FFFF:
     """Reads a number of at most 8 bytes."""
     cdef unsigned long long number = 0
     memcpy(&number, take(cursor, size), size)
     return number
 
 
-cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_FFFF_FFFF nogil:
+cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_FFFF_FFFF:
     """Reads a number with seven bits per byte."""
     cdef unsigned long long number = 0
     cdef unsigned char byte = 0x80
@@ -939,7 +956,7 @@ cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_F
     return number
 
 
-cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -1 nogil:
+cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -1:
     while number >= 0x80:
         take(cursor, 1)[0] = number & 0xFF | 0x80
         number >>= 7
@@ -982,58 +999,43 @@ DAMAGED = "a chunk of the changelog is damaged"
 cdef class _Entries:
     """Reads the orders in a chunk of the changelog, one after the other."""
 
-    cdef const unsigned char[::1] chunk
+    cdef bytes chunk
     cdef Cursor cursor
     cdef Py_ssize_t left
 
-    def __cinit__(self, const unsigned char[::1] chunk not None):
+    def __cinit__(self, bytes chunk not None):
         self.chunk = chunk
-        if chunk.shape[0]:
-            self.cursor.at = <unsigned char*> &chunk[0]
-            self.cursor.end = self.cursor.at + chunk.shape[0]
+        whole_of(chunk, &self.cursor)
         try:
             self.left = read_size(&self.cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
         except IndexError as error:
             raise ValueError(DAMAGED) from error
 
-    cdef bint next(self, Cursor* order, Cursor* events) except -1 nogil:
-        """Sets cursors to the id and the packed events of the next order; returns whether there is one.
+    cdef bint next(self, Cursor* order, Cursor* events) except -1:
+        """Sets cursors to the id and the packed events of the next order; returns whether there is one."""
+        try:
+            return self.read(order, events)
+        except IndexError as error:
+            raise ValueError(DAMAGED) from error
 
-        Raises:
-            IndexError: The chunk is damaged.
-        """
+    cdef bint read(self, Cursor* order, Cursor* events) except -1:
         cdef Py_ssize_t size
         if self.left == 0:
             if self.cursor.at != self.cursor.end:
-                with gil:
-                    raise IndexError("more than one value")
+                raise IndexError("more than one value")
             return False
         self.left -= 1
         if take(&self.cursor, 1)[0] != PAIR:
-            with gil:
-                raise IndexError("no pair")
+            raise IndexError("no pair")
         size = read_size(&self.cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
         order.at = take(&self.cursor, size)
         order.end = self.cursor.at
         if not is_ascii(order):
-            with gil:
-                string_of(order)  # raises where it is not UTF-8
+            string_of(order)  # raises where it is not UTF-8
         size = read_size(&self.cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
         events.at = take(&self.cursor, size)
         events.end = self.cursor.at
         return True
-
-
-#: An order in a chunk: its id, the hash of this, and its packed events.
-cdef struct Entry:
-    Cursor order
-    Cursor events
-    unsigned long long number
-
-
-#: So many orders of a chunk are looked up together: what each needs of memory is asked for before the first of them waits for it.
-cdef enum:
-    TOGETHER = 16
 
 
 @cython.final
@@ -1045,7 +1047,7 @@ cdef class Restoring:
     cdef _Buffer first
     cdef _Buffer second
     cdef _Buffer followed
-    cdef _Buffer longer
+    cdef list longer
     cdef Py_ssize_t length
     cdef Py_ssize_t size
 
@@ -1056,32 +1058,18 @@ cdef class Restoring:
     def __len__(self):
         return self.length
 
-    def put(self, const unsigned char[::1] chunk not None):
-        """As in `steps`; other threads run meanwhile, and must leave these orders alone except for `order_at`."""
+    def put(self, bytes chunk not None):
+        """As in `steps`."""
         cdef _Entries entries = _Entries(chunk)
-        try:
-            with nogil:
-                self.put_all(entries)
-        except IndexError as error:
-            raise ValueError(DAMAGED) from error
-
-    cdef int put_all(self, _Entries entries) except -1 nogil:
-        cdef Entry[TOGETHER] some
-        cdef Entry* entry
-        cdef Py_ssize_t count = TOGETHER, number
-        while count == TOGETHER:
-            count = 0
-            while count < TOGETHER and entries.next(&some[count].order, &some[count].events):
-                some[count].number = hash_of(&some[count].order)
-                self.orders.ask_for_slot(some[count].number)
-                count += 1
-            for number in range(count):
-                self.orders.ask_for_order(some[number].number)
-            for number in range(count):
-                entry = &some[number]
-                if self.orders.find_text(entry.number, &entry.order) == 0:
-                    self.put_order(entry.number, &entry.order, &entry.events)
-        return 0
+        cdef Cursor events, order
+        cdef unsigned long long number
+        while entries.next(&order, &events):
+            number = hash_of(&order)
+            if self.orders.find_text(number, &order) == 0:
+                try:
+                    self.put_order(number, &order, &events)
+                except IndexError as error:
+                    raise ValueError(DAMAGED) from error
 
     def taken(self):
         """As in `steps`."""
@@ -1090,19 +1078,19 @@ cdef class Restoring:
             np.frombuffer(whole_buffer(self.first), EVENT),
             np.frombuffer(whole_buffer(self.second), EVENT),
             numbers_in(self.followed),
-            numbers_in(self.longer).tolist(),
+            self.longer,
             self.size,
         )
         self.clear()
         return made
 
     cdef int clear(self) except -1:
-        self.places, self.first, self.second = _Buffer(0), _Buffer(0), _Buffer(0)
-        self.followed, self.longer = _Buffer(0), _Buffer(0)
+        self.places, self.first, self.second, self.followed = _Buffer(0), _Buffer(0), _Buffer(0), _Buffer(0)
+        self.longer = []
         self.length = self.size = 0
         return 0
 
-    cdef int put_order(self, unsigned long long number, const Cursor* order, const Cursor* events) except -1 nogil:
+    cdef int put_order(self, unsigned long long number, const Cursor* order, const Cursor* events) except -1:
         """Puts a new order, and notes its first events."""
         cdef Cursor rest = events[0]
         cdef unsigned long long address = self.orders.add_new(number, order, events)
@@ -1112,7 +1100,7 @@ cdef class Restoring:
             append(self.followed, &self.length, sizeof(self.length))
             append_event(self.second, &rest)
             if rest.at < rest.end:
-                append(self.longer, &self.length, sizeof(self.length))
+                self.longer.append(self.length)
         self.length += 1
         self.size += characters_of(order) + (events.end - events.at)
         return 0
@@ -1247,7 +1235,7 @@ def order_at(PackedOrders orders not None, unsigned long long place):
     return orders.id_at(place), orders.events(place)
 
 
-cdef int append_event(_Buffer heads, Cursor* events) except -1 nogil:
+cdef int append_event(_Buffer heads, Cursor* events) except -1:
     """Appends the next event without its text; the cursor moves behind it."""
     cdef Head head
     cdef unsigned char* at = take(events, HEAD_BYTES)
@@ -1256,7 +1244,7 @@ cdef int append_event(_Buffer heads, Cursor* events) except -1 nogil:
     return append(heads, at, HEAD_BYTES)
 
 
-cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1 nogil:
+cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1:
     cdef Cursor room
     these.room_for(size, &room)
     write(&room, more, size)
@@ -1264,7 +1252,7 @@ cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1 nogi
 
 
 cdef bytes whole_buffer(_Buffer these):
-    return PyBytes_FromStringAndSize(<char*> these.kept, these.filled)
+    return bytes(these.kept[: these.filled])
 
 
 cdef object numbers_in(_Buffer these):
@@ -1278,7 +1266,7 @@ cdef Py_ssize_t read_size(
     unsigned char in_1,
     unsigned char in_2,
     unsigned char in_4,
-) except -1 nogil:
+) except -1:
     """Reads the beginning of a MessagePack value, given its possible first bytes: how many items or bytes follow."""
     cdef unsigned char first = take(cursor, 1)[0]
     cdef Py_ssize_t size = 0, byte, bytes_of_size
@@ -1291,8 +1279,7 @@ cdef Py_ssize_t read_size(
     elif first == in_4:
         bytes_of_size = 4
     else:
-        with gil:
-            raise IndexError("another kind of value")
+        raise IndexError("another kind of value")
     for byte in range(bytes_of_size):
         size = size << 8 | take(cursor, 1)[0]
     return size
@@ -1716,7 +1703,7 @@ cdef class _Storing:
         return self.duplicates, self.backfilled, self.new_bytes
 
 
-def follow(const unsigned char[::1] chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
+def follow(bytes chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
     """As `steps.follow`."""
     cdef _Storing storing = _Storing(orders, touched, words, last_by_source, 0, None, [])
     cdef _Entries entries = _Entries(chunk)
@@ -1770,8 +1757,9 @@ cdef class Sum:
     """As `steps.Sum`."""
 
     cdef public long long removed
-    #: Of the units added: how many, and the greatest time of an event.
-    cdef long long added, last_us
+    #: Of the units added: how many, and the least and the greatest time of an event.
+    cdef long long added
+    cdef readonly long long first_us, last_us
     #: Their orders: addresses of those whose events came packed, ids of those that came as facts.
     cdef _Buffer places
     cdef list ids
@@ -1785,6 +1773,7 @@ cdef class Sum:
     def __cinit__(self):
         self.places = _Buffer(4 * ADDRESS_BYTES)
         self.last_us = self.last_touch = -1
+        self.first_us = LATEST_US
 
     def add(self, cause):
         """As `steps.Sum.add`."""
@@ -1811,6 +1800,7 @@ cdef class Sum:
     cdef inline bint is_latest(self, long long time_us) except -1:
         """Counts a unit. Returns whether its event has the greatest time; forgets those that had it before."""
         self.added += 1
+        self.first_us = min(self.first_us, time_us)
         if time_us > self.last_us:
             self.last_us = time_us
             self.last_touch = -1

@@ -6,7 +6,6 @@ where they are stored (`steps.UnitSearch`); only the others, if they may have on
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +18,8 @@ from streams.domain.nth import answer_of, answering
 from streams.domain.orders import DELIVERED, DELIVERIES_METRIC, PLACED, PRODUCED, PRODUCED_METRIC
 from streams.domain.packed_columns import cells_of
 from streams.domain.packing import dims_at
-from streams.domain.zone import MINUTE_US, day_of_cell
+from streams.domain.steps import ALWAYS, EARLIEST_US, LATEST_US
+from streams.domain.zone import HOURS, MINUTE_US, day_of_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from streams.domain.orders import Unit
     from streams.domain.packed_columns import Numbers, Places
     from streams.domain.packing import Word
-    from streams.domain.steps import PackedOrders, UnitSearch
+    from streams.domain.steps import PackedOrders, Times, UnitSearch
 
 #: Orders to look at, and orders to judge, between two pauses.
 _PAUSE_LOOKED_AT: Final = 5_000
@@ -103,31 +103,36 @@ class AskedUnits:
 
         Args:
             questions: Questions about one metric and the same local hours, which are answered in one pass over the orders of
-                these hours; or a single one about a campaign.
+                these hours, or if all have the same kind of bound, over some of them; or a single one about a campaign.
         """
-        first = questions[0]
+        first, times = questions[0], _times_of(questions)
         if first.campaign:
-            answer = yield from self._answering_of_campaign(first, self._scopes_meant(first))
+            answer = yield from self._answering_of_campaign(first, self._scopes_meant(first), times)
             return [answer]
-        before: list[int] = []
+        counts: list[tuple[int, int]] = []
         groups = _Groups(self._unit)
         units_of: list[CountedUnits] = []
+        first_cell, end_cell = first.first_cell, first.last_cell + 1
         for question in questions:
-            first_day, scopes = date.fromordinal(question.first_day), self._scopes_meant(question)
-            before.append(
-                sum(self._days.units_before(first.metric, scope, first_day, first.first_cell) for scope in scopes)
+            scopes, window = self._scopes_meant(question), question.first_day * HOURS
+            before, inside = (
+                sum(self._days.units_in(first.metric, scope, *cells) for scope in scopes)
+                for cells in ((window, first_cell), (first_cell, end_cell))
             )
+            counts.append((before, inside))
             units_of.append(groups.of(scopes))
             yield
         hours = _Hours(self._days, first.first_cell, first.last_cell)
-        places = self._days.places_in(first.metric, first.first_cell, first.last_cell)
+        places = self._days.places_in(first.metric, first.first_cell, first.last_cell, times)
         yield from self._finding(places, first.metric, hours, groups)
         answers = []
-        for question, counted, units in zip(questions, before, units_of, strict=True):
-            answers.append((yield from answering(question, counted, units)))
+        for question, (before, inside), units in zip(questions, counts, units_of, strict=True):
+            answers.append((yield from _answering_from(question, before, inside, units, times)))
         return answers
 
-    def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
+    def _answering_of_campaign(
+        self, question: Question, wanted: set[str], times: Times
+    ) -> Generator[None, None, Answer]:
         """The same for minutes of a campaign; the answer for one that is not counted is empty."""
         days, metric = self._days, question.metric
         campaign = days.campaign(question.campaign)
@@ -135,15 +140,16 @@ class AskedUnits:
             return answer_of(question, 0, [])
         first = campaign.start_us // MINUTE_US + question.first_cell
         end = campaign.start_us // MINUTE_US + question.last_cell + 1
-        before = sum(
-            days.units_of_campaign_before(metric, scope, campaign.name, question.first_cell) for scope in wanted
+        before, upto_end = (
+            sum(days.units_of_campaign_before(metric, scope, campaign.name, minute) for scope in wanted)
+            for minute in (question.first_cell, question.last_cell + 1)
         )
         groups = _Groups(self._unit)
         units = groups.of(wanted)
         for minute in range(first, end):
             span = _Minute(minute, days.cell_of(minute * MINUTE_US))
-            yield from self._finding(days.places_in_minute(metric, minute), metric, span, groups)
-        return (yield from answering(question, before, units))
+            yield from self._finding(days.places_in_minute(metric, minute, times), metric, span, groups)
+        return (yield from _answering_from(question, before, upto_end - before, units, times))
 
     def _finding(self, places: Places, metric: Metric, span: _Span, groups: _Groups) -> Generator[None]:
         """Adds the units of a metric in some time to the groups that they are in, given the orders that may have any."""
@@ -235,6 +241,28 @@ class _Groups:
         """Adds a unit to groups."""
         for number in numbers:
             self._units[number].add(unit)
+
+
+def _times_of(questions: Sequence[Question]) -> Times:
+    """From when on, or until when, the units must be found to answer all of these: a busy hour has many others.
+
+    Not from one time to another: it would not be known how many units precede them.
+    """
+    after = [question.after for question in questions if question.after is not None]
+    upto = [question.upto for question in questions if question.upto is not None]
+    if len(after) == len(questions):
+        return min(after)[0], LATEST_US
+    if len(upto) == len(questions):
+        return EARLIEST_US, max(upto)[0]
+    return ALWAYS
+
+
+def _answering_from(
+    question: Question, before: int, inside: int, units: CountedUnits, times: Times
+) -> Generator[None, None, Answer]:
+    """Answers from the units found of some times, and perhaps others."""
+    first_us, _ = times
+    return answering(question, before, inside, units, inside - len(units) if first_us > EARLIEST_US else 0)
 
 
 def key_of(cause: Fact) -> UnitKey:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from schemas.facts import METRICS
 from streams.domain import hotpath, packed_days
 from streams.domain.campaigns import CAMPAIGN, MINUTES
+from streams.domain.nth import InCell
 from streams.domain.pauses import whole
 from streams.domain.row_columns import OPEN
 from streams.domain.row_table import NOTHING, RowTable, latest_of
@@ -32,12 +33,14 @@ NO_HOURS: Mapping[int, bytes] = {}
 class TouchedDay:
     """A day that this step has changed: the rows that contain it (its own first), and its shards' counts before."""
 
-    __slots__ = ("after", "before", "rows")
+    __slots__ = ("after", "before", "rows", "told")
 
     def __init__(self, rows: tuple[int, ...]) -> None:
         self.rows = rows
         self.before: dict[int, int] = {}
         self.after: dict[int, int] = {}
+        #: By shard: the last count told.
+        self.told: dict[int, ToldCount] = {}
 
 
 class CountedRows(RowTable):
@@ -51,10 +54,11 @@ class CountedRows(RowTable):
         self.newest_day = date.min
         #: By place, or by series and period if the day has no row.
         self._touched: dict[int | tuple[int, int], TouchedDay] = {}
-        #: What this step has changed of days that nothing watches: the rows that contain the day, shard, its units before and now.
-        self._changed: list[tuple[tuple[int, ...], int, int, int]] = []
+        #: What this step has changed of days that nothing watches: the rows that contain the day, shard, its units before and now,
+        #: and its count as it came.
+        self._changed: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
         #: The same of days that may be watched, to be taken by `_hear`.
-        self._heard: list[tuple[tuple[int, ...], int, int, int]] = []
+        self._heard: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
         #: Days that have changed since their first version, which only the row itself has → its counts by hour.
         self._first_cells: dict[int, bytes | None] = {}
         #: Rows of campaigns → their packed hours by number; and the minutes of those changed since their first version.
@@ -91,7 +95,11 @@ class CountedRows(RowTable):
         self._note_newest(series, day, shard, count)
         if self._started:
             whole(self._hear())
-            self._touch(own, places, shard, before, count.count)
+            self._touch(own, places, shard, before, count.count, count)
+        elif count.latest is not None and series.is_watched:
+            if series.latest is None:
+                series.latest = {}
+            series.latest[own, shard] = count
 
     def _update_without_row(self, shard: int, series: Series, day: date, count: DayCount) -> None:
         """The same for a day that is no longer kept: only the longer periods that contain it have rows."""
@@ -104,7 +112,7 @@ class CountedRows(RowTable):
         columns.add_to(places, count.count - replaced.units, count.backfilled - replaced.backfilled, 0)
         self._note_newest(series, day, shard, count)
         if self._started:
-            self._touch((series.number, own), places, shard, replaced.units, count.count)
+            self._touch((series.number, own), places, shard, replaced.units, count.count, count)
 
     @staticmethod
     def _note_newest(series: Series, day: date, shard: int, count: DayCount) -> None:
@@ -118,20 +126,23 @@ class CountedRows(RowTable):
         columns = self.columns
         return not columns.history_version[day] and columns.hours[day] == columns.published_hours[day]
 
-    def _touch(self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int) -> None:
+    def _touch(  # noqa: PLR0913, PLR0917 - a count and what it replaces
+        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int, told: ToldCount
+    ) -> None:
         touched = self._touched.get(key)
         if touched is None:
             touched = self._touched[key] = TouchedDay(rows)
         touched.before.setdefault(shard, before)
         touched.after[shard] = after
+        touched.told[shard] = told
 
     def _hear(self) -> Generator[None, None, None]:
         """Takes note of counts of watched days that were taken together; with pauses."""
         heard = list(self._heard)
         # Not another list: `take` goes on with this one after a count that is not plain.
         self._heard.clear()
-        for number, (rows, shard, before, after) in enumerate(heard, 1):
-            self._touch(rows[0], rows, shard, before, after)
+        for number, (rows, shard, before, after, value) in enumerate(heard, 1):
+            self._touch(rows[0], rows, shard, before, after, value)
             if number % _PAUSE_COUNTS == 0:
                 yield
 
@@ -210,7 +221,7 @@ class CountedRows(RowTable):
                 self._newest_of_campaigns[place] = hour.hour, newest
         if self._started:
             # No series has a negative number.
-            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count.count)
+            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count.count, count)
 
     def _place_of_campaign(self, metric: Metric, scope: str, name: str) -> int | None:
         period_id = f"{CAMPAIGN}:{name}"
@@ -228,7 +239,7 @@ class CountedRows(RowTable):
         packed = self._campaign_hours.get(place, NO_HOURS).get(hour.hour) if place is not None else None
         return packed_days.of_shard(packed, shard, MINUTES)
 
-    def minute_of_unit(self, key: RowKey, number: int) -> int | None:
+    def minute_of_unit(self, key: RowKey, number: int) -> InCell | None:
         """The minute, from its start, of the N-th unit (from 1) of a campaign; None if there are not that many."""
         place = self.find(key)
         for hour, packed in sorted(self._campaign_hours.get(place, NO_HOURS).items()) if place is not None else ():
@@ -238,7 +249,7 @@ class CountedRows(RowTable):
                 continue
             for minute, units in enumerate(packed_days.hours_of(packed, MINUTES)):
                 if number <= units:
-                    return hour * MINUTES + minute
+                    return InCell(hour * MINUTES + minute, number, units)
                 number -= units
         return None
 

@@ -16,8 +16,8 @@ from schemas.facts import METRICS, Dims, Fact, LatestUnit, Metric
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTES, Campaigns
 from streams.domain.counted_days import CountedPart, later, latest_of, rank
-from streams.domain.steps import BACKFILL, GROUP, GROUP_SHIFT, GROUPS_BITS, LEAVING
-from streams.domain.zone import DAY_US, HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
+from streams.domain.steps import ALWAYS, BACKFILL, GROUP, GROUP_SHIFT, GROUPS_BITS, LEAVING
+from streams.domain.zone import DAY_US, HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from schemas.counts import CampaignKey
     from streams.domain.campaigns import Campaign
     from streams.domain.counted_days import CountedDays
-    from streams.domain.packed_columns import Places
+    from streams.domain.packed_columns import Numbers, Places
     from streams.domain.packing import Word
     from streams.domain.scopes import Scopes
-    from streams.domain.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum
+    from streams.domain.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum, Times
 
 #: Groups of metrics: each metric alone, in the order of `METRICS`, and the two that a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
@@ -273,7 +273,8 @@ class DayCounts:
         cause = max(latest, key=rank)
         minute, cell = cause.time_us // MINUTE_US, self._zone.cell_of(cause.time_us)
         if cause.time_us // QUARTER_HOUR_US in self._new_quarters:
-            self._orders_of_minutes.note(minute << GROUPS_BITS | group, order_ids)
+            first_us = minute * MINUTE_US
+            self._orders_of_minutes.note(minute << GROUPS_BITS | group, order_ids, first_us, first_us + MINUTE_US - 1)
         key = self._scopes_code(dims) | group << GROUP_SHIFT | cause.backfill
         totals = {key: (len(order_ids), latest_of([cause]))}
         self._spread_over_campaigns(self._recounted, minute, cell, totals, self._touched_hours)
@@ -308,33 +309,41 @@ class DayCounts:
         self._first_day = min(self._first_day, ordinal)
         self._days.add_counted(self._series_number(metric, scope), ordinal, by_hour, backfilled, latest)
 
-    def note_restored(self, number: int, places: Places) -> None:
-        """Notes restored orders that have units in a cell and group, shifted."""
-        self._orders.note_places(number, places)
+    def note_restored(self, number: int, places: Places, times_us: Numbers) -> None:
+        """Notes restored orders that have units in a cell and group, shifted, with the times of these."""
+        self._orders.note_places(number, places, times_us)
 
-    def places_in(self, metric: Metric, first_cell: int, last_cell: int) -> Places:
-        """Places of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
-        return self._orders.places(
+    def places_in(self, metric: Metric, first_cell: int, last_cell: int, times: Times = ALWAYS) -> Places:
+        """Places of orders that have, or had, units of a metric in these cells, each once; as of the last step.
+
+        All that have units at these times are among them.
+        """
+        numbers = (
             cell << GROUPS_BITS | group
             for cell in range(first_cell, last_cell + 1)
             for group, metrics in enumerate(GROUPS)
             if metric in metrics
         )
+        return self._orders.places(numbers, *times)
 
-    def places_in_minute(self, metric: Metric, minute: int) -> Places:
-        """Places of the orders that have, or had, units of a metric in a UTC minute of a campaign, each once."""
-        return self._orders_of_minutes.places(
-            minute << GROUPS_BITS | group for group, metrics in enumerate(GROUPS) if metric in metrics
-        )
+    def places_in_minute(self, metric: Metric, minute: int, times: Times = ALWAYS) -> Places:
+        """The same in a UTC minute of a campaign."""
+        numbers = (minute << GROUPS_BITS | group for group, metrics in enumerate(GROUPS) if metric in metrics)
+        return self._orders_of_minutes.places(numbers, *times)
 
-    def units_before(self, metric: Metric, scope: str, first_day: date, cell: int) -> int:
-        """Units of a metric and scope from a date up to, but not including, a cell, as of the last step."""
+    def units_in(self, metric: Metric, scope: str, first_cell: int, end_cell: int) -> int:
+        """Units of a metric and scope from a cell up to, but not including, another, as of the last step."""
         series = self._series.get((metric, scope))
         if series is None:
             return 0
-        first, end = max(first_day.toordinal(), self._first_day), day_of_cell(cell).toordinal()
-        total = sum(self._days.units(series, ordinal) for ordinal in range(first, end))
-        return total + (sum(self._days.by_hour(series, end)[: hour_of_cell(cell)]) if end >= first else 0)
+        total = 0
+        for ordinal in range(max(first_cell // HOURS, self._first_day), -(-end_cell // HOURS)):
+            first, end = max(first_cell - ordinal * HOURS, 0), min(end_cell - ordinal * HOURS, HOURS)
+            is_whole = end - first == HOURS
+            total += (
+                self._days.units(series, ordinal) if is_whole else sum(self._days.by_hour(series, ordinal)[first:end])
+            )
+        return total
 
     def campaign(self, name: str) -> Campaign | None:
         """The campaign with a name."""

@@ -40,6 +40,32 @@ class Between(NamedTuple):
     upto: UnitKey | None
 
 
+class InCell(NamedTuple):
+    """Where a unit of a window is, according to the counts.
+
+    Attributes:
+        cell: Its local hour; of a campaign, its minute.
+        number: Its number in this cell, from 1.
+        units: The number of units in this cell.
+    """
+
+    cell: int
+    number: int
+    units: int
+
+    def probably_after(self, start_us: int, end_us: int, margin_us: int) -> int | None:
+        """A time after which the unit probably is, if those of its cell are evenly spread; `None` if that may be any time.
+
+        Args:
+            start_us: When the cell begins, microseconds since 1970.
+            end_us: When it ends, or its latest unit.
+            margin_us: How much earlier than expected it may be; besides, twice as far from the end.
+        """
+        followed_by = self.units - self.number
+        after_us = end_us - 2 * followed_by * (end_us - start_us) // self.units - margin_us
+        return after_us if after_us > start_us else None
+
+
 class InOrder(Protocol):
     """Units in order."""
 
@@ -64,13 +90,23 @@ def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answ
         before: The partition's units in the window before the cells.
         units: Its units in the cells, in any order.
     """
-    return whole(answering(question, before, _Sorted(sorted(units))))
+    return whole(answering(question, before, len(units), _Sorted(sorted(units))))
 
 
-def answering(question: Question, before: int, ordered: InOrder) -> Generator[None, None, Answer]:
-    """The same for units that are in order, with pauses."""
-    first = ordered.up_to(question.after) if question.after is not None else 0
-    end = ordered.up_to(question.upto) if question.upto is not None else len(ordered)
+def answering(
+    question: Question, before: int, inside: int, ordered: InOrder, earlier: int = 0
+) -> Generator[None, None, Answer]:
+    """The same with pauses.
+
+    Args:
+        question: What was asked.
+        before: As in `answer_of`.
+        inside: The number of units in the cells.
+        ordered: Those of them between the question's bounds, in order, and perhaps some that follow each other around these.
+        earlier: How many of the units in the cells are before those in `ordered`.
+    """
+    first = earlier + ordered.up_to(question.after) if question.after is not None else 0
+    end = earlier + ordered.up_to(question.upto) if question.upto is not None else inside
     within = max(0, end - first)
     listed = min(within, MOST_UNITS)
     ranks = [(number * within + listed - 1) // listed for number in range(1, listed + 1)]
@@ -78,11 +114,11 @@ def answering(question: Question, before: int, ordered: InOrder) -> Generator[No
     for rank in ranks:
         if len(units) % _PAUSE_UNITS == 0:
             yield
-        units.append(ordered[first + rank - 1])
+        units.append(ordered[first - earlier + rank - 1])
     return Answer(
         id=question.id,
         before=before,
-        inside=len(ordered),
+        inside=inside,
         passed=first,
         within=within,
         ranks=ranks,

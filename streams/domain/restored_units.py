@@ -200,7 +200,7 @@ class RestoredUnits:
         codes = yield from self._codes_of(units.dims)
         keys |= codes << 1 | units.backfill
         sequence = np.argsort(keys, kind="stable")
-        keys, orders = keys[sequence], units.order[sequence]
+        keys, orders, times = keys[sequence], units.order[sequence], units.time_us[sequence]
         places_in_order = places_of[orders]
         first, counts, numbers = _runs(keys >> _CODE_BITS)
         for turn, (number, start, count) in enumerate(
@@ -208,9 +208,9 @@ class RestoredUnits:
         ):
             if turn % _PAUSE_DAYS == 0:
                 yield
-            self._days.note_restored(number, places_in_order[start : start + count])
+            noted = slice(start, start + count)
+            self._days.note_restored(number, places_in_order[noted], times[noted])
         first, counts, sums = _runs(keys)
-        times = units.time_us[sequence]
         latest_us = np.maximum.reduceat(times, first)
         latest = np.flatnonzero(times == np.repeat(latest_us, counts))
         causes = _Causes(places_in_order[latest], units.event[sequence][latest], order_at, self._words)

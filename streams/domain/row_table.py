@@ -12,7 +12,9 @@ from schemas.texts import template_of
 from streams.domain import packed_days
 from streams.domain.kept_days import KeptDays
 from streams.domain.known_periods import KnownPeriods
+from streams.domain.nth import InCell
 from streams.domain.row_columns import OPEN, UNPUBLISHED, Columns
+from streams.domain.zone import HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -78,6 +80,8 @@ class Series:
         #: The last day with a count, and the count of each ledger partition on it, None unless it names the latest unit of all.
         self.newest_day = date.min
         self.newest: dict[int, ToldCount | None] = {}
+        #: Before the first step: the counts that name a unit, by row of a day and shard, if the series can have milestones.
+        self.latest: dict[tuple[int, int], ToldCount] | None = None
 
 
 class RowTable:
@@ -191,8 +195,8 @@ class RowTable:
                 backfilled += sum(units for _, _, units in packed_days.in_month(columns.cells[place]))
         return backfilled
 
-    def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
-        """Date and local hour of the N-th unit (from 1) between two dates; None if there are not that many."""
+    def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> InCell | None:
+        """The local hour of the N-th unit (from 1) between two dates; None if there are not that many."""
         counts = [counted for counted in self.day_counts(metric, scope) if first <= counted[0] <= last]
         for day, count in sorted(counts):
             if number > count:
@@ -201,7 +205,7 @@ class RowTable:
             counted = self.day(metric, scope, day)
             for hour, units in enumerate(counted.by_hour if counted is not None else ()):
                 if number <= units:
-                    return day, hour
+                    return InCell(day.toordinal() * HOURS + hour, number, units)
                 number -= units
         return None
 

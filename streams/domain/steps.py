@@ -17,9 +17,8 @@ from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, QUARTER_HOUR_US
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from schemas.changelog import Chunk
     from schemas.facts import Dims, Fact
-    from streams.domain.packed_columns import Places, Restored
+    from streams.domain.packed_columns import Numbers, Places, Restored
     from streams.domain.packing import Head, Vocabulary, Word
 
 #: (reason, one line for people); with an empty reason if the order already has the fact.
@@ -29,6 +28,16 @@ _DAMAGED: Final = "a chunk of the changelog is damaged"
 
 #: Packed events by order. Compiled, it is a class that takes a third of the memory and deletes nothing.
 PackedOrders = dict[str, bytes]
+#: Before and after all times, microseconds since 1970.
+EARLIEST_US: Final = -(1 << 63)
+LATEST_US: Final = (1 << 63) - 1
+#: From a time to another, both inclusive.
+Times = tuple[int, int]
+ALWAYS: Final[Times] = (EARLIEST_US, LATEST_US)
+#: Restored orders whose times are noted together.
+MOST_PLACES: Final = 512
+#: Size of a full stretch of a list of orders: some thousand orders compiled, and a hundred in Python.
+STRETCH_BYTES: Final = 1 << 11
 #: Gives memory of so many bytes, for as long as somebody refers to it.
 Room = Callable[[int], memoryview]
 
@@ -40,47 +49,76 @@ def orders_in(room: Room | None) -> PackedOrders:
 
 
 class OrderLists:
-    """Lists of orders, by number; compiled, an order takes a few bytes in each.
+    """Lists of orders, by number, each noted with the time of a unit; compiled, an order takes a few bytes in each.
 
     Args:
         orders: The packed orders; orders that are not among them cannot be noted.
+        stretch_bytes: Size of a full stretch of a list, which has an entry about the times of its units.
     """
 
-    def __init__(self, orders: PackedOrders) -> None:
+    def __init__(self, orders: PackedOrders, stretch_bytes: int = STRETCH_BYTES) -> None:
         del orders  # the compiled lists refer to them
-        #: A line each: a list of strings takes four times the memory.
-        self._lists: dict[int, bytearray] = {}
+        self._stretch_bytes = stretch_bytes
+        self._lists: dict[int, list[_Stretch]] = {}
 
-    def note(self, number: int, order_ids: list[str]) -> None:
-        """Appends orders to a list."""
-        known = self._lists.get(number)
-        if known is None:
-            known = self._lists[number] = bytearray()
-        # No order id contains a line feed.
-        known += "\n".join([*order_ids, ""]).encode()
+    def note(self, number: int, order_ids: list[str], first_us: int, last_us: int) -> None:
+        """Appends orders to a list, with units between two times, both inclusive, microseconds since 1970."""
+        stretches = self._lists.setdefault(number, [])
+        if not stretches or stretches[-1].size >= self._stretch_bytes:
+            stretches.append(_Stretch(first_us, last_us))
+        stretches[-1].append(order_ids, first_us, last_us)
 
     def note_cell(self, number: int, cell: dict[int, Sum]) -> None:
         """Appends the orders of the units added in a cell to the lists of its number and their groups."""
         for key, change in cell.items():
             if not key & LEAVING:
-                self.note(number << GROUPS_BITS | key >> GROUP_SHIFT & GROUP, change.order_ids())
+                of = number << GROUPS_BITS | key >> GROUP_SHIFT & GROUP
+                self.note(of, change.order_ids(), change.first_us, change.last_us)
 
-    def note_places(self, number: int, places: Places) -> None:
-        """The same with the places of orders."""
-        self.note(number, places.tolist())
+    def note_places(self, number: int, places: Places, times_us: Numbers) -> None:
+        """Appends orders to a list, given their places and the time of the unit of each."""
+        for first in range(0, len(places), MOST_PLACES):
+            times = times_us[first : first + MOST_PLACES]
+            self.note(number, places[first : first + MOST_PLACES].tolist(), int(times.min()), int(times.max()))
 
     def noted(self, numbers: Iterable[int]) -> list[str]:
         """The orders in some lists, each once, in the order in which they were noted."""
+        return self._noted(numbers, *ALWAYS)
+
+    def places(self, numbers: Iterable[int], first_us: int = EARLIEST_US, last_us: int = LATEST_US) -> Places:
+        """The places of the orders in some lists, each once: of all with units between two times, and of some others."""
+        return places_of(self._noted(numbers, first_us, last_us))
+
+    def _noted(self, numbers: Iterable[int], first_us: int, last_us: int) -> list[str]:
         ids: list[str] = []
         for number in numbers:
-            known = self._lists.get(number)
-            if known is not None:
-                ids += known.decode().split("\n")[:-1]
+            for stretch in self._lists.get(number, ()):
+                if stretch.first_us <= last_us and stretch.last_us >= first_us:
+                    ids += stretch.order_ids()
         return list(dict.fromkeys(ids))
 
-    def places(self, numbers: Iterable[int]) -> Places:
-        """The places of the orders in some lists, each once."""
-        return places_of(self.noted(numbers))
+
+class _Stretch:
+    """Orders that follow each other in a list, and the times of their units."""
+
+    __slots__ = ("_lines", "first_us", "last_us")
+
+    def __init__(self, first_us: int, last_us: int) -> None:
+        #: A line each: a list of strings takes four times the memory.
+        self._lines = bytearray()
+        self.first_us, self.last_us = first_us, last_us
+
+    @property
+    def size(self) -> int:
+        return len(self._lines)
+
+    def append(self, order_ids: list[str], first_us: int, last_us: int) -> None:
+        # No order id contains a line feed.
+        self._lines += "\n".join([*order_ids, ""]).encode()
+        self.first_us, self.last_us = min(self.first_us, first_us), max(self.last_us, last_us)
+
+    def order_ids(self) -> list[str]:
+        return self._lines.decode().split("\n")[:-1]
 
 
 class UnitSearch:
@@ -152,7 +190,7 @@ class Restoring:
         """The number of orders put since they were last taken."""
         return len(self._new)
 
-    def put(self, chunk: Chunk) -> None:
+    def put(self, chunk: bytes) -> None:
         """Puts those orders in a chunk that are not there yet.
 
         Raises:
@@ -174,7 +212,7 @@ def order_at(orders: PackedOrders, place: Any) -> tuple[str, bytes]:
 
 
 def follow(
-    chunk: Chunk, orders: PackedOrders, touched: Touched, words: Sequence[Word], last_by_source: dict[str, int]
+    chunk: bytes, orders: PackedOrders, touched: Touched, words: Sequence[Word], last_by_source: dict[str, int]
 ) -> tuple[int, int]:
     """Takes what a later chunk of the changelog has in addition: new orders, and new events of known ones.
 
@@ -365,10 +403,18 @@ class Sum:
         return self.removed + len(self._causes) + len(self._events)
 
     @property
+    def first_us(self) -> int:
+        """The least time of the events of those added, microseconds since 1970; `LATEST_US` if none was."""
+        return min(self._times(), default=LATEST_US)
+
+    @property
     def last_us(self) -> int:
-        """The greatest time of the events of those added, microseconds since 1970; -1 if none was."""
-        times = (*(cause.time_us for cause in self._causes), *(time_us for time_us, _ in self._events))
-        return max(times, default=-1)
+        """The greatest one; -1 if none was."""
+        return max(self._times(), default=-1)
+
+    def _times(self) -> Iterator[int]:
+        yield from (cause.time_us for cause in self._causes)
+        yield from (time_us for time_us, _ in self._events)
 
     def latest(self, words: Sequence[Word]) -> list[Fact]:
         """The events with that time.

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
     from streams.domain.kept_days import KeptState
+    from streams.domain.nth import InCell
     from streams.domain.overflow import ScopeBounds
     from streams.domain.row_table import CountedDay
     from streams.domain.targets import TargetChange
@@ -297,8 +298,8 @@ class Totals:
         """Units of all business dates that were loaded as history."""
         return self._windows.backfilled(metric, scope)
 
-    def hour_of_unit(self, metric: Metric, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
-        """Date and local hour of the N-th unit (from 1) between two dates; None if there are not that many."""
+    def hour_of_unit(self, metric: Metric, scope: str, first: date, last: date, number: int) -> InCell | None:
+        """The local hour of the N-th unit (from 1) between two dates; None if there are not that many."""
         return self._windows.hour_of_unit(metric, scope, first, last, number)
 
     def newest_unit(self, metric: Metric, scope: str, first: date, last: date) -> LatestUnit | None:
@@ -309,7 +310,7 @@ class Totals:
         """The first instant of a campaign and the first one after it, in one text; None if it is not counted."""
         return self._calendar.period(period_id).definition if period_id in self._campaigns else None
 
-    def minute_of_unit(self, key: RowKey, number: int) -> int | None:
+    def minute_of_unit(self, key: RowKey, number: int) -> InCell | None:
         """The minute, from its start, of the N-th unit (from 1) of a campaign; None if there are not that many."""
         return self._windows.minute_of_unit(key, number)
 

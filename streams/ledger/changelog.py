@@ -83,17 +83,16 @@ class Changelog:
             self._chunks[number] = _Chunk(0, None)
             self._read[number] = value
 
-    def chunks(self, *, latest_first: bool = False) -> Iterator[records.Chunk]:
+    def chunks(self, *, latest_first: bool = False) -> Iterator[bytes]:
         """The chunks read since the last call that have no tombstone; later ones replace what earlier ones have of an order.
 
-        Each is valid until the next one is asked for. All of them must be taken before anything is written.
+        All of them must be taken before anything is written.
         """
         numbers = list(self._read)
         if latest_first:
             numbers.reverse()
-        decompressing = records.Decompressing()
         for number in numbers:
-            chunk = decompressing.chunk(self._read.pop(number))
+            chunk = records.decompressed(self._read.pop(number))
             self._add(number, chunk)
             yield chunk
 
@@ -116,7 +115,7 @@ class Changelog:
         self._add(number, chunk)
         return records.chunk_key(number, self._of), records.compressed(chunk)
 
-    def _add(self, number: int, chunk: records.Chunk) -> None:
+    def _add(self, number: int, chunk: bytes) -> None:
         is_settled = len(chunk) >= _SETTLED_BYTES
         order_ids = None if is_settled else [order_id for order_id, _ in records.decode_entries(chunk)]
         self._chunks[number] = _Chunk(len(chunk), order_ids)

@@ -14,18 +14,19 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import encode_memory, encode_milestone
+from schemas.instants import micros_of
 from schemas.memory import CUT, SIDE, WAITING, FoundAt, key_of
 from schemas.questions import FROM_TOTALS, Question, encode_questions
 from schemas.rows import RowKey
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.milestones import Completion, in_order
 from streams.domain.nth import Between, Miss, nth_unit
-from streams.domain.zone import HOURS, day_of_cell
+from streams.domain.zone import HOURS, MINUTE_US, day_of_cell
 from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import pause
 from streams.totals.milestone_records import milestone_record
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from schemas.outputs import Marker, MilestoneEvent
     from schemas.questions import Answer, UnitKey
     from streams.context import Context
+    from streams.domain.nth import InCell
     from streams.domain.totals import Totals
     from streams.totals.shards import Shards
 
@@ -55,6 +57,8 @@ _BEHIND_US: Final = 5_000_000
 #: Three days; around a change of the clocks, three days may be longer or shorter.
 _THREE_DAYS_US: Final = 3 * 86_400_000_000
 _ANYWHERE: Final = Between(None, None)
+#: How far before its expected time a unit is looked for: at first, and where it was not found. After that, in its whole hour.
+_MARGINS_US: Final = (5_000_000, 60_000_000)
 
 
 class _Place(NamedTuple):
@@ -74,6 +78,11 @@ class _Place(NamedTuple):
         """Name of the campaign; empty for any other window."""
         kind, _, name = self.period.partition(":")
         return name if kind == CAMPAIGN else ""
+
+    @property
+    def starts_at(self) -> str:
+        """For a campaign: its first instant."""
+        return self.instants.partition("/")[0]
 
     @property
     def row(self) -> RowKey:
@@ -106,6 +115,7 @@ class _Asked:
         sent_s: Ledger partition → when the question was last sent to it, and how often.
         positions: Ledger partition → how far it had read its sources when it answered.
         bounds: The units that the one looked for is between.
+        misses: How often it was not where it was looked for.
         is_found: Whether `unit` is the result, which is None if there is no such unit.
         events: Number of events that wait for it.
     """
@@ -118,6 +128,7 @@ class _Asked:
     positions: dict[int, dict[str, int]] = field(default_factory=dict)
     sent_s: dict[int, tuple[float, int]] = field(default_factory=dict)
     bounds: Between = _ANYWHERE
+    misses: int = 0
     is_found: bool = False
     unit: UnitKey | None = None
     events: int = 0
@@ -301,7 +312,8 @@ class Moments:
         if isinstance(found, Between):
             asked.ask_again(Between(found.after or asked.bounds.after, found.upto or asked.bounds.upto))
         elif isinstance(found, Miss):
-            # Units have come or gone since the hour was looked up.
+            # It was before the likely time, or units have come or gone since the hour was looked up.
+            asked.misses += 1
             asked.ask_again()
         else:
             self._end(asked, found)
@@ -381,17 +393,19 @@ class Moments:
 
     def _question(self, place: _Place, asked: _Asked) -> Question | None:
         """The question to ask; None if there is none, as it is known that there is no such unit, or which it is."""
-        cell = self._cell(place, place.position)
-        if cell is None:
+        found = self._cell(place, place.position)
+        if found is None:
             self._end(asked)  # corrections have lowered the count since, or the campaign has changed
             return None
-        if self._cell(place, place.position + 1) is None:
+        newest = self._newest(place)
+        if newest is not None and self._cell(place, place.position + 1) is None:
             # It was too early to say so when the milestone was decided.
-            unit = self._newest(place)
-            if unit is not None:
-                asked.positions = self._positions()
-                self._end(asked, unit)
-                return None
+            asked.positions = self._positions()
+            self._end(asked, newest)
+            return None
+        if asked.bounds == _ANYWHERE:
+            asked.bounds = self._likely(place, found, newest, asked.misses)
+        cell = found.cell
         if place.campaign:
             return self._ask(place, asked.bounds, 0, cell, cell)
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
@@ -402,15 +416,31 @@ class Moments:
             last_cell = min(last, day + _DAY).toordinal() * HOURS + HOURS - 1
         return self._ask(place, asked.bounds, first.toordinal(), first_cell, last_cell)
 
-    def _cell(self, place: _Place, number: int) -> int | None:
+    def _likely(self, place: _Place, found: InCell, newest: UnitKey | None, misses: int) -> Between:
+        """Where a unit probably is in its cell: nearly always among the latest, and a busy hour has millions of others."""
+        if misses >= len(_MARGINS_US):
+            return _ANYWHERE
+        start_us, end_us = self._span(place, found.cell)
+        if newest is not None and start_us <= newest[0] < end_us:
+            end_us = newest[0]
+        after_us = found.probably_after(start_us, end_us, _MARGINS_US[misses])
+        return _ANYWHERE if after_us is None else Between((after_us, "", "", 0, 0, 0), None)
+
+    def _span(self, place: _Place, cell: int) -> tuple[int, int]:
+        """The first instant of a local hour, or minute of a campaign, and the one after its last, microseconds since 1970."""
+        if place.campaign:
+            start_us = micros_of(datetime.fromisoformat(place.starts_at)) + cell * MINUTE_US
+            return start_us, start_us + MINUTE_US
+        return self._context.zone.beginning_us(cell), self._context.zone.beginning_us(cell + 1)
+
+    def _cell(self, place: _Place, number: int) -> InCell | None:
         """The local hour, or minute of the campaign, of the N-th unit (from 1) of a window; None if there are not that many."""
         if place.campaign:
             if self._totals.instants_of(place.period) != place.instants:
                 return None
             return self._totals.minute_of_unit(place.row, number)
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
-        found = self._totals.hour_of_unit(place.metric, place.scope, first, last, number)
-        return None if found is None else found[0].toordinal() * HOURS + found[1]
+        return self._totals.hour_of_unit(place.metric, place.scope, first, last, number)
 
     def _ask(self, place: _Place, bounds: Between, first_day: int, first_cell: int, last_cell: int) -> Question:
         self._numbers += 1

@@ -82,7 +82,11 @@ def test_a_correction_of_a_day_that_has_left_changes_its_month_and_gives_it_no_r
     assert counted is not None
     assert (counted.count, counted.by_hour[3]) == (1, 1)
     assert sorted(made.totals.day_counts(METRIC, "model=SU7")) == [(FIRST, 1), (FIRST + timedelta(days=3), 1)]
-    assert made.totals.hour_of_unit(METRIC, "model=SU7", FIRST, date(2024, 9, 30), 1) == (FIRST, 3)
+    assert made.totals.hour_of_unit(METRIC, "model=SU7", FIRST, date(2024, 9, 30), 1) == (
+        FIRST.toordinal() * 24 + 3,
+        1,
+        1,
+    )
 
 
 def test_units_of_a_day_that_has_left_are_news_also_for_who_takes_over() -> None:

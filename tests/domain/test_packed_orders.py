@@ -7,6 +7,7 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -166,16 +167,76 @@ def test_an_order_larger_than_a_block_is_kept_as_any_other(size: int) -> None:
 numbers: Final = st.integers(0, 3)
 
 
-@given(st.lists(st.tuples(numbers, st.lists(st.integers(0, 60), max_size=5))), st.lists(numbers))
-def test_lists_of_orders_are_as_those_in_python(notes: list[tuple[int, list[int]]], asked: list[int]) -> None:
+times: Final = st.integers(-50, 50)
+
+
+@given(
+    st.lists(st.tuples(numbers, st.lists(st.tuples(st.integers(0, 60), times), min_size=1, max_size=5))),
+    st.lists(numbers, unique=True),
+    st.integers(1, 20),
+    times,
+    times,
+    st.data(),
+)
+def test_lists_of_orders_are_as_those_in_python_and_give_all_of_a_time(  # noqa: PLR0917 - what is drawn
+    notes: list[tuple[int, list[tuple[int, int]]]],
+    asked: list[int],
+    stretch_bytes: int,
+    first_us: int,
+    last_us: int,
+    data: st.DataObject,
+) -> None:
     orders = compiled()
     # Of three blocks, so that addresses differ by much in both directions.
     orders.update((f"订单{number}", bytes([number]) * 100) for number in range(61))
-    lists, expected = hotpath._steps.OrderLists(orders), steps.OrderLists({})
+    lists, expected = hotpath._steps.OrderLists(orders, stretch_bytes), steps.OrderLists({}, stretch_bytes)
     for number, noted in notes:
-        for each in (lists, expected):
-            each.note(number, [f"订单{order}" for order in noted])
+        ids, times_us = [f"订单{order}" for order, _ in noted], [time_us for _, time_us in noted]
+        as_places = data.draw(st.booleans())
+        for each, in_way in ((lists, orders), (expected, None)):
+            if as_places:
+                each.note_places(number, places_of_ids(in_way, ids), np.array(times_us, np.int64))
+            else:
+                each.note(number, ids, min(times_us), max(times_us))
     assert lists.noted(asked) == expected.noted(asked)
+    of_time = {
+        f"订单{order}"
+        for number, noted in notes
+        for order, time_us in noted
+        if number in asked and first_us <= time_us <= last_us
+    }
+    for found in (
+        [hotpath._steps.order_at(orders, place)[0] for place in lists.places(asked, first_us, last_us).tolist()],
+        expected.places(asked, first_us, last_us).tolist(),
+    ):
+        assert of_time <= set(found) <= set(lists.noted(asked))
+        assert len(found) == len(set(found))
+
+
+def test_of_a_long_list_only_what_was_noted_around_a_time_is_given() -> None:
+    orders = compiled()
+    ids = list(lives(0, 50_000))
+    orders.update((order_id, b"x" * 60) for order_id in ids)
+    lists, expected = hotpath._steps.OrderLists(orders), steps.OrderLists({})
+    for first in range(0, len(ids), 50):
+        for each in (lists, expected):
+            each.note(7, ids[first : first + 50], first, first + 49)
+    assert len(lists.places([7], 49_000)) < 5_000
+    assert len(expected.places([7], 49_000)) < 1_200
+    assert len(lists.places([7], 20_000, 20_999)) < 5_000
+    assert len(lists.places([7])) == len(expected.places([7])) == len(ids)
+
+
+def places_of_ids(orders: Any, ids: list[str]) -> Any:
+    """The places of orders."""
+    if orders is None:
+        return np.array(ids, object)
+    lists = hotpath._steps.OrderLists(orders)
+    places = []
+    for order_id in ids:
+        lists.note(order_id, [order_id], 0, 0)
+        places += lists.places([order_id]).tolist()
+    return np.array(places, np.int64)
 
 
 def test_an_order_takes_five_bytes_in_a_list_whatever_its_place_and_two_after_the_one_before() -> None:
@@ -183,10 +244,10 @@ def test_an_order_takes_five_bytes_in_a_list_whatever_its_place_and_two_after_th
     ids = list(lives(0, 30_000))
     orders.update((order_id, b"x" * 60) for order_id in ids)
     of_any, in_order = (hotpath._steps.OrderLists(orders) for _ in range(2))
-    in_order.note(0, ids)
+    in_order.note(0, ids, 0, 0)
     assert sys.getsizeof(in_order) / len(ids) < 2.3
     random.Random(7).shuffle(ids)
-    of_any.note(0, ids)
+    of_any.note(0, ids, 0, 0)
     assert sys.getsizeof(of_any) / len(ids) < 5
     assert of_any.noted([0]) == ids
 
@@ -196,7 +257,7 @@ def test_an_order_that_is_not_stored_cannot_be_noted() -> None:
     orders["SO-1"] = b""
     lists = hotpath._steps.OrderLists(orders)
     with pytest.raises(KeyError):
-        lists.note(0, ["SO-1", "SO-2"])
+        lists.note(0, ["SO-1", "SO-2"], 0, 0)
     assert lists.noted([0]) == []
 
 
@@ -230,7 +291,7 @@ def restored(way: Any, several: Sequence[bytes]) -> list[Any]:
                 seen += [taken.first.tolist(), taken.second.tolist(), taken.followed.tolist(), taken.longer, taken.size]
                 seen.append([way.order_at(orders, place) for place in taken.places.tolist()])
                 lists = way.OrderLists(orders)
-                lists.note_places(7, taken.places[::-1].copy())
+                lists.note_places(7, taken.places[::-1].copy(), np.zeros(len(taken.places), np.int64))
                 seen.append(lists.noted([7]))
         except ValueError:
             return ["refused"]
@@ -243,17 +304,6 @@ def test_orders_in_chunks_are_put_as_in_python(several: list[bytes]) -> None:
     several = [*several, b"\x90"]
     seen = restored(hotpath._steps, several)
     assert seen == restored(steps, several) != ["refused"]
-
-
-@pytest.mark.parametrize("orders", [15, 16, 17, 31, 32, 33, 1000])
-def test_of_an_order_that_a_chunk_has_twice_the_first_entry_counts(orders: int) -> None:
-    event, other = pack(placed(10**15), WORDS), pack(delivered(2 * 10**15), WORDS)
-    ids = [f"SO-{number}" for number in range(orders)]
-    chunk = encode_entries([entry for each in ids for entry in ((each, event), (each, event + other))])
-    earlier = encode_entries([(each, other) for each in ("SO-new", *ids)])
-    seen = restored(hotpath._steps, [chunk, earlier])
-    assert seen == restored(steps, [chunk, earlier])
-    assert seen[-1] == [*((each, event) for each in ids), ("SO-new", other)]
 
 
 @settings(max_examples=max(300, settings().max_examples))

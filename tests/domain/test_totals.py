@@ -415,7 +415,8 @@ def test_the_hour_of_a_unit_follows_from_the_counts_of_its_window() -> None:
     first, last = date.fromisoformat(event.data.start), date.fromisoformat(event.data.end)
     hours = [world.totals.hour_of_unit(METRIC, SCOPE, first, last, number) for number in (1, 2, 3, 11, 12)]
     assert event.data.position == 11
-    assert hours == [*[(date(2024, 10, 5), 8)] * 2, *[(date(2024, 10, 6), 23)] * 2, None]
+    fifth, sixth = date(2024, 10, 5).toordinal() * 24 + 8, date(2024, 10, 6).toordinal() * 24 + 23
+    assert hours == [(fifth, 1, 2), (fifth, 2, 2), (sixth, 1, 9), (sixth, 9, 9), None]
 
 
 def test_a_milestone_of_a_rule_that_was_dropped_stands_untouched() -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schemas.codec import decode_milestone
 from schemas.facts import LatestUnit
-from schemas.questions import Answer, decode_questions
+from schemas.questions import Answer, Question, decode_questions
 from streams.context import Context
+from streams.domain.nth import InCell
+from streams.domain.zone import HOURS
 from streams.settings import Settings
 from streams.totals.moments import Moments
 from tests.support.outputs import milestone
@@ -38,10 +40,14 @@ class Waiting:
         self.newest: LatestUnit | None = None
         totals = SimpleNamespace(
             newest_unit=lambda *_: self.newest,
-            hour_of_unit=lambda *place: (DAY, 9) if place[-1] <= self.units else None,
+            hour_of_unit=self.hour_of_unit,
             others_than=lambda _scope: None,
         )
         self.moments = Moments(self.context, cast("Any", totals), cast("Any", self.shards))
+
+    def hour_of_unit(self, *place: Any) -> InCell | None:
+        """All units are in one hour."""
+        return InCell(DAY.toordinal() * HOURS + 9, place[-1], self.units) if place[-1] <= self.units else None
 
     def raise_(self, scope: str, position: int | None) -> None:
         """An event is decided; it needs no unit if it has no position."""
@@ -51,10 +57,14 @@ class Waiting:
         """Whether there is something to publish."""
         return self.moments.has_more
 
+    async def questions(self) -> list[Question]:
+        """The questions that are sent now."""
+        records = await self.moments.questions()
+        return [each for record in records for each in decode_questions(record.value or b"")]
+
     async def asked(self) -> dict[str, str]:
         """The questions that are sent now: scope → id."""
-        records = await self.moments.questions()
-        return {each.scope: each.id for record in records for each in decode_questions(record.value or b"")}
+        return {each.scope: each.id for each in await self.questions()}
 
     def answer(self, question: str, units: int = 1) -> None:
         """The ledger partition answers with one unit in that hour, or none."""
@@ -175,5 +185,39 @@ def test_what_was_asked_again_takes_no_further_answer_to_the_question_before() -
         assert world.published() == []
         world.answer(asked)
         assert world.published() == ["model=A"]
+
+    asyncio.run(play())
+
+
+def test_a_unit_is_first_looked_for_among_the_latest_of_its_hour_then_among_more_and_at_last_everywhere() -> None:
+    async def play() -> None:
+        world = Waiting()
+        zone = world.context.zone
+        start_us = zone.beginning_us(DAY.toordinal() * HOURS + 9)
+        # Half an hour has passed; a unit every 1.8 seconds, and the one looked for is the last but 10.
+        latest_us = start_us + 1_800_000_000
+        world.units, world.newest = 1_000, LatestUnit(latest_us, *UNIT[1:])
+        world.raise_("model=A", 990)
+        expected_us = latest_us - 2 * 18_000_000
+        for margin_us in (5_000_000, 60_000_000, None):
+            (question,) = await world.questions()
+            after = None if margin_us is None else (expected_us - margin_us, "", "", 0, 0, 0)
+            assert (question.after, question.upto) == (after, None)
+            # All units that the ledger partition has are before that.
+            world.marker.answers = [Answer(question.id, 0, 1_000, 1_000, 0, [], [])]
+            world.moments.hear(0, cast("Any", world.marker))
+        (question,) = await world.questions()
+        assert (question.after, question.upto) == (None, None)
+
+    asyncio.run(play())
+
+
+def test_a_unit_that_may_be_anywhere_in_its_hour_is_looked_for_everywhere() -> None:
+    async def play() -> None:
+        world = Waiting()
+        world.units = 1_000
+        world.raise_("model=A", 400)
+        (question,) = await world.questions()
+        assert (question.after, question.upto) == (None, None)
 
     asyncio.run(play())

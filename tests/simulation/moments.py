@@ -134,7 +134,10 @@ class Moments:
     def hear_waiting(self, entries: list[Entry], questions: list[Entry]) -> None:
         """Takes events that are remembered until their units are known, and already stand; publishing one forgets it."""
         for entry in questions:
-            self._questions.update((question.id, question) for question in decode_questions(entry.value or b""))
+            for question in decode_questions(entry.value or b""):
+                self._questions[question.id] = question
+                where = "among the latest" if question.after is not None else "in a whole hour"
+                self._world.seen[f"unit looked for {where}"] += 1
         self.completed: set[str] = set()
         cut = key_of(SIDE, CUT)
         self._cuts.update(

@@ -13,9 +13,11 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
@@ -58,6 +60,8 @@ _LOOKS_OF_A_SUPERVISOR = 8
 #: Longer than any timer of the service.
 _QUIET_S = 1.2
 _LAST_STEPS = 40
+#: Of the lists of orders with units in an hour, so that those of a few orders are divided by time too.
+_STRETCH_BYTES = 4
 #: Corrections of past days, when these are over, in schedules in which days pass.
 _CORRECTIONS = 4
 _AFTER_THE_DAYS_S = 3.0
@@ -645,7 +649,8 @@ def run(plan: Plan, kills_at: Callable[[int], bool] | None = None) -> Result:
         hotpath.take("python")
     # The collector would close generators of killed processes in loop steps at unpredictable times.
     gc.disable()
-    with warnings.catch_warnings():
+    lists = partial(hotpath.way.OrderLists, stretch_bytes=_STRETCH_BYTES)
+    with warnings.catch_warnings(), patch.object(hotpath.way, "OrderLists", lists):
         # Coroutines that a killed process was about to start never start.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         try:
