@@ -6,7 +6,7 @@
     .venv/bin/python -m tests.bench kinds [--orders N] [--runs R]      # other kinds of events, see tests/bench/kinds.py
     .venv/bin/python -m tests.bench latency [--rates R ...] [--json FILE]  # and its cost by rate, see tests/bench/latency.py
     .venv/bin/python -m tests.bench live [--rates R ...] [--json FILE]  # the same over 18,000 scopes, see tests/bench/live.py
-    .venv/bin/python -m tests.bench moments [--rates R ...] [--json FILE]  # how long milestones wait for their unit, see tests/bench/moments.py
+    .venv/bin/python -m tests.bench moments [--rates R ...] [--before N] [--json FILE]  # how long milestones wait for their unit, see tests/bench/moments.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench profile [--orders N] [--only KIND] # where a worker's CPU goes, see tests/bench/profile.py
     .venv/bin/python -m tests.bench takeover [--orders N]              # with and without a standby copy, see tests/bench/takeover.py
@@ -206,6 +206,7 @@ def main() -> None:
         default=latency.SECONDS,
         help=f"how long each rate is measured (default: {latency.SECONDS})",
     )
+    parser.add_argument("--before", type=int, default=0, help="orders that come before those of moments (default: 0)")
     parser.add_argument(
         "--only",
         nargs="+",
@@ -271,7 +272,9 @@ async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder:
             bootstrap, broker, folder, options.rates or latency.RATES, options.seconds
         ),
         "live": lambda: bench_live(bootstrap, broker, folder, options.rates or RATES, options.seconds),
-        "moments": lambda: moments.bench_moments(bootstrap, folder, options.rates or moments.RATES, options.seconds),
+        "moments": lambda: moments.bench_moments(
+            bootstrap, folder, options.rates or moments.RATES, options.seconds, options.before
+        ),
         "profile": lambda: profile.bench(bootstrap, folder, orders, kinds.KINDS[(*only, kinds.CLEAN)[0]]),
         "takeover": lambda: takeover.bench(bootstrap, folder, orders=orders),
         "workers": lambda: workers.bench(bootstrap, broker, folder, orders=orders),

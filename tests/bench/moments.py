@@ -1,14 +1,16 @@
 """How long milestones wait for their unit: from the transaction that decides them to the one that publishes them.
 
-    .venv/bin/python -m tests.bench moments [--rates R ...] [--seconds S] [--json FILE]
+    .venv/bin/python -m tests.bench moments [--rates R ...] [--seconds S] [--before N] [--json FILE]
 
-Rules with `every` raise some milestones a second on the count of all. Where several orders come in one step, the one that reaches
-the number is among others, so the ledger partitions are asked which it is. Both transactions are dated by the worker's clock.
+Rules with `every` raise some milestones a second on the count of a region. Where several orders come in one step, the one that
+reaches the number is among others, so the ledger partitions are asked which it is. Both transactions are dated by the worker's
+clock. With `--before`, so many orders without a region come first, as late in a busy hour (unless a new hour begins).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from datetime import datetime
@@ -35,11 +37,13 @@ _A_SECOND: Final = 4
 #: A new broker compiles its hot paths for half a minute, on the same cores; a new worker needs a moment.
 _WARM_UP_S, _NEXT_WARM_UP_S = 30, 8
 _ANSWERED_S: Final = 5
+#: Orders a second of those that come first.
+_FILL_RATE: Final = 20_000
 _WAITING: Final = key_of(SIDE, WAITING)
 
 
 async def bench_moments(
-    bootstrap: str, folder: Path, rates: Sequence[int] = RATES, seconds: int = 20
+    bootstrap: str, folder: Path, rates: Sequence[int] = RATES, seconds: int = 20, before: int = 0
 ) -> dict[int, dict[str, float]]:
     """Of each rate: milestones, how many of them were asked for, and the waits of these in milliseconds.
 
@@ -48,27 +52,36 @@ async def bench_moments(
         folder: For state and logs.
         rates: Orders per second, one rate after the other, each with its own worker.
         seconds: How long each is measured.
+        before: How many orders come first.
     """
     return {
-        rate: await _measure(bootstrap, folder, rate, seconds, _WARM_UP_S if rate == rates[0] else _NEXT_WARM_UP_S)
+        rate: await _measure(
+            bootstrap, folder, rate, seconds, before, _WARM_UP_S if rate == rates[0] else _NEXT_WARM_UP_S
+        )
         for rate in rates
     }
 
 
-async def _measure(bootstrap: str, folder: Path, rate: int, seconds: int, warm_up_s: int) -> dict[str, float]:
+async def _measure(  # noqa: PLR0917 - where, and what is measured
+    bootstrap: str, folder: Path, rate: int, seconds: int, before: int, warm_up_s: int
+) -> dict[str, float]:
     place = folder / f"moments-{rate}"
     place.mkdir()
     installation = Installation(bootstrap, f"moments{rate}.", place)
     every = 2 * rate // _A_SECOND
+    scope = ("region",)
     installation.configure(
-        rule("placed", "orders_placed", scope=(), every=every) + rule("orders", "orders", scope=(), every=every)
+        f"scopes = [{json.dumps(scope)}, []]\n"
+        + rule("placed", "orders_placed", scope=scope, every=every)
+        + rule("orders", "orders", scope=scope, every=every)
     )
     await installation.create()
     worker = installation.worker("moments")
     await asyncio.sleep(5)
-    warm, total = rate * warm_up_s, rate * (warm_up_s + seconds)
+    warm, total = before + rate * warm_up_s, before + rate * (warm_up_s + seconds)
     # No order is the first of a further model.
-    await publish_at(installation, {}, range(1, warm), rate, total)
+    await publish_at(installation, {}, range(1, before), _FILL_RATE, total, region=None)
+    await publish_at(installation, {}, range(max(1, before), warm), rate, total)
     since_ms = time.time() * 1000
     await publish_at(installation, {}, range(warm, total), rate, total)
     await asyncio.sleep(_ANSWERED_S)
