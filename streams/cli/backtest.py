@@ -7,7 +7,7 @@ import json
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from schemas.codec import decode_row
 from schemas.facts import INVENTORY
-from streams.cli.options import cluster_options
+from streams.cli.options import CalendarDate, cluster_options
 from streams.cli.running import run
 from streams.domain.backtest import DailyForecast, Past, Score, complete_periods, score
 from streams.domain.daytypes import DayTypes
@@ -72,7 +72,7 @@ class _Part:
 @click.option("--story", is_flag=True, help="Use the built-in story of the SU7, without Kafka.")
 @click.option(
     "--by",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=CalendarDate(),
     metavar="DATE",
     default=None,
     help="Also: since when was each target expected by this date? With --story: 2024-11-30.",
@@ -81,7 +81,7 @@ class _Part:
 @cluster_options
 def command(
     story: bool,
-    by: datetime | None,
+    by: date | None,
     as_json: bool,
     bootstrap_servers: str | None,
     config: Path | None,
@@ -95,7 +95,7 @@ def command(
     settings = load_settings(config_or_story(config) if story else config, overrides)
     calendar = calendar_of(settings)
     found = _of_story(settings) if story else _of_cluster(settings)
-    by_date = by.date() if by is not None else (_STORY_BY if story else None)
+    by_date = by if by is not None else (_STORY_BY if story else None)
     parts = [part for series in found for part in _parts(series, calendar, by_date)]
     if not parts:
         raise ExpectedError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.options import WholeNumber
+from streams.cli.options import FilePath, WholeNumber
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.machine import port_is_free
 
@@ -30,7 +30,7 @@ class _TerminatedError(BaseException):
 @click.command()
 @click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False),
     help="Where the data is kept for the next start (default: a temporary directory that is removed at the end).",
 )
 @click.option(

@@ -9,6 +9,7 @@ import click
 import schemas
 from schemas.export import differences, documents, read
 from schemas.export import export as write
+from streams.cli.options import FilePath
 from streams.errors import ExpectedError
 
 #: The documents that come with this version of the program.
@@ -21,7 +22,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", metavar="DIR", type=FilePath(file_okay=False))
 def export(directory: Path) -> None:
     """Write the JSON Schemas and asyncapi.json into DIR.
 
@@ -36,7 +37,7 @@ def export(directory: Path) -> None:
 
 
 @command.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", required=False, type=FilePath())
 @click.option("--incompatible-only", is_flag=True, help="Leave out changes that do not affect others.")
 def check(directory: Path | None, incompatible_only: bool) -> None:
     """Compare an earlier export in DIR with this version.

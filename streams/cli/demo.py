@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas import hotpath
-from streams.cli.options import Number, WholeNumber, cluster_options, language_option
+from streams.cli.options import FilePath, Number, WholeNumber, cluster_options, language_option
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.errors import ExpectedError
@@ -44,7 +44,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
 @click.option("--exit", "end_after_story", is_flag=True, help="Play at full speed, sum up and end.")
 @click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False),
     help="Keep everything here; a second run continues from it (default: a temporary directory).",
 )
 @click.option("--port", type=WholeNumber(1, 65535), help="Port of the embedded Kafka (default: 9092, else a free one).")

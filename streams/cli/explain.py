@@ -14,7 +14,7 @@ from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import owner_text, place_text
 from streams.audit.window_changes import WindowExplanation, explain_window
-from streams.cli.options import business_text, instant_us, language_option, with_settings
+from streams.cli.options import IDENTIFIER, business_text, instant_us, language_option, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
@@ -30,7 +30,7 @@ _SHOWN_CHANGES = 20
 
 
 @click.command()
-@click.argument("what", metavar="MILESTONE_ID|METRIC/SCOPE/PERIOD")
+@click.argument("what", metavar="MILESTONE_ID|METRIC/SCOPE/PERIOD", type=IDENTIFIER)
 @click.option(
     "--between",
     nargs=2,

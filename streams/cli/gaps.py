@@ -8,7 +8,7 @@ import click
 
 from schemas.instants import utc_text
 from streams.cli.operators import one_line, operator
-from streams.cli.options import WholeNumber, business_text, with_settings
+from streams.cli.options import IDENTIFIER, WholeNumber, business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
@@ -55,7 +55,7 @@ def list_(
 
 
 @command.command()
-@click.argument("topic")
+@click.argument("topic", type=IDENTIFIER)
 @click.argument("partition", type=WholeNumber(min=0))
 @click.option("--reason", required=True, help="Why, one line.")
 @click.option("--by", default=None, help="Name of the operator (default: user and host).")

@@ -11,9 +11,10 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
-from streams.cli.options import WholeNumber, language_option, with_settings
+from streams.cli.options import IDENTIFIER, WholeNumber, language_option, with_settings
+from streams.cli.periods import check_period, why_not_counted
 from streams.cli.running import run
-from streams.domain.suggestions import period_fault, unknown
+from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
@@ -31,7 +32,7 @@ _KINDS = get_args(MilestoneKind)
 
 @click.command()
 @click.option("--metric", type=click.Choice(METRICS), default=None, help="Only of this metric.")
-@click.option("--scope", default=None, help="Only of this scope, such as model=SU7 or all.")
+@click.option("--scope", type=IDENTIFIER, default=None, help="Only of this scope, such as model=SU7 or all.")
 @click.option(
     "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
 )
@@ -53,8 +54,7 @@ def command(
     settings: Settings,
 ) -> None:
     """Show the milestones, retractions and reinstatements."""
-    if period is not None and (fault := period_fault(period)) is not None:
-        raise ExpectedError(f"--period: {fault}")
+    check_period(period)
     printer = _Printer(_Filter(metric, scope, period, kind), limit, None if as_json else language)
     run(settings, _list(settings, printer, follow=follow))
 
@@ -81,33 +81,36 @@ class _Printer:
         wanted: The requested ones.
         limit: At most this many.
         language: The language of their lines; `None` prints events as JSON.
+
+    Attributes:
+        taken: How many of the requested ones there have been so far.
     """
 
     def __init__(self, wanted: _Filter, limit: int | None, language: str | None) -> None:
-        self._wanted, self._limit, self._language = wanted, limit, language
+        self.wanted, self._limit, self._language = wanted, limit, language
         self._latest: deque[bytes] = deque(maxlen=limit)
         self._scopes: set[str] = set()
-        self._taken = 0
+        self.taken = 0
 
     def take(self, record: LogRecord, *, at_once: bool = False) -> None:
         value = record_value(record)
         data = decode_milestone(value).data
         self._scopes.add(data.scope)
-        if not self._wanted.takes(data):
+        if not self.wanted.takes(data):
             return
-        self._taken += 1
+        self.taken += 1
         if at_once or self._limit is None:
             self._print(value)
         else:
             self._latest.append(value)
 
     def end(self, *, follow: bool) -> None:
-        scope = self._wanted.scope
+        scope = self.wanted.scope
         if scope is not None and self._scopes and scope not in self._scopes:
             raise ExpectedError(f"--scope: {unknown('scope with a milestone', scope, self._scopes)}")
         for value in self._latest:
             self._print(value)
-        if not self._taken and not follow:
+        if not self.taken and not follow:
             click.echo("no such milestones" if self._scopes else "no milestones yet", err=True)
 
     def _print(self, value: bytes) -> None:
@@ -126,6 +129,9 @@ async def _list(settings: Settings, printer: _Printer, *, follow: bool) -> None:
                     printer.take(record)
         for record in in_order_of_time(several):
             printer.take(record)
+        fault = None if printer.taken else await why_not_counted(settings, printer.wanted.period)
+        if fault is not None:
+            raise ExpectedError(fault)
         printer.end(follow=follow)
         if follow:
             consumer.resume(*(TopicPartition(*part) for part in whole))

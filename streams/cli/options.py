@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
+import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -17,6 +20,8 @@ from schemas.texts import tidy
 from streams.installation import load_settings
 from streams.settings_file import ENVIRONMENT_PREFIX
 from streams.wording.languages import LANGUAGES
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,6 +87,32 @@ IDENTIFIER: Final = TidyText()
 VIN: Final = TidyText(in_capitals=True)
 
 
+class FilePath(click.Path):
+    """A path; an empty one, as of a variable that is not set, would be the current directory."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, if it is one."""
+        if not os.fspath(value):
+            self.fail("it is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class CalendarDate(click.ParamType):
+    """A civil date, such as 2024-10-07."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The date, if it is one."""
+        with contextlib.suppress(ValueError):
+            if _DATE.fullmatch(value):
+                return date.fromisoformat(value)
+        return self.fail(f"{value!r} is no date, such as 2024-10-07.", param, ctx)
+
+
 def cluster_options(function: F) -> F:
     """Adds `--bootstrap-servers`, `--config` and `--timeout`."""
     function = click.option(
@@ -93,7 +124,7 @@ def cluster_options(function: F) -> F:
         help="Give up, with exit code 3, if the cluster does not answer for this long (default: 30).",
     )(function)
     function = click.option(
-        "--config", type=click.Path(path_type=Path), default=None, help="Settings file (default: milestones.toml)."
+        "--config", type=FilePath(), default=None, help="Settings file (default: milestones.toml)."
     )(function)
     return click.option(
         "--bootstrap-servers", metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."

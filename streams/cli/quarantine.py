@@ -9,7 +9,7 @@ import click
 from schemas.instants import utc_text
 from schemas.notes import Place, Quarantine
 from streams.cli.operators import one_line, operator
-from streams.cli.options import WholeNumber, business_text, with_settings
+from streams.cli.options import IDENTIFIER, WholeNumber, business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
@@ -48,7 +48,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("topic")
+@click.argument("topic", type=IDENTIFIER)
 @click.argument("partition", type=WholeNumber(min=0))
 @click.argument("offset", type=WholeNumber(min=0))
 @click.option("--reason", required=True, help="Why, one line; it goes into the dead letter.")
@@ -98,7 +98,7 @@ def list_(
 
 
 @command.command(name="lift")
-@click.argument("topic")
+@click.argument("topic", type=IDENTIFIER)
 @click.argument("partition", type=WholeNumber(min=0))
 @click.argument("offset", type=WholeNumber(min=0))
 @with_settings

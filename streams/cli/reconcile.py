@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from schemas.facts import TYPES_OF_VEHICLES
+from schemas.facts import METRICS, TYPES_OF_VEHICLES
 from schemas.rows import RowKey
 from streams.audit.differences import WRITERS, differences
 from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, owner_text, place_text
-from streams.cli.options import business_text, encoding_option, with_settings
+from streams.cli.options import IDENTIFIER, FilePath, business_text, encoding_option, with_settings
+from streams.cli.periods import check_period, why_not_counted
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
+from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.operations.reconcile import Compared, Situation, read_situation
 from streams.tables import DATE, ORDER_ID, VIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from streams.domain.controls import Control
     from streams.settings import Settings
@@ -46,6 +48,31 @@ class _Filter(NamedTuple):
             and self.source in (None, source)
         )
 
+    def check(self) -> None:
+        """Checks what can be checked without a cluster.
+
+        Raises:
+            ExpectedError: There is no such metric, or no period whose id starts like this.
+        """
+        if self.metric is not None and self.metric not in METRICS:
+            raise ExpectedError(f"--metric: {unknown('metric', self.metric, METRICS)}")
+        check_period(self.period)
+
+    def check_found(self, settings: Settings, situation: Situation) -> None:
+        """Checks what nothing was found of, so that a misspelt name is not taken for totals that all agree.
+
+        Raises:
+            ExpectedError: No control total is about the scope or from the source, or the installation counts no such periods.
+        """
+        totals = [(one.key.scope, one.control.source) for one in situation.compared]
+        totals += [(one.row.scope, one.source) for one in situation.elsewhere]
+        known = {scope for scope, _ in totals}, {source for _, source in totals}
+        for option, name, names in zip(("scope", "source"), (self.scope, self.source), known, strict=True):
+            if name is not None and names and name not in names:
+                raise ExpectedError(f"--{option}: {unknown(f'{option} with a control total', name, names)}")
+        if (fault := run(settings, why_not_counted(settings, self.period))) is not None:
+            raise ExpectedError(fault)
+
     @property
     def row(self) -> RowKey | None:
         """The row that the options name, if it is a single one."""
@@ -56,16 +83,16 @@ class _Filter(NamedTuple):
 
 @click.command()
 @click.option("--metric", default=None, help="Only this metric, such as deliveries.")
-@click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
+@click.option("--scope", type=IDENTIFIER, default=None, help="Only this scope, such as model=SU7 or all.")
 @click.option(
     "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
 )
-@click.option("--source", default=None, help="Only totals of this system, as its events name it.")
+@click.option("--source", type=IDENTIFIER, default=None, help="Only totals of this system, as its events name it.")
 @click.option("--all", "show_all", is_flag=True, help="Also show totals that agree.")
 @click.option("--units", is_flag=True, help="Also show the units on our side, recounted from the source topics.")
 @click.option(
     "--against",
-    type=click.Path(allow_dash=True, path_type=Path),
+    type=FilePath(allow_dash=True),
     metavar="FILE|-",
     default=None,
     help="The other system's list for one row: order numbers or VINs, as CSV of any kind or an Excel workbook.",
@@ -80,7 +107,7 @@ class _Filter(NamedTuple):
 @encoding_option
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False),
     default=None,
     metavar="FILE",
     help="Write the differences from the list to FILE, .csv or .xlsx.",
@@ -116,9 +143,12 @@ def command(
         raise click.UsageError(f"--out {out} is the list itself: name another file")
     theirs = None if against is None else _theirs(against, _columns(columns), encoding)
     wanted = _Filter(metric, scope, period, source)
+    wanted.check()
     situation = run(settings, read_situation(settings))
     chosen = [one for one in situation.compared if wanted.takes(one.key, one.control.source)]
     differing = [one for one in chosen if one.control.difference]
+    if not chosen and (theirs is None or wanted.row is None):
+        wanted.check_found(settings, situation)
     if theirs is not None:
         key = _one_row(wanted, chosen, differing)
         return _against(settings, key, theirs, _name(against), out=out, in_json=in_json)

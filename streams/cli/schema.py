@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from streams.cli.options import FilePath
 from streams.cli.printable import as_json, printable
 from streams.errors import ExpectedError
 from streams.events.checking import EventChecker, EventVerdict
@@ -15,6 +15,7 @@ from streams.installation import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: If there are more events than this, only those that would be rejected are shown.
 _SHOWN_WHOLE: Final = 20
@@ -27,12 +28,10 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, path_type=Path))
+@click.argument("file", metavar="FILE|-", type=FilePath(allow_dash=True))
 @click.option("--topic", default=None, help="The topic that the events are on (default: that of their type).")
 @click.option("--json", "in_json", is_flag=True, help="One object per event.")
-@click.option(
-    "--config", type=click.Path(path_type=Path), default=None, help="Settings file (default: milestones.toml)."
-)
+@click.option("--config", type=FilePath(), default=None, help="Settings file (default: milestones.toml).")
 def check(file: Path, topic: str | None, in_json: bool, config: Path | None) -> None:
     """Show what a worker would make of the events in FILE, without Kafka.
 

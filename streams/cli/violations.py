@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--order", "order_id", type=IDENTIFIER, default=None, help="Only this order.")
 @click.option("--vin", type=VIN, default=None, help="Only orders of this vehicle.")
-@click.option("--source", default=None, help="Only events of this source.")
+@click.option("--source", type=IDENTIFIER, default=None, help="Only events of this source.")
 @click.option("--kind", type=click.Choice(sorted(VIOLATION_MESSAGES)), default=None, help="Only of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="One order per line, as on the topic.")
 @with_settings
@@ -55,7 +55,7 @@ def command(
                 of_order = f"  (order {printable(violation.order_id)})" if violation.order_id else ""
                 click.echo(f"{key}  {violation.kind}  {violation.source} {violation.id}  {violation.message}{of_order}")
     if not shown:
-        click.echo("no violations", err=True)
+        click.echo("no such violations" if any(latest.values()) else "no violations", err=True)
 
 
 async def _orders_of(settings: Settings, vin: str) -> list[str]:

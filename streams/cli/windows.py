@@ -13,12 +13,13 @@ from schemas.codec import decode_row, encode_row, read_row
 from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from schemas.texts import template_name, template_of
-from streams.cli.options import WholeNumber, business_text, instant_us, with_settings
+from streams.cli.options import IDENTIFIER, WholeNumber, business_text, instant_us, with_settings
+from streams.cli.periods import check_period, why_not_counted
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.cli.webview import rows_of_web_view
-from streams.domain.suggestions import period_fault, unknown
+from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
@@ -63,8 +64,7 @@ class _Filter(NamedTuple):
         """
         if self.metric is not None and self.metric not in ROW_METRICS:
             raise ExpectedError(f"--metric: {unknown('metric', self.metric, ROW_METRICS)}")
-        if self.period is not None and (fault := period_fault(self.period)) is not None:
-            raise ExpectedError(f"--period: {fault}")
+        check_period(self.period)
 
     def check_scope(self, known: Collection[str]) -> None:
         """Checks that there are rows of the scope, if there are rows at all.
@@ -89,7 +89,7 @@ class _Filter(NamedTuple):
 
 @click.command()
 @click.option("--metric", default=None, help="Only this metric, such as deliveries.")
-@click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
+@click.option("--scope", type=IDENTIFIER, default=None, help="Only this scope, such as model=SU7 or all.")
 @click.option(
     "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
 )
@@ -142,7 +142,7 @@ def command(
             click.echo(row.text)
     elif chosen:
         _print([row.cells for row in chosen], columns)
-    else:
+    if not chosen:
         click.echo(_why_none(settings, wanted) if rows.are_any else none, err=True)
         return
     if rows.matching > len(chosen):
@@ -150,7 +150,13 @@ def command(
 
 
 def _why_none(settings: Settings, wanted: _Filter) -> str:
-    """The message if no row matches."""
+    """The message if no row matches.
+
+    Raises:
+        ExpectedError: None ever will: such periods are not counted.
+    """
+    if (fault := run(settings, why_not_counted(settings, wanted.period))) is not None:
+        raise ExpectedError(fault)
     template = template_of(wanted.scope) if wanted.scope is not None else None
     days = settings.kept_days.get(template) if template is not None else None
     if days is None or not (wanted.period or "").startswith("day:"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
+from datetime import MAXYEAR, MINYEAR
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +27,12 @@ _FORMS: Final = {
     "week": r"[0-9]{4}-W[0-9]{2}",
     "day": r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
 }
+#: What follows the year in an example.
+_PARTS: Final = {"year": "", "half": "-H2", "quarter": "-Q4", "month": "-10", "week": "-W41", "day": "-10-07"}
+#: How the parts of a year are written, and how many there are at most.
+_NUMBERED: Final = {"half": ("-H{}", 2), "quarter": ("-Q{}", 4), "month": ("-{:02}", 12), "week": ("-W{:02}", 53)}
+#: The kinds whose years may be financial ones.
+_OF_YEARS: Final = ("year", "half", "quarter")
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
@@ -65,7 +73,7 @@ def period_fault(start: str) -> str | None:
     kind, colon, rest = start.partition(":")
     kinds = (*WINDOWS, ROLLING, CAMPAIGN)
     if not colon:
-        if any(each.startswith(kind) for each in kinds):
+        if start and any(each.startswith(kind) for each in kinds):
             return None
         meant = next((f"{name}:{start}" for name, form in _FORMS.items() if re.fullmatch(form, start)), None)
         near = meant or nearest(kind, kinds)
@@ -76,11 +84,47 @@ def period_fault(start: str) -> str | None:
     if kind not in kinds:
         return f"{unknown('kind of period', kind, kinds)}"
     if kind == CAMPAIGN:
-        return None
+        is_one = re.fullmatch(r"[a-z0-9-]*", rest)
+        return None if is_one else f"no campaign begins with {rest!r}: write campaign:su7-launch"
+    if kind == "holiday":
+        is_one = re.fullmatch(r"[a-z0-9-]*(:[0-9]{0,4})?", rest)
+        return None if is_one else f"no holiday begins with {rest!r}: write holiday:national-day:2024"
     if kind == ROLLING:
-        is_one = re.fullmatch(r"([1-9][0-9]?d?)?|[1-9][0-9]?d:[0-9]{0,4}(-[0-9]{0,2}){0,2}", rest)
-        return None if is_one else f"no rolling window begins with {rest!r}: write rolling:7d:2024-10-07"
-    if kind != "holiday" and not re.fullmatch(r"(F|FY)?[0-9]{0,4}(-[QHW]?[0-9]{0,2}){0,2}", rest):
-        part = {"year": "", "week": "-W41", "quarter": "-Q4", "half": "-H2"}.get(kind, "-10")
-        return f"no {kind} begins with {rest!r}: write {kind}:2024{part}"
+        length, colon, last = rest.partition(":")
+        is_length = re.fullmatch(r"[1-9][0-9]?d" if colon else r"([1-9][0-9]?d?)?", length)
+        return (
+            None
+            if is_length and _begins_one("day", last)
+            else f"no rolling window begins with {rest!r}: write rolling:7d:2024-10-07"
+        )
+    if not _begins_one(kind, rest):
+        return f"no {kind} begins with {rest!r}: write {kind}:2024{_PARTS[kind]}"
     return None
+
+
+def is_whole(period: str) -> bool:
+    """Whether a text has the form of the id of one period, not of the beginning of some; there need be no such period."""
+    kind, _, rest = period.partition(":")
+    if kind in _FORMS:
+        return re.fullmatch(_FORMS[kind], rest) is not None
+    return (
+        period == TOTAL
+        or re.fullmatch(r"holiday:.*:[0-9]{4}|rolling:[0-9]+d:[0-9]{4}-[0-9]{2}-[0-9]{2}", period) is not None
+    )
+
+
+def _begins_one(kind: str, start: str) -> bool:
+    """Whether what follows the kind in the id of a period of the calendar can begin like this, whenever weeks and years begin."""
+    match = re.fullmatch(r"((?:FY)?[0-9]{4})(.*)", start)
+    if match is None:
+        return re.fullmatch("(F|FY)?" * (kind in _OF_YEARS) + "[0-9]{0,3}", start) is not None
+    year, rest = int(match[1][-4:]), match[2]
+    if not MINYEAR <= year <= MAXYEAR or (match[1].startswith("FY") and kind not in _OF_YEARS):
+        return False
+    if kind == "day":
+        months = range(1, 13)
+        parts = [f"-{month:02}-{day:02}" for month in months for day in range(1, monthrange(year, month)[1] + 1)]
+    else:
+        form, most = _NUMBERED.get(kind, ("", 1))
+        parts = [form.format(number) for number in range(1, most + 1)]
+    return any(part.startswith(rest) for part in parts)

@@ -60,7 +60,28 @@ def test_a_line_lists_what_is_known_and_not_all_of_a_thousand() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["day", "day:", "day:2024", "month:2024-10", "year:2024", "holiday:national-day", "d", "holi"]
+    "text",
+    [
+        "day",
+        "day:",
+        "day:2024",
+        "month:2024-10",
+        "year:2024",
+        "holiday:national-day",
+        "d",
+        "holi",
+        "day:2024-1",
+        "day:2024-02-29",
+        "day:2",
+        "week:2026-W53",
+        "half:FY2025-H",
+        "year:FY",
+        "rolling:7d:2024-10-3",
+        "campaign:",
+        "campaign:su7-",
+        "holiday:national-day:20",
+        "total",
+    ],
 )
 def test_the_beginning_of_a_period_is_one(text: str) -> None:
     assert period_fault(text) is None
@@ -73,7 +94,22 @@ def test_the_beginning_of_a_period_is_one(text: str) -> None:
         ("2024", "year:2024"),
         ("2024-10-07", "day:2024-10-07"),
         ("months:2024", "month"),
-        ("day:x", "day:2024"),
+        ("day:x", "day:2024-10-07"),
+        ("", "day:2024-10-07"),
+        ("day:2024-13-01", "day:2024-10-07"),
+        ("day:2024-13", "day:2024-10-07"),
+        ("day:2023-02-29", "day:2024-10-07"),
+        ("day:0000-01-01", "day:2024-10-07"),
+        ("day:FY2024", "day:2024-10-07"),
+        ("month:2024-13", "month:2024-10"),
+        ("week:2024-W54", "week:2024-W41"),
+        ("quarter:2024-Q5", "quarter:2024-Q4"),
+        ("half:2024-H3", "half:2024-H2"),
+        ("year:2024-10", "year:2024"),
+        ("rolling:7d:2024-02-30", "rolling:7d:2024-10-07"),
+        ("campaign:SU7", "campaign:su7-launch"),
+        ("holiday:national-day:2024-10", "holiday:national-day:2024"),
+        ("total:2024", "write total"),
     ],
 )
 def test_what_begins_no_period_is_told_with_what_may_have_been_meant(text: str, meant: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli import windows
+from streams.errors import ExpectedError
 from tests.support.outputs import row
 
 if TYPE_CHECKING:
@@ -65,3 +66,29 @@ def test_only_what_is_asked_for_is_kept_of_the_topic(topic: list[bytes]) -> None
 def test_an_answer_without_rows_says_whether_there_are_any() -> None:
     result = CliRunner().invoke(windows.command, ["--metric", "reversals", "--no-web"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no such rows\n")
+
+
+@pytest.mark.parametrize(
+    ("period", "fault"),
+    [
+        (
+            "week:2024-W41",
+            "week is not among the windows of the settings; write day:2024-10-07, month:2024-10, year:2024",
+        ),
+        ("rolling:7d:2024-10-07", "rolling is not among the windows of the settings; write day:2024-10-07"),
+        ("holiday:nix:2024", "'holiday:nix:2024': nix is not among the holidays of the settings"),
+        ("day:2150-01-01", "'day:2150-01-01' is no period; write day:2024-10-07"),
+        ("day:2024-13-01", "no day begins with '2024-13-01': write day:2024-10-07"),
+        ("", "no period begins with ''"),
+    ],
+)
+def test_a_period_that_cannot_be_is_refused_and_not_said_to_have_no_rows(period: str, fault: str) -> None:
+    result = CliRunner().invoke(windows.command, ["--period", period, "--no-web"])
+    assert isinstance(result.exception, ExpectedError)
+    assert (result.exception.exit_code, result.stdout) == (2, "")
+    assert str(result.exception).startswith(f"--period: {fault}")
+
+
+def test_a_period_that_may_come_has_no_rows() -> None:
+    result = CliRunner().invoke(windows.command, ["--period", "day:2099-10-07", "--no-web"])
+    assert (result.exit_code, result.stderr) == (0, "no such rows\n")

@@ -118,6 +118,15 @@ def test_an_option_without_its_value_is_told_in_one_line_that_names_both(
             ["order"],
             "milestones order: give an order number, or --vin VIN, or --event ID; see milestones order --help",
         ),
+        (
+            ["backtest", "--by", "2024-13-01"],
+            "milestones backtest: --by: '2024-13-01' is no date, such as 2024-10-07; see milestones backtest --help",
+        ),
+        (
+            ["explain", " "],
+            "milestones explain: MILESTONE_ID|METRIC/SCOPE/PERIOD: it is empty; see milestones explain --help",
+        ),
+        (["windows", "--scope", ""], "milestones windows: --scope: it is empty; see milestones windows --help"),
         (["windows", "a\nb\x1b[2J"], None),
         (
             ["windows", "--config", "a\nb\x1b[2J"],
@@ -132,6 +141,28 @@ def test_each_kind_of_wrong_use_is_one_line(
     found = said(monkeypatch, capsys, *arguments)
     assert found.isprintable()
     assert found == (line or found)
+
+
+@pytest.mark.parametrize(
+    ("names", "parameter"),
+    [
+        (names, parameter)
+        for names, command in ALL.items()
+        for parameter in command.params
+        if isinstance(parameter.type, click.Path)
+    ],
+    ids=lambda each: each.name if isinstance(each, click.Parameter) else " ".join(each),
+)
+def test_an_empty_path_is_not_the_current_directory(
+    names: tuple[str, ...],
+    parameter: click.Parameter,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As of a variable of a script that is not set."""
+    command = " ".join(("milestones", *names))
+    given = (parameter.opts[-1], "") if isinstance(parameter, click.Option) else ("",)
+    assert f": it is empty; see {command} --help" in said(monkeypatch, capsys, *names, *given)
 
 
 def test_a_group_without_a_command_shows_its_help(

@@ -138,6 +138,11 @@ async def test_a_campaign_counts_the_same_whenever_it_becomes_known_and_says_aft
         assert "campaign:su7-launch" in told.stdout, told.stdout
         listed = await installation.run("windows", "--period", "campaign:", "--no-web", "--scope", "all")
         assert "campaign:su7-rerun" in listed.stdout, listed.stdout
+        for command in ("windows", "list"):
+            none = await installation.run(command, "--period", "campaign:other")
+            assert (none.returncode, none.stdout) == (2, ""), none.stderr
+            assert none.stderr.startswith("milestones: --period: there is no campaign 'other'; ")
+            assert none.stderr.endswith("are su7-launch, su7-rerun\n")
         shown = await installation.run("list", "--limit", "50")
         assert "in the su7-launch campaign after 14 minutes 30 seconds, on 28 Mar 2024: 10" in shown.stdout, (
             shown.stdout

@@ -120,6 +120,22 @@ async def test_a_difference_shows_on_the_row_and_in_reconcile_and_disappears_whe
     assert found[1]["units"] == []
     assert "not compared: deliveries/region=CN-11" in said
 
+    # A misspelt name is not taken for totals that all agree.
+    for option, name, fault in (
+        ("--metric", "delivery", "there is no metric 'delivery'; did you mean deliveries? "),
+        ("--scope", "model=SU8", "there is no scope with a control total 'model=SU8'; did you mean model=SU7? "),
+        (
+            "--source",
+            FACTORY[:-1],
+            f"there is no source with a control total {FACTORY[:-1]!r}; did you mean {FACTORY}? ",
+        ),
+        ("--period", "week:2024-W41", "week is not among the windows of the settings; "),
+        ("--period", "day:2024-13-01", "no day begins with '2024-13-01': "),
+    ):
+        done = await installation.run("reconcile", option, name)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert done.stderr.startswith(f"milestones: {option}: {fault}")
+
     # The factory's list shows which are missing; we have one of them on another day.
     await publish(installation, delivery("SO-4", "2024-10-08T00:00:01+08:00"))
     theirs = installation.folder / "theirs.csv"

@@ -112,7 +112,14 @@ async def test_a_campaign_is_known_before_its_first_unit_and_after_it_was_withdr
         )
         settings = site.web.settings.model_copy(update={"campaign": CAMPAIGNS[1:]})
         # What the ledger says about its announcement.
+        unknown = "/api/v1/units?metric=orders_placed&scope=model=SU7&period=campaign:nix"
+        assert (await site.get(unknown)).status_code != 404, "it may be announced"
         site.web.orders._count_by(settings)
+        refused = await site.get(unknown)
+        assert refused.status_code == 404
+        assert refused.json()["detail"] == "there is no campaign 'nix'; known are su7-launch, yu7-launch"
+        for known in ("su7-launch", "yu7-launch"):
+            assert (await site.get(unknown.replace("nix", known))).status_code != 404
         assert "Not begun" in (await site.get("/campaigns/yu7-launch?scope=model=SU7")).text
         withdrawn = (await site.get("/campaigns/su7-launch?scope=model=SU7")).text
         assert "No longer counted" in withdrawn

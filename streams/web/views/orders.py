@@ -10,7 +10,7 @@ from pydantic import Field
 
 from schemas.outputs import WindowRow
 from schemas.texts import ALL, tidy
-from streams.domain.suggestions import period_fault
+from streams.domain.suggestions import period_fault, unknown
 from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
 from streams.web.filters import sum_of
@@ -145,7 +145,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
         if (fault := period_fault(period)) is not None:
             raise UnknownNameError(fault)
         row = ask.view.windows.get(metric, scope, period)
-        if row is None and (fault := orders.period_fault(period)) is not None:
+        if row is None and (fault := orders.period_fault(period) or _campaign_fault(ask, scope, period)) is not None:
             raise UnknownNameError(fault)
         published = ask.count_of(metric, scope, period, row)
         dates = (row.start, row.end) if row is not None else ("", "")
@@ -247,6 +247,15 @@ def _rows(ask: Ask, scope: str) -> frozenset[str] | None:
     if ask.settings.limits.beyond != "other":
         return None
     return frozenset(ask.view.windows.scopes(dimensions=[dimensions_of(scope)]))
+
+
+def _campaign_fault(ask: Ask, scope: str, period: str) -> str | None:
+    """Why there is no such campaign, in one line; `None` if there is, or if it is not known which are announced."""
+    kind, _, name = period.partition(":")
+    if kind != "campaign" or not ask.knows_campaigns:
+        return None
+    known = [campaign.name for campaign in ask.campaigns(scope)]
+    return None if name in known else unknown("campaign", name, known)
 
 
 def _passed(ask: Ask, row: WindowRow) -> dict[int, list[MilestoneLine]]:
