@@ -1040,6 +1040,18 @@ cdef class Records:
         return found
 
     @property
+    def size(self):
+        """Bytes of the records, decompressed."""
+        cdef Py_ssize_t size = 0
+        cdef _Piece piece
+        for each in self.pieces:
+            piece = each
+            size += piece.batch.place(piece.end - 1, HEADERS_END)
+            if piece.first:
+                size -= piece.batch.place(piece.first - 1, HEADERS_END)
+        return size
+
+    @property
     def are_dated(self):
         """Whether all timestamps are append times."""
         for each in self.pieces:

@@ -90,7 +90,9 @@ class WholeRecords(Protocol):
     """Records that are still in their original bytes."""
 
     @property
-    def are_dated(self) -> bool: ...  # noqa: D102 - as the compiled class says
+    def size(self) -> int: ...  # noqa: D102 - as the compiled class says
+    @property
+    def are_dated(self) -> bool: ...  # noqa: D102 - likewise
     def pairs(self) -> list[tuple[bytes, bytes]]: ...  # noqa: D102 - likewise
     def unwrapped(self, name: bytes) -> list[tuple[int, Sequence[SourceRecord], list[int]]] | None: ...  # noqa: D102 - likewise
 

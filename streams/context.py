@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 STATE_FORMAT = 1
 #: A transaction, with its other records, then has at most 5,000 records and 2 MB.
 PART_ROWS = 4_000
+#: A transaction of a ledger partition, with its chunks, what it tells and its markers, then has at most 5,000 records.
+STEP_RECORDS = 4_500
 #: A few tenths of a second of the totals' work.
 MANY_LEFT = 8_000
 #: Reading this many takes half a second.
@@ -117,6 +119,8 @@ class Context:
         other_log: A log to use instead of the cluster in the settings.
         part_rows: Most rows and milestones that the totals publish in one transaction; a step with more takes several. Likewise
             for counts at the end of a ledger partition's rebuild.
+        step_records: Most counts, violations, dead letters and forwarded records that a ledger partition writes in one transaction: a
+            step takes no more events.
         many_left: While more counts than this are left at the broker, the totals take several times as many before they publish: rows
             that many of them change are then published once.
         snapshot_after: Minimum number of records that the totals take or write between two snapshots of their rows.
@@ -128,6 +132,7 @@ class Context:
     cpu_s: Callable[[], float] = time.perf_counter
     other_log: Log | None = None
     part_rows: int = PART_ROWS
+    step_records: int = STEP_RECORDS
     many_left: int = MANY_LEFT
     snapshot_after: int = SNAPSHOT_AFTER
     block_rows: int = BLOCK_ROWS

@@ -6,6 +6,7 @@ from streams.domain.steps import PackedOrders as PackedOrders
 from streams.domain.steps import Restoring as Restoring
 from streams.domain.steps import Sum as Sum
 from streams.domain.steps import Touched as Touched
+from streams.domain.steps import TouchedCounts as TouchedCounts
 from streams.domain.steps import UnitSearch as UnitSearch
 from streams.domain.steps import add_up as add_up
 from streams.domain.steps import count_plain as count_plain

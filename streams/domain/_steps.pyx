@@ -40,6 +40,7 @@ cdef enum:
 cdef enum:
     PLACED = 1
     DELIVERED = 3
+    VOIDED = 5
 
 cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US, HOUR_US = _HOUR_US, DAY_US = _DAY_US, EPOCH_CELL = _EPOCH_CELL
 
@@ -1491,6 +1492,165 @@ cdef class Touched:
         return 0
 
 
+#: Of dimensions, not of a scope.
+cdef unsigned long long OF_DIMS = 1ULL << 63
+
+cdef enum:
+    FIRST_SEEN = 1 << 8
+    PLACE_BITS = 24
+    KIND_BITS = 3
+
+
+@cython.final
+cdef class TouchedCounts:
+    """As `steps.TouchedCounts`."""
+
+    cdef object scopes_of, offset_of, places_of
+    #: By code of the dimensions; None for one that is not known yet.
+    cdef list scopes
+    #: A hash table of scopes, kinds and places, and of dimensions, kinds and places; no place is 0.
+    cdef unsigned long long* seen
+    cdef Py_ssize_t room, used
+    cdef readonly Py_ssize_t counts, contradictions, order_bytes, event_bytes
+    #: Of the last event.
+    cdef long long known_day, known_offset
+    cdef bint has_offset
+
+    def __cinit__(self, scopes_of, offset_of, places_of):
+        self.scopes_of, self.offset_of, self.places_of = scopes_of, offset_of, places_of
+        self.scopes = []
+        self.clear()
+
+    def __dealloc__(self):
+        PyMem_Free(self.seen)
+
+    def clear(self):
+        """As `steps.TouchedCounts.clear`."""
+        PyMem_Free(self.seen)
+        self.seen = NULL
+        self.room = self.used = 0
+        self.counts = self.contradictions = self.order_bytes = self.event_bytes = 0
+        self.known_day = NEVER
+
+    cdef int note(self, const Cursor* order, const Cursor* known, const Cursor* event, bint is_touched) except -1:
+        """As `steps.TouchedCounts.note`; `known` is NULL if there are no events before."""
+        cdef Head head, first
+        cdef Cursor cursor
+        cdef Py_ssize_t size = event.end - event.at
+        cdef bint is_sole, is_expected, is_late
+        self.event_bytes = max(self.event_bytes, size)
+        self.order_bytes += size
+        if not is_touched:
+            self.order_bytes += order.end - order.at
+            if known != NULL:
+                self.order_bytes += known.end - known.at
+        memcpy(&head, event.at, HEAD_BYTES)
+        if known == NULL:
+            self.contradictions += head.content & KIND != PLACED
+            return self.touch(head.content & KIND, <long long> head.time_us, head.dims)
+        is_sole = next_head(known[0], &first) == known.end - known.at
+        is_expected = (
+            is_sole
+            and head.content & KIND == DELIVERED
+            and first.content & KIND == PLACED
+            and <long long> first.time_us < <long long> head.time_us
+        )
+        is_late = (
+            is_sole
+            and head.content & KIND == PLACED
+            and first.content & KIND == DELIVERED
+            and <long long> head.time_us < <long long> first.time_us
+        )
+        self.contradictions += not is_expected
+        if is_expected or is_late:
+            return self.touch(head.content & KIND, <long long> head.time_us, head.dims)
+        self.touch_all(&head, known, &head)
+        cursor = known[0]
+        while cursor.at < cursor.end:
+            take(&cursor, next_head(cursor, &first))
+            self.touch_all(&first, known, &head)
+        return 0
+
+    cdef int touch_all(self, const Head* event, const Cursor* known, const Head* last) except -1:
+        """Touches what an event may add to, by the dimensions of all events of its order."""
+        cdef Cursor cursor = known[0]
+        cdef Head other
+        self.touch(event.content & KIND, <long long> event.time_us, last.dims)
+        while cursor.at < cursor.end:
+            take(&cursor, next_head(cursor, &other))
+            self.touch(event.content & KIND, <long long> event.time_us, other.dims)
+        return 0
+
+    cdef int touch(self, int kind, long long time_us, Py_ssize_t dims) except -1:
+        cdef long long day = time_us // DAY_US
+        if kind == VOIDED:
+            return 0
+        if day != self.known_day:
+            offset = self.offset_of(day)
+            self.has_offset = offset is not None
+            self.known_offset = offset or 0
+            self.known_day = day
+        if self.has_offset:
+            return self.add(dims, kind, ((time_us + self.known_offset) // HOUR_US + EPOCH_CELL) // HOURS)
+        for place in self.places_of(time_us):
+            self.add(dims, kind, place)
+        return 0
+
+    cdef int add(self, unsigned long long dims, unsigned long long kind, unsigned long long place) except -1:
+        cdef tuple scopes
+        cdef unsigned long long scope
+        cdef Py_ssize_t number = <Py_ssize_t> dims
+        if place >> PLACE_BITS:
+            raise OverflowError("no such place")
+        # Most events of a busy day have the dimensions of others.
+        if not self.is_new(OF_DIMS | (dims << KIND_BITS | kind) << PLACE_BITS | place):
+            return 0
+        if number >= len(self.scopes):
+            self.scopes += [None] * (number + 1)
+        scopes = self.scopes[number]
+        if scopes is None:
+            scopes = self.scopes[number] = self.scopes_of(number)
+        for scope in scopes:
+            if self.is_new((scope << KIND_BITS | kind) << PLACE_BITS | place):
+                self.counts += 2 if kind == PLACED else 1
+        return 0
+
+    cdef inline bint is_new(self, unsigned long long key) except -1:
+        """Puts a key into the table. Returns whether it was not there."""
+        if 2 * (self.used + 1) > self.room:
+            self.grow()
+        if not self.put(key):
+            return False
+        self.used += 1
+        return True
+
+    cdef inline bint put(self, unsigned long long key) noexcept:
+        """Puts a key into the table, which has room. Returns whether it is new."""
+        cdef unsigned long long hash_ = (key ^ HASH_KEY[1]) * 0x9E37_79B9_7F4A_7C15ULL
+        cdef Py_ssize_t at = <Py_ssize_t> (hash_ >> 32) & (self.room - 1)
+        while self.seen[at]:
+            if self.seen[at] == key:
+                return False
+            at = at + 1 & (self.room - 1)
+        self.seen[at] = key
+        return True
+
+    cdef int grow(self) except -1:
+        cdef unsigned long long* before = self.seen
+        cdef Py_ssize_t room = self.room, at
+        cdef unsigned long long* larger = <unsigned long long*> PyMem_Calloc(
+            2 * room if room else FIRST_SEEN, sizeof(unsigned long long)
+        )
+        if larger == NULL:
+            raise MemoryError
+        self.seen, self.room = larger, 2 * room if room else FIRST_SEEN
+        for at in range(room):
+            if before[at]:
+                self.put(before[at])
+        PyMem_Free(before)
+        return 0
+
+
 @cython.final
 cdef class _Codes:
     """The codes that a vocabulary has for the words of `Events`, by number; -1 for one that is not known yet."""
@@ -1523,6 +1683,7 @@ def store(
     facts,
     PackedOrders orders not None,
     Touched touched not None,
+    TouchedCounts counts not None,
     vocabulary,
     dict last_by_source,
     Py_ssize_t below_limit_bytes,
@@ -1530,7 +1691,7 @@ def store(
     list refused,
 ):
     """As `steps.store`."""
-    cdef _Storing storing = _Storing(orders, touched, vocabulary.words, last_by_source, below_limit_bytes, refusal, refused)
+    cdef _Storing storing = _Storing(orders, touched, counts, vocabulary.words, last_by_source, below_limit_bytes, refusal, refused)
     cdef const unsigned char[::1] packed
     cdef const long long[::1] starts
     cdef Py_ssize_t place
@@ -1569,6 +1730,8 @@ cdef class _Storing:
 
     cdef PackedOrders orders
     cdef Touched touched
+    #: None for what is not a step of its own.
+    cdef TouchedCounts counts
     cdef object refusal
     cdef list words, refused
     cdef dict last_by_source
@@ -1581,6 +1744,7 @@ cdef class _Storing:
         self,
         PackedOrders orders,
         Touched touched,
+        TouchedCounts counts,
         list words,
         dict last_by_source,
         Py_ssize_t below_limit_bytes,
@@ -1588,6 +1752,7 @@ cdef class _Storing:
         list refused,
     ):
         self.orders, self.touched, self.words, self.last_by_source = orders, touched, words, last_by_source
+        self.counts = counts
         self.below_limit_bytes, self.refusal, self.refused = below_limit_bytes, refusal, refused
         self.source = -1
 
@@ -1607,6 +1772,8 @@ cdef class _Storing:
         cdef Cursor known
         cdef Head head
         if address == 0:
+            if self.counts is not None:
+                self.counts.note(order, NULL, event, False)
             address = self.orders.add_new(number, order, event)
             self.touched.add(address, order, NULL, event)
             self.new_bytes += characters_of(order)
@@ -1615,6 +1782,8 @@ cdef class _Storing:
             self.find_known(address, touch, &known)
             if self.is_refused(place, order, &known, event):
                 return 0
+            if self.counts is not None:
+                self.counts.note(order, &known, event, touch >= 0)
             if touch < 0:
                 self.touched.add(address, order, &known, event)
             else:
@@ -1705,7 +1874,7 @@ cdef class _Storing:
 
 def follow(bytes chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
     """As `steps.follow`."""
-    cdef _Storing storing = _Storing(orders, touched, words, last_by_source, 0, None, [])
+    cdef _Storing storing = _Storing(orders, touched, None, words, last_by_source, 0, None, [])
     cdef _Entries entries = _Entries(chunk)
     cdef Cursor order, events
     try:

@@ -16,6 +16,7 @@ from schemas.facts import METRICS, Dims, Fact, LatestUnit, Metric
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTES, Campaigns
 from streams.domain.counted_days import CountedPart, later, latest_of, rank
+from streams.domain.packing import dims_at
 from streams.domain.steps import ALWAYS, BACKFILL, GROUP, GROUP_SHIFT, GROUPS_BITS, LEAVING
 from streams.domain.zone import DAY_US, HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from streams.domain.packed_columns import Numbers, Places
     from streams.domain.packing import Word
     from streams.domain.scopes import Scopes
-    from streams.domain.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum, Times
+    from streams.domain.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum, Times, TouchedCounts
 
 #: Groups of metrics: each metric alone, in the order of `METRICS`, and the two that a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
@@ -43,6 +44,12 @@ _FLAGS: Final = BACKFILL | LEAVING
 _PAUSE_SUMS: Final = 250
 _PAUSE_SPREAD: Final = 250
 _PAUSE_DAYS: Final = 250
+
+#: As many as the voiding of a placed or cancelled order and its replacement.
+_METRICS_OF_EVENT: Final = 4
+
+#: The first number of an hour of a campaign where dates are numbers too.
+_FIRST_HOUR: Final = date.max.toordinal() + 1
 
 #: Quarter-hours of a day.
 _QUARTERS: Final = DAY_US // QUARTER_HOUR_US
@@ -63,6 +70,7 @@ class DayCounts:
 
     Attributes:
         own: Adds units that have the time and the dimensions of their own event, given packed.
+        touched: At most how many counts the current step touches.
     """
 
     def __init__(
@@ -99,6 +107,9 @@ class DayCounts:
         #: In quarter-hours of campaigns each UTC minute is a cell.
         self._minutes: dict[int, _Cell] = {}
         self.own: OwnUnits = hotpath.way.OwnUnits(self._cells, words, self._offset_us, self._cell, self._scopes_code)
+        self.touched: TouchedCounts = hotpath.way.TouchedCounts(self._scope_numbers, self._offset_us, self._places)
+        self._numbers_of_scopes: dict[str, int] = {}
+        self._numbers_of_hours: dict[tuple[str, int], int] = {}
         #: While the units of some times are being recounted: the campaigns that are new or changed, the quarter-hours that had
         #: no minutes before, and hours of campaigns with their latest unit.
         self._recounted = Campaigns()
@@ -119,6 +130,12 @@ class DayCounts:
         """Removes one unit that an earlier step has added."""
         self._sum(group, dims, cause.time_us, LEAVING | cause.backfill).removed -= 1
 
+    @property
+    def most_of_event(self) -> int:
+        """How many counts an event changes at most; more only if it changes what several others of its order count as."""
+        campaigns = max(map(len, self._campaign_quarters.values()), default=0)
+        return _METRICS_OF_EVENT * self._scopes.most * (1 + campaigns)
+
     def ending_step(self) -> Generator[None, None, dict[bytes, bytes]]:
         """Adds the step to the counts; with pauses, during which nothing may be added.
 
@@ -131,12 +148,14 @@ class DayCounts:
             made |= self._days.changed(first, first + _PAUSE_DAYS)
             yield
         self._days.end_step()
+        self.touched.clear()
         return made | self._hours(of_campaigns)
 
     def ending_restoring(self) -> Generator[None]:
         """Adds what was restored to the counts without reporting it as a change; with pauses."""
         yield from self._ending()
         self._days.end_step()
+        self.touched.clear()
 
     def _ending(self) -> Generator[None, None, tuple[int, list[CampaignKey]]]:
         """Adds the step to its days and hours of campaigns. Returns how many days these are, and which hours."""
@@ -444,6 +463,21 @@ class DayCounts:
     def _offset_us(self, day: int) -> int | None:
         """What to add to the instants of a UTC day for the local time if each of its cells is a local hour, else `None`."""
         return None if day in self._campaign_days else self._zone.offset_us(day)
+
+    def _scope_numbers(self, dims: int) -> tuple[int, ...]:
+        """Numbers of the scopes in which units with the dimensions of a code may count, in whatever era."""
+        scopes = dict.fromkeys(chain.from_iterable(self.scopes_by_era(dims_at(self._words, dims))))
+        numbers = self._numbers_of_scopes
+        return tuple(numbers.setdefault(scope, len(numbers)) for scope in scopes)
+
+    def _places(self, time_us: int) -> tuple[int, ...]:
+        """Numbers of the date and of the hours of campaigns in which a unit may count."""
+        numbers = self._numbers_of_hours
+        hours = [(campaign.name, number // MINUTES) for campaign, number in self._campaigns.at(time_us // MINUTE_US)]
+        return (
+            self._zone.cell_of(time_us) // HOURS,
+            *(_FIRST_HOUR + numbers.setdefault(hour, len(numbers)) for hour in hours),
+        )
 
     def _scopes_code(self, dims: Dims) -> int:
         """The code of the set of scopes of these dimensions, shifted to its place in a key."""

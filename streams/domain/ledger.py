@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.changelog import decode_entries
 from schemas.codec import decode_day_count
@@ -73,6 +73,9 @@ _PAUSE_ORDERS: Final = 250
 _PAUSE_RECOUNTED: Final = 500
 #: Minutes, each with orders that count alike, to recount between two pauses.
 _PAUSE_MINUTES: Final = 100
+#: Size of a count, and of a violation, besides the id of an event.
+_COUNT_BYTES: Final = 350
+_VIOLATION_BYTES: Final = 200
 #: Orders to restore together: their columns fit into the processor's cache.
 _RESTORED_AT_ONCE: Final = 10_000
 
@@ -127,6 +130,20 @@ class LedgerChanges:
     violations: dict[str, OrderViolations | None]
     deliveries: dict[DeliveryKey, Fact | None] = field(default_factory=dict)
     vehicles: dict[str, bytes] = field(default_factory=dict)
+
+
+class StepSize(NamedTuple):
+    """What a step writes.
+
+    Attributes:
+        records: Counts and violations.
+        record_bytes: About their size.
+        order_bytes: Size of the touched orders, before compression.
+    """
+
+    records: int
+    record_bytes: int
+    order_bytes: int
 
 
 class Ledger:
@@ -233,6 +250,7 @@ class Ledger:
             facts,
             self._orders,
             self._touched,
+            self._days.touched,
             self._vocabulary,
             self.last_by_source,
             self._surely_below_limit_bytes,
@@ -243,6 +261,24 @@ class Ledger:
         self.backfilled += backfilled
         self._advance_clock()
         return Applied(len(facts) - duplicates - len(refused), duplicates, refused)
+
+    @property
+    def step_size(self) -> StepSize:
+        """At most what the current step writes so far."""
+        touched = self._days.touched
+        contradictions = touched.contradictions + len(self.vehicles.touched)
+        return StepSize(
+            touched.counts + contradictions,
+            touched.counts * (_COUNT_BYTES + touched.event_bytes)
+            + contradictions * (_VIOLATION_BYTES + touched.event_bytes),
+            # Of each event, its violations may name source and id once more.
+            2 * touched.order_bytes,
+        )
+
+    @property
+    def most_of_event(self) -> int:
+        """How many counts and violations an event changes at most; more only if it changes what several others of its order count as."""
+        return self._days.most_of_event + 1
 
     def _refusal(self, order_id: str, blob: bytes, packed: bytes) -> Refused | None:
         """Why an order cannot take an event; `KNOWN` if it already has it, `None` if it can take it."""

@@ -46,6 +46,11 @@ class Scopes:
         self.aliases = aliases
         self._scopes: dict[Dims, tuple[str, ...]] = {}
 
+    @property
+    def most(self) -> int:
+        """How many scopes a unit counts in at most."""
+        return len(self._templates)
+
     def has(self, scope: str) -> bool:
         """Whether units can count in a scope with this id."""
         named = {} if scope == ALL else dict(part.split("=", 1) for part in scope.split(",") if "=" in part)

@@ -12,7 +12,7 @@ from streams.domain import packing
 from streams.domain.counted_days import CountedDays  # noqa: F401 - a part of this way
 from streams.domain.packed_columns import PlainUnits, places_of, restored
 from streams.domain.packing import dims_at, end_of, heads, is_sole, pack, sole_event, sole_id, source_at
-from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, QUARTER_HOUR_US
+from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, HOURS, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -261,7 +261,7 @@ def _whole_heads(events: bytes) -> list[Head]:
     return heads(events)
 
 
-_PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
+_PLACED, _DELIVERED, _VOIDED = int(Kind.PLACED), int(Kind.DELIVERED), int(Kind.VOIDED)
 
 
 class EventOf(NamedTuple):
@@ -273,6 +273,87 @@ class EventOf(NamedTuple):
 
 
 # Storing ------------------------------------------------------------------------------------------------------------
+
+
+class TouchedCounts:
+    """At most how many counts a step touches, found while its events are stored: it ends before there are too many.
+
+    Nothing is judged. An event that is the first of its order, or the delivery or the placing that is expected, touches what it adds
+    to; any other one what any event of its order could add to.
+
+    Args:
+        scopes_of: Returns the numbers of the scopes in which units with the dimensions of a code may count.
+        offset_of: Returns what to add to the instants of a UTC day for the local time; `None` if its units must be looked at one by one.
+        places_of: Returns the numbers of the dates and of the hours of campaigns in which a unit of such a day counts, given its time.
+
+    Attributes:
+        counts: How many.
+        contradictions: At most how many orders have other violations afterwards.
+        order_bytes: Size of the touched orders, packed.
+        event_bytes: That of the largest event.
+    """
+
+    def __init__(
+        self,
+        scopes_of: Callable[[int], tuple[int, ...]],
+        offset_of: Callable[[int], int | None],
+        places_of: Callable[[int], tuple[int, ...]],
+    ) -> None:
+        self._scopes_of, self._offset_of, self._places_of = scopes_of, offset_of, places_of
+        #: By code of the dimensions.
+        self._scopes: dict[int, tuple[int, ...]] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Begins a step."""
+        self._seen: set[tuple[int, int, int]] = set()
+        self.counts = self.contradictions = self.order_bytes = self.event_bytes = 0
+
+    def note(self, order_id: str, known: bytes | None, event: bytes, *, is_touched: bool) -> None:
+        """Notes a stored event.
+
+        Args:
+            order_id: Its order.
+            known: The packed events before it.
+            event: The event, packed.
+            is_touched: Whether the step has touched the order before.
+        """
+        self.event_bytes = max(self.event_bytes, len(event))
+        self.order_bytes += len(event) + (0 if is_touched else len(order_id.encode()) + len(known or b""))
+        ((kind, time_us, _, dims, _),) = heads(event)
+        if known is None:
+            self.contradictions += kind != _PLACED
+            self._touch(kind, time_us, dims)
+            return
+        known_kind, known_us = sole_event(known)
+        is_expected = kind == _DELIVERED and known_kind == _PLACED and known_us < time_us
+        is_late = kind == _PLACED and known_kind == _DELIVERED and time_us < known_us
+        self.contradictions += not is_expected
+        if is_expected or is_late:
+            self._touch(kind, time_us, dims)
+            return
+        events = heads(known + event)
+        for kind, time_us, *_ in events:
+            for _, _, _, dims, _ in events:
+                self._touch(kind, time_us, dims)
+
+    def _touch(self, kind: int, time_us: int, dims: int) -> None:
+        if kind == _VOIDED:
+            return
+        scopes = self._scopes.get(dims)
+        if scopes is None:
+            scopes = self._scopes[dims] = self._scopes_of(dims)
+        offset_us = self._offset_of(time_us // DAY_US)
+        if offset_us is None:
+            places = self._places_of(time_us)
+        else:
+            places = (((time_us + offset_us) // HOUR_US + EPOCH_CELL) // HOURS,)
+        for place in places:
+            for scope in scopes:
+                if (kind, place, scope) not in self._seen:
+                    self._seen.add((kind, place, scope))
+                    # Placing an order adds to two metrics.
+                    self.counts += 2 if kind == _PLACED else 1
 
 
 class Touched(dict[str, bytes]):
@@ -312,6 +393,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
     facts: Sequence[Fact],
     orders: PackedOrders,
     touched: Touched,
+    counts: TouchedCounts,
     vocabulary: Vocabulary,
     last_by_source: dict[str, int],
     below_limit_bytes: int,
@@ -324,6 +406,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
         facts: Facts of any orders; `schemas.fast.Events`, or a compiled one, which holds them packed, or any others.
         orders: Packed events by order.
         touched: Receives the present events of all touched orders.
+        counts: Notes the stored events.
         vocabulary: The vocabulary of the packed events.
         last_by_source: The greatest event time of each source.
         below_limit_bytes: An order with fewer bytes can certainly take one more event.
@@ -340,6 +423,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
         blob = orders.get(order_id)
         if blob is None:
             orders[order_id] = packed
+            counts.note(order_id, None, packed, is_touched=False)
             touched.put(order_id, None, packed)
             new_bytes += len(order_id)
         else:
@@ -353,6 +437,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
                         duplicates += 1
                     continue
             orders[order_id] = now = blob + packed
+            counts.note(order_id, blob, packed, is_touched=order_id in touched)
             touched.put(order_id, blob, now)
         new_bytes += len(packed)
         if fact.backfill:

@@ -25,6 +25,8 @@ _TIER_CHUNKS = 16
 _SMALLEST_TIER_BYTES = 1024
 _TIER_FACTOR = 8
 _SWEEP_SLACK_BYTES = 8 << 20
+#: Obsolete chunks in one commit.
+_DROPPED_AT_ONCE = 200
 
 
 @dataclass
@@ -156,9 +158,10 @@ class Changelog:
             yield self._record(chunk)
             return
         # Every order is now in a chunk written since the sweep began, so older chunks are obsolete.
-        self._sweep = None
-        yield from self._drop(self._sweep_old)
-        self._sweep_old = []
+        obsolete, self._sweep_old = self._sweep_old[:_DROPPED_AT_ONCE], self._sweep_old[_DROPPED_AT_ONCE:]
+        yield from self._drop(obsolete)
+        if not self._sweep_old:
+            self._sweep = None
 
 
 def _tier(size: int) -> int:

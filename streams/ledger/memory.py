@@ -149,7 +149,7 @@ class Memory:
             self.vehicles.note(changes)
         ends = await self.finish_recovery(changes, most)
         if self.vehicles is not None and self.recovery is None:
-            ends |= await self.vehicles.release(changes, self.positions(), most)
+            ends |= await self.vehicles.release(changes, self.positions(), max(0, most - len(changes.counts)))
         return ends
 
     async def finish_recovery(self, changes: LedgerChanges, most: int) -> bool:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from streams.kafka.transport import Batch
 
 #: Deliveries in a record; with all texts at their maximum length, it has a quarter of the size that a topic accepts.
-_MOST_DELIVERIES: Final = 80
+MOST_DELIVERIES: Final = 80
 #: Withheld violations to look at between two pauses.
 _AT_ONCE: Final = 500
 
@@ -138,9 +138,9 @@ class Telling:
         ):
             by_home.setdefault(home, []).append(each)
         return [
-            (home, self._next(home, some[first : first + _MOST_DELIVERIES]))
+            (home, self._next(home, some[first : first + MOST_DELIVERIES]))
             for home, some in by_home.items()
-            for first in range(0, len(some), _MOST_DELIVERIES)
+            for first in range(0, len(some), MOST_DELIVERIES)
         ]
 
     def _next(self, home: int, deliveries: list[VehicleDelivery], *, is_all: bool = False) -> Told:

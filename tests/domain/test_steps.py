@@ -74,9 +74,12 @@ def outcome(way: HotPath, batches: Sequence[Sequence[Fact]], *, orders_known: bo
         ledger = Ledger(ZONE, Scopes(), MOST_EVENTS, orders_known=orders_known)
         seen: list[Any] = []
         for number, batch in enumerate(batches):
-            seen.append(ledger.apply(batch))
+            seen += [ledger.apply(batch), ledger.step_size]
             if number % 2:
+                size = ledger.step_size
                 changes = ledger.drain()
+                assert len(changes.counts) + len(changes.violations) <= size.records
+                assert ledger.step_size.records == 0
                 seen += [list(changes.orders.items()), changes.vocabulary, list(changes.counts.items())]
                 seen.append(list(changes.violations.items()))
             seen += [ledger.state_bytes, ledger.clock_us, list(ledger.last_by_source.items()), ledger.backfilled]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -17,6 +17,7 @@ from schemas.counts import decode_counts_key
 from schemas.facts import INVENTORY
 from schemas.notes import Place
 from schemas.outputs import ALERT_KINDS
+from schemas.source_hours import decode_hours_key
 from tests.simulation.accounts import Accounts
 from tests.simulation.alerts import Alerts
 from tests.simulation.announced import Announced
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from schemas.questions import Answer
     from tests.simulation.cluster import Entry, Transaction
     from tests.simulation.world import World
+
+#: Of a transaction.
+_MOST_RECORDS: Final = 5_000
+_MOST_BYTES: Final = 4_000_000
+#: Counts, violations and the like that an event may change beyond the bound.
+_OF_AN_EVENT: Final = 40
 
 
 class Invariants:
@@ -105,6 +112,7 @@ class Invariants:
         self.commits[kind] += 1
         if {entry.topic for entry in transaction.records} == {self.so_far.catalogue.quarantine.name}:
             return  # an operator's note, written under the id of the ledger partition it is for
+        self._check_size(role, transaction)
         if kind == "ledger":
             self._ledger(int(number), transaction)
         elif kind == "totals":
@@ -112,8 +120,15 @@ class Invariants:
         elif kind == "replay":
             self._replay(transaction)
 
+    def _check_size(self, role: str, transaction: Transaction) -> None:
+        """No transaction is large: it would hold up its worker and all readers, and is repeated when it is in doubt."""
+        size = sum(len(entry.key or b"") + len(entry.value or b"") for entry in transaction.records)
+        if len(transaction.records) > _MOST_RECORDS or size > _MOST_BYTES:
+            raise BrokenError("size", f"a transaction of {role} has {len(transaction.records)} records, {size} bytes")
+
     def _ledger(self, number: int, transaction: Transaction) -> None:
         found = _by_topic(transaction)
+        self._check_step(number, found)
         shard = self.so_far.shards[number]
         (body,) = [entry.value for entry in found[self.so_far.catalogue.ledger.name] if entry.key == b"state"] or [None]
         if body is None:
@@ -150,6 +165,18 @@ class Invariants:
         for answer in answers:
             self._moments.note_answer(number, shard, answer)
         self._moments.units_at[stand_of(number, offsets_in(marker))] = dict(shard.dated)
+
+    def _check_step(self, number: int, found: dict[str, list[Entry]]) -> None:
+        """A step ends before it changes too much; only its first event may change more than that by itself."""
+        catalogue = self.so_far.catalogue
+        topics = (catalogue.violations.name, catalogue.dead_letters.name, self.so_far.topics.rerouted)
+        keys = [entry.key or b"" for entry in found[catalogue.counts.name]]
+        counts = [key for key in keys if decode_hours_key(key) is None and decode_counts_key(key).counted is not None]
+        records = len(counts) + sum(len(found[topic]) for topic in topics)
+        most = self._world.plan.step_records
+        self._world.seen["full steps of a ledger"] += records >= most
+        if records > most + _OF_AN_EVENT:
+            raise BrokenError("size", f"a step of ledger {number} has changed {records} counts, for {most}")
 
     def _check_markers(self, number: int, counts: list[Entry], marker: Marker) -> list[Answer]:
         """Checks that markers are the last records of a transaction in each counts partition. Returns their answers."""

@@ -7,7 +7,7 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple, Self
 
-from streams.context import BLOCK_ROWS, MANY_LEFT, PART_ROWS, SNAPSHOT_AFTER
+from streams.context import BLOCK_ROWS, MANY_LEFT, PART_ROWS, SNAPSHOT_AFTER, STEP_RECORDS
 from streams.settings_sections import LimitSettings
 from tests.simulation import past
 
@@ -139,6 +139,8 @@ class Plan:
     rebuilds: bool = False
     #: Rows and milestones in one transaction of the totals.
     part_rows: int = PART_ROWS
+    #: Counts, violations, dead letters and forwarded records in one transaction of a ledger partition.
+    step_records: int = STEP_RECORDS
     #: Records after which the totals make a snapshot of their rows, and the number of rows in one record of it.
     snapshot_after: int = SNAPSHOT_AFTER
     block_rows: int = BLOCK_ROWS
@@ -255,11 +257,12 @@ class Plan:
             windows=dice.choice(size.windows),
         )
         # The world has its own dice for the plan's seed: with shared ones, the choices of both would always be correlated.
-        bounds, totals, produces, kept, rules, protocol, standbys, history = (
-            Random(f"{seed} {part}") for part in range(8)
+        bounds, totals, produces, kept, rules, protocol, standbys, history, steps = (
+            Random(f"{seed} {part}") for part in range(9)
         )
         plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
         plan = replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
+        plan = replace(plan, step_records=steps.choice([1, 20, 60, *([STEP_RECORDS] * 5)]))
         # In one of four, where there are others to keep them.
         plan = replace(plan, standbys=plan.workers > 1 and standbys.random() < 0.4)
         return plan.with_past(history) if history.random() < _PAST_SHARE else plan

@@ -185,6 +185,7 @@ class Worker:
             cpu_s=lambda: 0.0,
             other_log=SimulatedLog(world, self.process),
             part_rows=world.plan.part_rows,
+            step_records=world.plan.step_records,
             many_left=world.plan.many_left,
             snapshot_after=world.plan.snapshot_after,
             block_rows=world.plan.block_rows,
