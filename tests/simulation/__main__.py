@@ -62,7 +62,7 @@ _ALL = (
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "parts of a step", "full steps of a ledger", "snapshots", "rows of days that left", "dead letters", "dead letters of side topics", "forwarded records", "events passed on to other totals", "opening balances", "rolling windows", "days that begin later", "campaigns", "announcements adopted", "campaigns that were announced", "campaigns withdrawn", "campaigns beyond the limit",
-    "unit looked for among the latest", "unit looked for in a whole hour",
+    "milestones that are no news", "unit looked for among the latest", "unit looked for in a whole hour",
     "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "events beyond the limits", "events of production", "vehicles that are orders too", "deliveries told", "deliveries told to stand no longer", "vehicles delivered and not produced", "contradictions withheld", "what was told deleted", "deliveries judged for the first time", "inventories", "records to be skipped", "records skipped by order", "quarantines lifted", "operators' decisions deleted", "rows called over", "standby copies used",
     "takeover: ledger", "takeover: totals", "takeover: quarantine", "takeover: replay",
 )  # fmt: skip

@@ -25,10 +25,16 @@ class Alerts:
     Args:
         broken: Called with a description of what is wrong.
         rules: Names of the rules.
+        loaded: Returns how many units of a metric and scope were loaded as history so far.
     """
 
-    def __init__(self, broken: Callable[[str], None], rules: Iterable[str]) -> None:
+    def __init__(
+        self, broken: Callable[[str], None], rules: Iterable[str], loaded: Callable[[str, str], int] = lambda *_: 0
+    ) -> None:
         self._broken = broken
+        self._loaded = loaded
+        #: The same at the time of the last forecast.
+        self._loaded_then: dict[str, int] = {}
         self._rules = {*rules}
         self._said: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._standing: dict[str, dict[str, Any]] = {}
@@ -47,8 +53,10 @@ class Alerts:
         for alert in alerts:
             self._check(alert, made)
         for key, forecast in made.items():
-            self._check_complete(key, forecast, alerts)
+            loaded = self._loaded(*key.split("/")[:2])
+            self._check_complete(key, forecast, alerts, is_baseline=loaded != self._loaded_then.get(key, loaded))
             self._said[key].append(forecast)
+            self._loaded_then[key] = loaded
 
     def _check(self, alert: dict[str, Any], made: dict[str, dict[str, Any]]) -> None:
         data, name = alert["data"], alert["data"]["milestone_id"]
@@ -91,8 +99,17 @@ class Alerts:
             if _days(before, told["projected_date"], forecast) <= MOVES_DAYS:
                 self._broken(f"{alert['id']}: from {before} to {told['projected_date']}")
 
-    def _check_complete(self, key: str, forecast: dict[str, Any], alerts: list[dict[str, Any]]) -> None:
-        """Checks that no alert is missing that is due whatever the baseline of comparisons."""
+    def _check_complete(
+        self, key: str, forecast: dict[str, Any], alerts: list[dict[str, Any]], *, is_baseline: bool
+    ) -> None:
+        """Checks that no alert is missing that is due.
+
+        Args:
+            key: The target.
+            forecast: Its new forecast.
+            alerts: Of the same transaction.
+            is_baseline: Whether history was loaded since the last one, so that this one is not compared with it.
+        """
         _, scope, period, _ = key.split("/")
         if period not in WATCHED or f"at-risk-{int(scope != 'all')}" not in self._rules:
             return
@@ -113,7 +130,9 @@ class Alerts:
         if stands["forecast_behind"] and total >= value:
             self._broken(f"{stands['forecast_behind']} stands at {total}")
         before = self._said[key][-1] if self._said[key] else None
-        comparable = before is not None and before["value"] == value and before["state"] not in _DECIDED
+        comparable = (
+            not is_baseline and before is not None and before["value"] == value and before["state"] not in _DECIDED
+        )
         if before is None or not comparable or before["projected_total"]["p50"] is None:
             return
         was_fine = before["projected_total"]["p50"] >= value and stands["forecast_behind"] is None

@@ -63,6 +63,10 @@ class Shard:
         self.dated: dict[str, list[tuple[Metric, str, tuple[str, str, str]]]] = {}
         self.expected: Counter[Counted] = Counter()
         self.counts: dict[Counted, int] = {}
+        #: Those of the units of dates that were loaded as history: by order, expected, and as published.
+        self.loaded_cells: dict[str, list[Counted]] = {}
+        self.loaded: Counter[Counted] = Counter()
+        self.told_loaded: dict[Counted, int] = {}
         #: Cells that have changed since expected and published counts were compared.
         self.uncompared: set[Counted] = set()
         #: Order → (kind, source, id) of its events that contradict the others.
@@ -85,9 +89,13 @@ class Shard:
     def hear(self, key: CountKey | None, value: bytes) -> None:
         """Takes a count."""
         if key is not None:
-            for cell, units in _cells_of(key, decode_day_count(value)):
+            count = decode_day_count(value)
+            for cell, units in _cells_of(key, count):
                 self.counts[cell] = units
                 self.uncompared.add(cell)
+            metric, scope, part = key
+            if not isinstance(part, CampaignHour):
+                self.told_loaded[metric, scope, part] = count.backfilled
 
     def check_hours(self, *, asked: bool) -> None:
         """Checks that the hours of all counted events have been published, if anyone needs them."""
@@ -105,6 +113,9 @@ class Summed:
         self.waiting: dict[int, list[tuple[CountKey, DayCount]]] = defaultdict(list)
         self.cells: dict[tuple[int, CountKey], int] = {}
         self.sums: Counter[Cell] = Counter()
+        #: Those of the units that were loaded as history.
+        self.loaded_cells: dict[tuple[int, CountKey], int] = {}
+        self.loaded: Counter[Cell] = Counter()
         self.markers: dict[int, Marker] = {}
         self.changed: set[Cell] = set()
         #: The units of each hour of dates.
@@ -123,6 +134,8 @@ class Summed:
             for found, count in self.waiting.pop(shard, ()):
                 moved = count.count - self.cells.get((shard, found), 0)
                 self.cells[shard, found] = count.count
+                loaded = count.backfilled - self.loaded_cells.get((shard, found), 0)
+                self.loaded_cells[shard, found] = count.backfilled
                 metric, scope, part = found
                 of_hour = (f"campaign:{part.campaign}",) if isinstance(part, CampaignHour) else None
                 if of_hour is None:
@@ -130,6 +143,7 @@ class Summed:
                 for period in of_hour or periods_of(day_of(part), self._calendar):
                     row = (metric, scope, period)
                     self.sums[row] += moved
+                    self.loaded[row] += loaded
                     self.changed.add(row)
         self.next = upto
 
@@ -229,6 +243,8 @@ class Committed:
         self.kept = KeptOut() if world.plan.bounded else None
         self.by_dimensions = world.settings.limits.beyond == "other"
         self.table: dict[Cell, dict[str, Any]] = {}
+        #: The rows of the latest transaction as they were before it; None for one that was not there.
+        self.before: dict[Cell, dict[str, Any] | None] = {}
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
         #: The same, with those that stand but wait for their unit.
@@ -258,6 +274,15 @@ class Committed:
             for period, campaign in campaigns.items()
             if campaign.start <= instant < campaign.end
         ]
+
+    def loaded(self, metric: str, scope: str) -> int:
+        """The units of a metric and scope that were loaded as history, as the totals have them."""
+        cells = self.parts[self.home(scope)].summed.loaded_cells
+        return sum(
+            units
+            for (_, (of, of_scope, part)), units in cells.items()
+            if (of, of_scope) == (metric, scope) and not isinstance(part, CampaignHour)
+        )
 
     def announcements(self) -> list[dict[str, Any]]:
         """The valid events of campaigns, in the order of their records."""

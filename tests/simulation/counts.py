@@ -10,7 +10,7 @@ from tests.simulation.vehicles import delivery_of
 from tests.support.recount import judged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from schemas.facts import Metric
     from tests.simulation.committed import Committed, Shard
@@ -50,10 +50,20 @@ class Counts:
         for metric, event, _ in found:
             if metric == "deliveries":
                 shard.standing[event["data"]["vin"], order_id] = delivery_of(event)
+        loaded_before = shard.loaded_cells.get(order_id, [])
+        loaded = shard.loaded_cells[order_id] = [
+            cell
+            for (metric, model, day), (_, event, _) in zip(days, found, strict=True)
+            if event.get("backfill")
+            for cell in self._cells_at(metric, model, day, shard)
+        ]
         for sign, cells in ((-1, before), (1, now)):
             for cell in cells:
                 shard.expected[cell] += sign
                 shard.uncompared.add(cell)
+        for sign, cells in ((-1, loaded_before), (1, loaded)):
+            for cell in cells:
+                shard.loaded[cell] += sign
 
     @staticmethod
     def _cells_at(metric: Metric, model: str, part: Part, shard: Shard) -> list[Counted]:
@@ -62,7 +72,7 @@ class Counts:
         campaign = (shard.campaigns or {}).get(part.period) if isinstance(part, Minute) else None
         return [of_model] if campaign is not None and not campaign.is_of_all else [(metric, "all", part), of_model]
 
-    def compare(self, number: int, shard: Shard, cells: Iterable[Counted]) -> None:
+    def compare(self, number: int, shard: Shard, cells: Collection[Counted]) -> None:
         wrong = [cell for cell in cells if shard.counts.get(cell, 0) != shard.expected.get(cell, 0)]
         if wrong:
             cell = min(wrong, key=str)
@@ -71,3 +81,10 @@ class Counts:
                 f"ledger {number} says {shard.counts.get(cell, 0)} for {cell}, its records give"
                 f" {shard.expected.get(cell, 0)} ({len(wrong)} cells differ)",
             )
+        for cell in cells:
+            if shard.told_loaded.get(cell, 0) != shard.loaded[cell]:
+                raise BrokenError(
+                    "recount",
+                    f"ledger {number} says that {shard.told_loaded.get(cell, 0)} of {cell} were loaded as history,"
+                    f" its records give {shard.loaded[cell]}",
+                )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.thresholds import Thresholds
 
 RETRACTED: Final = "milestone.retracted.v1"
+_IS_NEWS: Final = {"milestone.raised.v1": True, "milestone.recorded.v1": False}
 
 
 class Decided:
@@ -41,6 +42,8 @@ class Decided:
             self._so_far.decided[name] = data
             self._check_over(name, data)
             self._check_number(name, data)
+            if event["type"] in _IS_NEWS and data["kind"] in {"threshold", "multiple", "target"}:
+                self._check_news(name, data, is_news=_IS_NEWS[event["type"]])
         self._thresholds.turn(event)
 
     def _check_over(self, name: str, data: dict[str, Any]) -> None:
@@ -52,6 +55,29 @@ class Decided:
         row = self._so_far.table.get((data["metric"], data["scope"], data["period"]))
         if is_by_the_end and (row is None or row["status"] == "open"):
             raise BrokenError("called over", f"{name} is a {kind} of a period that is not over")
+
+    def _check_news(self, name: str, data: dict[str, Any], *, is_news: bool) -> None:
+        """Checks what was published for the first time: it is news if the step has passed the number with more than history.
+
+        Not those of campaigns, which may be known later than their units, and of rolling windows, where days before are no news.
+        """
+        key = (data["metric"], data["scope"], data["period"])
+        plan = self._world.plan
+        if (
+            data["period"].startswith(("campaign:", "rolling:"))
+            or plan.part_rows < plan.series_records
+            or plan.keep_days
+        ):
+            return
+        row, before = self._so_far.table[key], self._so_far.before.get(key, self._so_far.table[key]) or {}
+        known = before.get("count", 0) + (0 if before.get("balance", 0) else row.get("balance", 0))
+        loaded = row.get("backfilled", 0) - before.get("backfilled", 0)
+        passes = known + (data["operator"] == "reaches") > data["threshold"]
+        expected = not passes and not 0 < loaded >= row["count"] - known
+        if is_news != expected:
+            what = "news" if is_news else "no news"
+            raise BrokenError("news", f"{name} is {what}; its row was {before}, and is {row}")
+        self._world.seen["milestones that are no news"] += not is_news
 
     def _check_number(self, name: str, data: dict[str, Any]) -> None:
         """Checks the number that was passed, and which unit passed it."""

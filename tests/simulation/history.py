@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.simulation.past import LATE_SHARE
@@ -11,7 +12,6 @@ from tests.support.events import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from random import Random
 
 ORDERS, DELIVERIES, PRODUCTION = 0, 1, 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +37,8 @@ class Publishers:
         produces: Whether vehicles are produced too; then some orders have the number of their vehicle.
         earlier: When the first records are dated, which are units of earlier periods; some later ones are dated there, too.
         are_alike: Whether those first ones are all deliveries of one model.
+        loads: Share of the events that are loaded as history; the milestones that only these pass are no news.
+        loading: Decides which: with dice of its own, everything else is the same with and without them.
     """
 
     def __init__(
@@ -47,8 +49,11 @@ class Publishers:
         produces: bool = False,
         earlier: Sequence[datetime] = (),
         are_alike: bool = False,
+        loads: float = 0.0,
+        loading: Random | None = None,
     ) -> None:
         self._dice = dice
+        self._loads, self._loading = loads, loading or Random(0)
         self._produces = produces
         self._mischief = mischief
         self._earlier, self._are_alike = earlier, are_alike
@@ -106,9 +111,7 @@ class Publishers:
         identity = (f"e{self._events}", source)
         self._identities.append(identity)
         self._counted.append((int(instant.timestamp() * 1e6), topic, data["order_id"], identity))
-        sent = Sent(
-            topic, data["order_id"].encode(), event(kind, identity[0], instant, data, source=source), is_event=True
-        )
+        sent = Sent(topic, data["order_id"].encode(), self._made(kind, identity, instant, data), is_event=True)
         self._sent.append(sent)
         return sent
 
@@ -117,10 +120,14 @@ class Publishers:
         identity = (f"e{self._events}", "/shop" if kind.startswith("order") else "/plant")
         self._identities.append(identity)
         if self._earlier and self._dice.random() < LATE_SHARE:
-            return event(kind, identity[0], self._dice.choice(self._earlier), data, source=identity[1])
+            return self._made(kind, identity, self._dice.choice(self._earlier), data)
         late_s = self._dice.choice([0, 0, 0, 3600, 90_000]) if self._dice.random() < self._mischief else 0
         moment = _EPOCH + timedelta(microseconds=now_us) - timedelta(seconds=late_s + self._dice.random())
-        return event(kind, identity[0], moment, data, source=identity[1])
+        return self._made(kind, identity, moment, data)
+
+    def _made(self, kind: str, identity: tuple[str, str], moment: datetime, data: dict[str, Any]) -> bytes:
+        made = event(kind, identity[0], moment, data, source=identity[1])
+        return made.replace(b"{", b'{"backfill":true,', 1) if self._loading.random() < self._loads else made
 
     def _life(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         self._number += 1

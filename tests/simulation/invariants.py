@@ -76,7 +76,7 @@ class Invariants:
         self._plans = Plans(so_far, self._rows)
         self._comparisons = Comparisons(so_far)
         self.rebuilt = Rebuilt(so_far, self._rows)
-        self._alerts = Alerts(_no_such_alert, (rule.name for rule in world.settings.rule))
+        self._alerts = Alerts(_no_such_alert, (rule.name for rule in world.settings.rule), so_far.loaded)
         self._remembered_hours = so_far.told_hours()
         self._replayed: set[bytes] = set()
         self.commits: Counter[str] = Counter()

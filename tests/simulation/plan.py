@@ -164,6 +164,7 @@ class Plan:
     crash_at: int = 0
     #: Whether workers keep standby copies of each other's ledger partitions.
     standbys: bool = False
+    loads: float = 0.0
     #: Rules that this installation does not have.
     without: tuple[str, ...] = ()
     #: What was published of earlier periods, a kind of history; empty for nothing.
@@ -257,14 +258,15 @@ class Plan:
             windows=dice.choice(size.windows),
         )
         # The world has its own dice for the plan's seed: with shared ones, the choices of both would always be correlated.
-        bounds, totals, produces, kept, rules, protocol, standbys, history, steps = (
-            Random(f"{seed} {part}") for part in range(9)
+        bounds, totals, produces, kept, rules, protocol, standbys, history, steps, loads = (
+            Random(f"{seed} {part}") for part in range(10)
         )
         plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
         plan = replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
         plan = replace(plan, step_records=steps.choice([1, 20, 60, *([STEP_RECORDS] * 5)]))
         # In one of four, where there are others to keep them.
         plan = replace(plan, standbys=plan.workers > 1 and standbys.random() < 0.4)
+        plan = replace(plan, loads=loads.choice([0.0, 0.0, 0.0, 0.1, 0.5]))
         return plan.with_past(history) if history.random() < _PAST_SHARE else plan
 
     def with_bounds(self, dice: Random) -> Self:

@@ -59,6 +59,7 @@ class Rows:
         self._world.seen["snapshots"] += sum(entry.key == head for entry in found[self._so_far.catalogue.totals.name])
         part.history.update({(row["metric"], row["scope"], row["period"]): row["version"] for row in replaced})
         self._hear_kept(part, found[self._so_far.catalogue.totals.name])
+        self._so_far.before = {}
         for entry in found[self._so_far.catalogue.windows.name]:
             if entry.value is None:
                 self._leave(part, entry.key or b"")
@@ -77,6 +78,7 @@ class Rows:
             if row["status"] != "open" and (before is None or before["status"] == "open"):
                 over.append(key)
             self._so_far.table[key] = row
+            self._so_far.before.setdefault(key, before)
             published.add(key)
             if key[0] != INVENTORY:
                 part.unchecked.add(key)
@@ -169,6 +171,10 @@ class Rows:
             )
             if count != expected and not self.is_to_come(key):
                 raise BrokenError("sums", f"{key} is published as {count}, the counts up to {position} give {expected}")
+            if self._so_far.kept is None and key in self._so_far.table:
+                loaded = self._so_far.table[key].get("backfilled", 0)
+                if loaded != summed.loaded[key]:
+                    raise BrokenError("sums", f"{key} says {loaded} were loaded, the counts give {summed.loaded[key]}")
         part.unchecked = part.unchecked - keys
 
     def is_to_come(self, key: Cell) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 import streams
+from schemas.counts import CampaignHour
 from schemas.memory import JUDGED, QUIET, SIDE, key_of
 from schemas.outputs import ALERT_ENDED
 from tests.simulation.broken import BrokenError
@@ -213,11 +214,12 @@ class Silences:
         self, rule: RuleSettings, scope: str, part: TotalsPart, sources: ToldHours, at: int, now: int
     ) -> Look:
         days = self._days_of(rule, scope, part, sources)
+        reported = days if rule.scope == ("source",) else self._reported(days, rule, scope, part)
         usual, since = Fraction(0), None
         wanted = rule.stalled_hours
         for cell in range(at - 1, at - _SPAN_HOURS, -1):
             # An hour that the clocks skip is none.
-            here = _usual(days, cell) if self._beginning_of(cell) < self._beginning_of(cell + 1) else 0
+            here = _usual(reported, cell) if self._beginning_of(cell) < self._beginning_of(cell + 1) else 0
             usual += here
             wanted = (wanted or 0) - (here > 0)
             if not wanted:
@@ -245,6 +247,15 @@ class Silences:
             if (metric, of_scope) == (rule.metric, scope):
                 days[day] = [sum(both) for both in zip(days[day], units, strict=True)]
         return days
+
+    @staticmethod
+    def _reported(days: Days, rule: RuleSettings, scope: str, part: TotalsPart) -> Days:
+        """The dates whose units were not all loaded as history."""
+        loaded: defaultdict[date, int] = defaultdict(int)
+        for (_, (metric, of_scope, at)), units in part.summed.loaded_cells.items():
+            if (metric, of_scope) == (rule.metric, scope) and not isinstance(at, CampaignHour):
+                loaded[day_of(at)] += units
+        return {day: hours for day, hours in days.items() if sum(hours) > loaded[day]}
 
     def _rule_of(self, name: str, scope: str) -> RuleSettings:
         for rule in self._rules:

@@ -69,10 +69,10 @@ class ToldHours:
                 self._broken(f"{of} has events of {min(missing)}, which is not told")
 
     def of(self, events: Iterable[dict[str, Any]]) -> Hours:
-        """The hours of events."""
+        """The hours of events that were published as they happened."""
         found: Hours = defaultdict(set)
         for event in events:
-            if event["type"] in _FAMILIES:
+            if event["type"] in _FAMILIES and not event.get("backfill"):
                 found[SourceKey(_FAMILIES[event["type"]], event["source"])].add(self._place_of(event["time"]))
         for of, hours in found.items():
             found[of] = _kept(hours)

@@ -457,6 +457,8 @@ class World:
             produces=self.plan.produces,
             earlier=earlier,
             are_alike=self.plan.past == past.HOURS,
+            loads=self.plan.loads,
+            loading=Random(f"{self.plan.seed} loaded"),
         )
         names = self.context.source_topics.names
         open_until = 0
