@@ -44,12 +44,14 @@ class NumberedLine(NamedTuple):
         text: Its JSON.
         topic: Where it goes, as in `streams.kafka.publication`, if known; else -1.
         key: The key of its record, if `topic` is known.
+        fault: Why it is no event although its JSON would be one, in one line without anything from it; "" if it may be one.
     """
 
     number: int
     text: bytes
     topic: int = -1
     key: bytes | None = None
+    fault: str = ""
 
 
 class _Splitter(Protocol):

@@ -95,7 +95,7 @@ class LineChecker:
             verdicts.update(zip(places, self._verdicts(topic, [records[place] for place in places]), strict=True))
         accepted, rejected, facts = [], [], []
         for place, (line, record) in enumerate(zip(given, records, strict=True)):
-            verdict = verdicts[place]
+            verdict = Rejection("invalid_field", line.fault) if line.fault else verdicts[place]
             if isinstance(verdict, Rejection):
                 rejected.append(RejectedLine(line.number, verdict))
                 continue

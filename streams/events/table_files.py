@@ -50,8 +50,13 @@ _DATA_FIELDS: Final = frozenset(
 _NUMBERS: Final = frozenset({"value", "count"})
 _BY_ORDER: Final = frozenset({ORDERS, DELIVERIES})
 _REMEMBERED: Final = 65_536
+#: Fields that say what an event is of, or which one it is.
+_IDENTITIES: Final = ("order_id", "vin", "id")
+#: A long number as spreadsheets show and export it, with fewer digits; many numbers become the same.
+_SHORTENED: Final = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,3}")
 #: All minutes and seconds of a time, as written after its hour.
 _WITHIN_AN_HOUR: Final = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for second in range(60))
+_SPOILT: Final = "{}: a number that a spreadsheet has shortened, like 1.23E+15; wanted: all of its digits, so make it text there and export again"
 #: Length of the digests used as ids.
 _ID_BYTES: Final = 12
 #: How a field is written in the digest (`_SAID`) and in JSON (`_MEMBER`).
@@ -129,7 +134,7 @@ class TableReader:
         self.read_bytes = position
 
     def events(self) -> Iterator[NumberedLine]:
-        """Each row as a structured event, unchecked: errors in it are left to the codec.
+        """Each row as a structured event: errors in it are left to the codec, but for numbers that a spreadsheet has shortened.
 
         Raises:
             ValueError: The table cannot be read, or lacks a column that the mapping names.
@@ -174,6 +179,7 @@ class TableReader:
         if not is_simple or topic not in _BY_ORDER or _NUMBERS & set(names) or "id" in constants:
             return None
         given = [name for name in names if name in at]
+        identities = [at[name] for name in _IDENTITIES if name in at]
         places = [at[name] for name in given]
         order_at, time_at, id_at, width = at["order_id"], at["time"], at.get("id", -1), max(at.values()) + 1
 
@@ -195,7 +201,7 @@ class TableReader:
             if len(cells) < width:
                 return None
             found = [cells[place] for place in places]
-            if "" in found:
+            if "" in found or any("+" in cells[place] for place in identities):
                 return None
             time = self._time(cells[time_at])
             if id_at < 0:
@@ -222,6 +228,7 @@ class TableReader:
         ]
         places = {name: at.get(name, -1) for name in ("type", "id", "time", "backfill")}
         defaults = {"type": mapping.type} | {name: constants.get(name, "") for name in ("id", "time", "backfill")}
+        identities = [(name, at[name]) for name in _IDENTITIES if name in at]
         topics: dict[Any, int] = {}
         time_at, kind_of_all = places["time"], kinds.get(mapping.type, mapping.type)
         has_kinds = "type" in {*at, *constants}
@@ -259,7 +266,8 @@ class TableReader:
             # Cells have been cleaned already.
             is_plain = topic in _BY_ORDER and isinstance(order_id, str) and order_id != constants.get("order_id")
             key = order_id.encode() if is_plain else key_of({"data": data}, topic)  # type: ignore[union-attr] # it is a text
-            return NumberedLine(number, encode_document(event), topic, key)
+            spoilt = next((name for name, at in identities if at < width and _SHORTENED.fullmatch(cells[at])), "")
+            return NumberedLine(number, encode_document(event), topic, key, _SPOILT.format(spoilt) if spoilt else "")
 
         return make
 

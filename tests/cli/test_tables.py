@@ -102,6 +102,23 @@ def test_a_compressed_table_that_is_cut_off_is_said_to_be_damaged(tmp_path: Path
             events(path)
 
 
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("spoilt", ["1.23457E+15", "1,23457e+15", "1E+15", "9.8E+100"])
+def test_a_number_that_a_spreadsheet_has_shortened_identifies_nothing(tmp_path: Path, spoilt: str, at: int) -> None:
+    """It would be one order, or one vehicle, of many."""
+    rows = [list(row) for row in ROWS[:3]]
+    rows[1][at] = spoilt
+    rows[2][1] = "D+2E+15"  # somebody's order number
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(";".join(row[:4]) for row in [HEAD, *rows]), encoding="utf-8")
+    lines = list(TableReader(path, read_mapping(MAPPING.encode())).events())
+    accepted, (refused,) = LineChecker(300).check(lines)
+    assert [json.loads(record.value or b"")["data"]["order_id"] for record in accepted] == ["D-0", "D+2E+15"]
+    assert (refused.number, refused.rejection.reason) == (3, "invalid_field")
+    field = ("order_id", "vin")[at - 1]
+    assert refused.rejection.message.startswith(f"{field}: a number that a spreadsheet has shortened, like 1.23E+15; ")
+
+
 def test_the_same_row_is_the_same_event_whatever_else_is_in_the_table(tmp_path: Path) -> None:
     one, other = tmp_path / "one.csv", tmp_path / "other.csv"
     one.write_text(as_csv(), encoding="utf-8")
