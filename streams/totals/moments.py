@@ -72,6 +72,8 @@ class _Place(NamedTuple):
     position: int
     #: For a campaign: its instants when the milestone was found.
     instants: str = ""
+    #: In which step it was found: after a correction, the N-th unit may be another one.
+    step: int = 0
 
     @property
     def campaign(self) -> str:
@@ -90,7 +92,7 @@ class _Place(NamedTuple):
         return RowKey(self.metric, self.scope, self.period)
 
     @classmethod
-    def of(cls, event: MilestoneEvent) -> _Place | None:
+    def of(cls, event: MilestoneEvent, step: int = 0) -> _Place | None:
         """The place of an event; None if it needs no unit, or already has one."""
         data = event.data
         if data.position is None or data.achieved_at is not None:
@@ -99,7 +101,7 @@ class _Place(NamedTuple):
         # Windows other than campaigns have the same units if they have the same dates.
         period = data.period if is_campaign else ""
         instants = f"{data.starts_at}/{data.ends_at}" if is_campaign else ""
-        return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance, instants)
+        return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance, instants, step)
 
 
 @dataclass
@@ -171,7 +173,7 @@ class Moments:
         self._by_id: dict[str, _Asked] = {}
         self._heard_s: dict[int, float] = {}
         self._behind_us = _BEHIND_US if context.settings.clock != "events" else 0
-        self._numbers = 0
+        self._numbers = self._step = 0
         #: Distinguishes the questions of this writer from those of others.
         self._name = f"{number}-{context.now_us():x}"
 
@@ -180,7 +182,8 @@ class Moments:
         self._wait(event)
 
     def publish(self, events: Iterable[MilestoneEvent]) -> list[Outgoing]:
-        """The records of events that have been decided: the events themselves, or the memory of those that wait."""
+        """The records of events that a step has decided: the events themselves, or the memory of those that wait."""
+        self._step += 1
         by_series: dict[tuple[str, str], list[MilestoneEvent]] = {}
         for event in events:
             by_series.setdefault((event.data.metric, event.data.scope), []).append(event)
@@ -254,7 +257,7 @@ class Moments:
     # Which unit -----------------------------------------------------------------------------------------------------
 
     def _wait(self, event: MilestoneEvent) -> None:
-        series, place = (event.data.metric, event.data.scope), _Place.of(event)
+        series, place = (event.data.metric, event.data.scope), _Place.of(event, self._step)
         asked = None
         if place is not None:
             asked = self._asked.get(place)

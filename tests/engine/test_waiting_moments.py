@@ -88,8 +88,8 @@ def event(scope: str, position: int | None) -> MilestoneEvent:
 def test_an_event_is_published_when_its_unit_is_found_and_holds_back_only_those_of_its_scope() -> None:
     async def play() -> None:
         world = Waiting()
-        for scope in ("model=A", "model=B", "model=A"):
-            world.raise_(scope, 1)
+        # Of two milestones that a step finds at the same unit, one question is enough.
+        world.moments.publish([event(scope, 1) for scope in ("model=A", "model=B", "model=A")])
         world.raise_("model=B", None)
         asked = await world.asked()
         assert not world.has_more()
@@ -149,6 +149,25 @@ def test_once_all_is_read_that_was_there_the_last_unit_of_a_window_needs_no_ques
         world.raise_("model=A", 1)
         world.units = 2
         assert list(await world.asked()) == ["model=A"]
+
+    asyncio.run(play())
+
+
+def test_what_was_found_for_a_milestone_is_not_taken_for_its_next_revision() -> None:
+    """A correction came between the two: by then, another unit may be the N-th."""
+
+    async def play() -> None:
+        world = Waiting()
+        world.raise_("model=A", 1)
+        first = (await world.asked())["model=A"]
+        world.answer(first)
+        world.raise_("model=A", None)
+        world.raise_("model=A", 1)
+        assert world.published() == ["model=A", "model=A"]
+        again = (await world.asked())["model=A"]
+        assert again != first
+        world.answer(again)
+        assert world.published() == ["model=A"]
 
     asyncio.run(play())
 
