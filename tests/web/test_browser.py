@@ -76,6 +76,17 @@ PAGES = {
 }
 #: Texts that a person must find on a page.
 HOSTILE_PAGES = ("alerts", "alert", "order", "milestone", "targets", "dead-letters", "violations", "reconciliation")
+#: Names of a list that have no space between them and the values beside them.
+TOUCHING = """[...document.querySelectorAll('dl dt')].filter((name) => {
+    const value = name.nextElementSibling;
+    if (value?.tagName !== 'DD' || !name.offsetWidth || !value.offsetWidth) return false;
+    const [left, right] = [name, value].map((each) => {
+        const range = document.createRange();
+        range.selectNodeContents(each);
+        return range.getBoundingClientRect();
+    });
+    return right.width && right.top < left.bottom && left.top < right.bottom && right.left - left.right < 3;
+}).map((name) => name.textContent)"""
 #: Elements beyond the right edge of a phone, for the message of a failed test.
 STICKS_OUT = """[...document.querySelectorAll('body *')]
     .filter((each) => each.getBoundingClientRect().right > 361 && !each.parentElement.closest('.scroll'))
@@ -406,6 +417,7 @@ async def test_every_page_fits_a_phone(site: Site, locale: str) -> None:
             await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
             if await page.evaluate("document.documentElement.scrollWidth") > 360:
                 wide[name] = await page.evaluate(STICKS_OUT)
+            assert await page.evaluate(TOUCHING) == [], name
         assert wide == {}
 
 
