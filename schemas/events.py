@@ -12,7 +12,16 @@ import string
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from schemas.facts import DIMENSIONS, MOST_MINUTES, Kind, Metric
@@ -319,11 +328,17 @@ class CampaignSetData(_Model):
     )
     label: str | None = None
 
-    @model_validator(mode="after")
-    def _ends_in_time(self) -> CampaignSetData:
-        if self.end is not None and not timedelta() < self.end - self.start <= timedelta(minutes=MOST_MINUTES):
+    @field_validator("end")
+    @classmethod
+    def _ends_in_time(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        start = info.data.get("start")  # missing if it is no instant
+        if (
+            start is not None
+            and value is not None
+            and not timedelta() < value - start <= timedelta(minutes=MOST_MINUTES)
+        ):
             raise ValueError("a campaign ends after it begins, and within 7 days")
-        return self
+        return value
 
 
 class CampaignWithdrawnData(_Model):

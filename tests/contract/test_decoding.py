@@ -578,7 +578,12 @@ CAMPAIGN_KEY = b"campaign:yu7-launch"
         ({"end": "", "label": None}, CAMPAIGN_KEY, None, ""),
         ({"start": "2025-06-20T22:00:00+08:00"}, CAMPAIGN_KEY, None, ""),
         ({"start": "2025-06-20T21:59:00+08:00"}, CAMPAIGN_KEY, "invalid_field", "within 7 days"),
-        ({"start": "2025-06-27T22:00:00+08:00"}, CAMPAIGN_KEY, "invalid_field", "ends after it begins"),
+        (
+            {"start": "2025-06-27T22:00:00+08:00"},
+            CAMPAIGN_KEY,
+            "invalid_field",
+            "data.end: a campaign ends after it begins",
+        ),
         ({"start": "2025-06-26T22:00:30+08:00"}, CAMPAIGN_KEY, "invalid_field", "at full minutes"),
         ({"end": "2025-06-27T22:00:00.5+08:00"}, CAMPAIGN_KEY, "invalid_field", "at full minutes"),
         ({"start": "2025-06-26T22:00:00"}, CAMPAIGN_KEY, "missing_offset", "data.start: which has no offset"),
