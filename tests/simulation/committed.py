@@ -82,6 +82,8 @@ class Shard:
         self.models: set[str] = set()
         #: Whether its last marker says that it is rebuilding; true before the first.
         self.is_rebuilding = True
+        #: Up to when its last marker says that it has read everything, microseconds since 1970.
+        self.caught_up_us = 0
         #: What its last marker says about announced campaigns, and the campaigns that it must count accordingly.
         self.announced = ""
         self.campaigns: Campaigns | None = None

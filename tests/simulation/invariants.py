@@ -134,6 +134,7 @@ class Invariants:
         if body is None:
             raise BrokenError("marker", f"ledger {number} committed without a marker")
         marker = marker_in(body)
+        shard.caught_up_us = marker.caught_up_us
         answers = self._check_markers(number, found[self.so_far.catalogue.counts.name], marker)
         self.announced.hear(shard, marker, number)
         self.accounts.hear_dead_letters(number, found[self.so_far.catalogue.dead_letters.name])

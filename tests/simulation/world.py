@@ -163,6 +163,8 @@ class World:
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
         self._jumps: list[tuple[float, int]] = [(0.0, 0)]
+        #: The clock after the last jump.
+        self._jumped_us = 0
         self._zero_us = self._start_us
         self.faults_on = True
         self.is_over = False
@@ -404,7 +406,12 @@ class World:
                 self.heal()
                 if any(worker.engine.stopped for worker in self.workers.values()):
                     self.faults.look_at_gaps()
-            behind = not self._is_idle() or self.invariants.over.still_open() or self.invariants.announced.is_announcing
+            behind = (
+                not self._is_idle()
+                or self.invariants.over.still_open()
+                or self.invariants.announced.is_announcing
+                or self._hours_are_open()
+            )
             if behind or committed != self.invariants.commits.total():
                 committed, quiet_since_s = self.invariants.commits.total(), self.loop.time()
             elif self.loop.time() - quiet_since_s >= quiet_s:
@@ -429,6 +436,14 @@ class World:
                 for tp in (Partition(*each) for each in reads[number])
             )
         )
+
+    def _hours_are_open(self) -> bool:
+        """Whether not all ledger partitions have read what came before the clock's last jump: silences are judged after that.
+
+        Only a history has usual hours; otherwise there is nothing to wait for.
+        """
+        waits = self.plan.past and self.settings.clock != "events"
+        return bool(waits) and any(shard.caught_up_us < self._jumped_us for shard in self.invariants.so_far.shards)
 
     def _lags(self) -> bool:
         topics, position = self.context.source_topics, self.invariants.so_far.position
@@ -565,6 +580,7 @@ class World:
     def jump(self, seconds: int) -> None:
         self._jumps.append((self.loop.time(), self._jumps[-1][1] + seconds * 1_000_000))
         self._zero_us = self._start_us + self._jumps[-1][1]
+        self._jumped_us = self.now_us()
         self.note(f"the clock jumps by {seconds} s")
 
     def context_of(self, process: Process) -> Context:
