@@ -46,16 +46,17 @@ cdef struct Cursor:
     unsigned char* end
 
 
-cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL:
+cdef inline unsigned char* take(Cursor* cursor, Py_ssize_t size) except NULL nogil:
     """The next bytes; moves the cursor past them."""
     cdef unsigned char* at = cursor.at
     if not 0 <= size <= cursor.end - at:
-        raise IndexError("beyond the end")
+        with gil:
+            raise IndexError("beyond the end")
     cursor.at = at + size
     return at
 
 
-cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1:
+cdef inline int write(Cursor* cursor, const void* these, Py_ssize_t size) except -1 nogil:
     """Writes bytes; if there are none, the pointer may be NULL."""
     if size != 0:
         memcpy(take(cursor, size), these, size)

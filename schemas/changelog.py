@@ -15,6 +15,8 @@ STATE_KEY: Final = b"state"
 
 #: Pairs of an order and all its events, packed; or of a vehicle and its deliveries.
 Entries = list[tuple[str, bytes]]
+#: A chunk as it was encoded, in bytes of its own or in memory that the next one takes.
+Chunk = bytes | memoryview
 #: Pairs of a code and the word it stands for: a source, or the four dimensions of a unit.
 Words = list[tuple[int, str | list[str]]]
 
@@ -81,14 +83,34 @@ def decompressed(value: bytes) -> bytes:
     return bytes(cramjam.zstd.decompress(value)) if value.startswith(_ZSTD_MAGIC) else value
 
 
-def decode_entries(value: bytes) -> Entries:
+class Decompressing:
+    """Decompresses one chunk after the other into the same memory: in new memory for each it takes twice as long."""
+
+    def __init__(self) -> None:
+        self._room = bytearray(2 * FULL_BYTES)
+
+    def chunk(self, value: bytes) -> Chunk:
+        """The chunk in a record's value, compressed or not; valid until the next one."""
+        if not value.startswith(_ZSTD_MAGIC):
+            return value
+        try:
+            size = int(cramjam.zstd.decompress_into(value, self._room))
+        except cramjam.DecompressionError:
+            # It may be too large; if it is damaged, this says so.
+            chunk = decompressed(value)
+            self._room = bytearray(max(2 * len(chunk), len(self._room)))
+            return chunk
+        return memoryview(self._room)[:size]
+
+
+def decode_entries(value: Chunk) -> Entries:
     """The entries in the value of a chunk's record.
 
     Raises:
         ValueError: It is not a chunk.
     """
     try:
-        return _decode_entries(decompressed(value))
+        return _decode_entries(decompressed(value) if isinstance(value, bytes) else value)
     except msgspec.DecodeError as error:
         raise ValueError(f"a chunk of the changelog is damaged: {error}") from error
 

@@ -5,9 +5,9 @@ Lists are read with bounds checks. Bytes are read and written through cursors, w
 """
 
 cimport cython
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy, memset
@@ -28,6 +28,9 @@ from streams.domain.packing import pack
 from streams.domain.steps import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US, MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
 from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
+
+cdef extern from *:
+    void __builtin_prefetch(const void*) noexcept nogil
 
 include "../../schemas/_packed.pxi"
 include "_json.pxi"
@@ -99,9 +102,14 @@ cdef enum:
     FIRST_BLOCK_BYTES = 1 << 12
     DOUBLED_BLOCKS = POSITION_BITS - 12
     MOST_BLOCKS = 1 << 19
+    #: Blocks are listed in parts, which are not moved either.
+    PART_BITS = 9
+    PART_BLOCKS = 1 << PART_BITS
+    PARTS = MOST_BLOCKS >> PART_BITS
     #: The index has segments that grow independently, each in far less than a millisecond.
     SEGMENT_BITS = 8
     SEGMENTS = 1 << SEGMENT_BITS
+    LEAST_SLOTS = 8
     TAG_BITS = 24
     ADDRESS_BITS = 40
     ADDRESS_BYTES = 8
@@ -128,78 +136,52 @@ for _code in range(16):
 cdef class _Buffer:
     """Memory that is filled from its start."""
 
-    cdef bytearray kept
+    cdef unsigned char* kept
     cdef Py_ssize_t size
     cdef Py_ssize_t filled
 
     def __cinit__(self, Py_ssize_t size):
-        # Not `bytearray(size)`, which fills it with zeros: nothing is read that was not written.
-        self.kept = PyByteArray_FromStringAndSize(NULL, size)
-        self.size = size
+        if size != 0:
+            self.enlarge(size)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.kept)
 
     cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
         """Sets a cursor to the filled part, from a position on."""
         if not 0 <= at <= self.filled:
             raise IndexError("beyond what is filled")
-        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + at
-        cursor.end = cursor.at + self.filled - at
+        cursor.at = self.kept + at
+        cursor.end = self.kept + self.filled
         return 0
 
-    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
+    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1 nogil:
         """Sets a cursor to free memory after the filled part."""
         if self.size - self.filled < size:
-            self.enlarge(size)
-        cursor.at = <unsigned char*> PyByteArray_AS_STRING(self.kept) + self.filled
+            self.enlarge(2 * (self.filled + size))
+        cursor.at = self.kept + self.filled
         cursor.end = cursor.at + size
         return 0
 
-    cdef int enlarge(self, Py_ssize_t size) except -1:
-        cdef Py_ssize_t larger = 2 * (self.filled + size)
-        PyByteArray_Resize(self.kept, larger)
-        self.size = larger
+    cdef int enlarge(self, Py_ssize_t size) except -1 nogil:
+        cdef void* larger = PyMem_RawRealloc(self.kept, size)
+        if larger == NULL:
+            with gil:
+                raise MemoryError
+        self.kept, self.size = <unsigned char*> larger, size
         return 0
 
-    cdef inline int fill(self, const Cursor* cursor) except -1:
+    cdef inline int fill(self, const Cursor* cursor) noexcept nogil:
         """Ends the filled part where a cursor stopped writing."""
-        self.filled = cursor.at - <unsigned char*> PyByteArray_AS_STRING(self.kept)
+        self.filled = cursor.at - self.kept
         return 0
 
 
-@cython.final
-cdef class _Block:
-    """Memory for entries, which are never moved: filled from its start to its end."""
-
-    cdef unsigned char[::1] kept
-    cdef Py_ssize_t filled
-
-    def __cinit__(self, unsigned char[::1] kept not None):
-        self.kept = kept
-        # Keeps 0 from being an address.
-        self.filled = 1
-
-    cdef inline int filled_from(self, Py_ssize_t at, Cursor* cursor) except -1:
-        """Sets a cursor to the filled part, from a position on."""
-        if not 0 <= at <= self.filled:
-            raise IndexError("beyond what is filled")
-        cursor.at = &self.kept[0] + at
-        cursor.end = cursor.at + self.filled - at
-        return 0
-
-    cdef inline Py_ssize_t free(self) noexcept:
-        return self.kept.shape[0] - self.filled
-
-    cdef inline int room_for(self, Py_ssize_t size, Cursor* cursor) except -1:
-        """Sets a cursor to free memory after the filled part."""
-        if size > self.free():
-            raise IndexError("beyond the end of a block")
-        cursor.at = &self.kept[0] + self.filled
-        cursor.end = cursor.at + size
-        return 0
-
-    cdef inline int fill(self, const Cursor* cursor) except -1:
-        """Ends the filled part where a cursor stopped writing."""
-        self.filled = cursor.at - &self.kept[0]
-        return 0
+#: Memory for entries, which are never moved: filled from its start to its end.
+cdef struct Block:
+    unsigned char* kept
+    Py_ssize_t size
+    Py_ssize_t filled
 
 
 def in_memory(Py_ssize_t size):
@@ -208,48 +190,55 @@ def in_memory(Py_ssize_t size):
     return PyByteArray_FromStringAndSize(NULL, size)
 
 
-@cython.final
-cdef class _Segment:
-    """A segment of the hash index, with open addressing: each slot has a tag, 24 bits of the id's hash, and the order's address.
+#: A segment of the hash index, with open addressing: each slot has a tag, 24 bits of the id's hash, and the order's address.
+#: A slot's place follows from its tag alone, so growing looks up no order.
+cdef struct Segment:
+    unsigned long long* slots
+    Py_ssize_t size
+    Py_ssize_t used
 
-    A slot's place follows from its tag alone, so growing looks up no order.
-    """
 
-    cdef unsigned long long[::1] slots
-    cdef Py_ssize_t used
+cdef int add_slot(Segment* segment, unsigned long long slot) except -1 nogil:
+    if 5 * segment.used >= 4 * segment.size:
+        grow(segment)
+    segment.used += 1
+    put_in(segment, slot)
+    return 0
 
-    def __cinit__(self):
-        self.slots = array("Q", bytes(8 * 8))
 
-    cdef int add(self, unsigned long long slot) except -1:
-        if 5 * self.used >= 4 * self.slots.shape[0]:
-            self.grow()
-        self.used += 1
-        return self.put(slot)
+cdef int grow(Segment* segment) except -1 nogil:
+    """Grows by a quarter: after doubling, half of it would be empty."""
+    cdef Segment larger
+    cdef Py_ssize_t at
+    larger.size = segment.size + segment.size // 4 if segment.size else LEAST_SLOTS
+    larger.used = segment.used
+    larger.slots = <unsigned long long*> PyMem_RawCalloc(larger.size, sizeof(unsigned long long))
+    if larger.slots == NULL:
+        with gil:
+            raise MemoryError
+    for at in range(segment.size):
+        if segment.slots[at]:
+            put_in(&larger, segment.slots[at])
+    PyMem_RawFree(segment.slots)
+    segment[0] = larger
+    return 0
 
-    cdef int grow(self) except -1:
-        """Grows by a quarter: after doubling, half of it would be empty."""
-        cdef unsigned long long[::1] before = self.slots
-        cdef Py_ssize_t at, size = before.shape[0]
-        self.slots = array("Q", bytes(8 * (size + size // 4)))
-        for at in range(size):
-            if before[at]:
-                self.put(before[at])
-        return 0
 
-    cdef int put(self, unsigned long long slot) except -1:
-        cdef Py_ssize_t at = self.first(slot >> ADDRESS_BITS)
-        while self.slots[at]:
-            at = self.after(at)
-        self.slots[at] = slot
-        return 0
+cdef inline void put_in(Segment* segment, unsigned long long slot) noexcept nogil:
+    """Puts a slot where there is one free."""
+    cdef Py_ssize_t at = first_slot(segment, slot >> ADDRESS_BITS)
+    while segment.slots[at]:
+        at = slot_after(segment, at)
+    segment.slots[at] = slot
 
-    cdef inline Py_ssize_t first(self, unsigned long long tag) noexcept:
-        """Where probing for a tag begins."""
-        return <Py_ssize_t> (tag * <unsigned long long> self.slots.shape[0] >> TAG_BITS)
 
-    cdef inline Py_ssize_t after(self, Py_ssize_t at) noexcept:
-        return at + 1 if at + 1 < self.slots.shape[0] else 0
+cdef inline Py_ssize_t first_slot(const Segment* segment, unsigned long long tag) noexcept nogil:
+    """Where probing for a tag begins."""
+    return <Py_ssize_t> (tag * <unsigned long long> segment.size >> TAG_BITS)
+
+
+cdef inline Py_ssize_t slot_after(const Segment* segment, Py_ssize_t at) noexcept nogil:
+    return at + 1 if at + 1 < segment.size else 0
 
 
 @cython.final
@@ -261,8 +250,11 @@ cdef class PackedOrders:
     """
 
     cdef object room
-    cdef list blocks
-    cdef list segments
+    #: What owns the memory of each block.
+    cdef list rooms
+    cdef Block* parts[PARTS]
+    cdef Py_ssize_t blocks
+    cdef Segment[SEGMENTS] segments
     cdef Py_ssize_t length
     #: Scratch memory: events encoded, and decoded; addresses of later entries.
     cdef _Buffer compact
@@ -274,11 +266,17 @@ cdef class PackedOrders:
     def __init__(self, room=in_memory):
         self.codes = _Codes()
         self.room = room
-        self.blocks = []
-        self.segments = [None] * SEGMENTS
+        self.rooms = []
         self.compact = _Buffer(256)
         self.found = _Buffer(256)
         self.later = _Buffer(256)
+
+    def __dealloc__(self):
+        cdef Py_ssize_t number
+        for number in range(PARTS):
+            PyMem_RawFree(self.parts[number])
+        for number in range(SEGMENTS):
+            PyMem_RawFree(self.segments[number].slots)
 
     def __len__(self):
         return self.length
@@ -329,12 +327,11 @@ cdef class PackedOrders:
         return _Walk(self, True)
 
     def __sizeof__(self):
-        cdef Py_ssize_t size = 0
-        for each in self.blocks:
-            size += (<_Block> each).kept.shape[0]
-        for each in self.segments:
-            if each is not None:
-                size += 8 * (<_Segment> each).slots.shape[0]
+        cdef Py_ssize_t size = 0, number
+        for number in range(self.blocks):
+            size += self.block(number).size
+        for number in range(SEGMENTS):
+            size += 8 * self.segments[number].size
         return size
 
     # Index ----------------------------------------------------------------------------------------------------------
@@ -347,23 +344,39 @@ cdef class PackedOrders:
 
     cdef unsigned long long find_text(
         self, unsigned long long number, const Cursor* order
-    ) except? 0xFFFF_FFFF_FFFF_FFFF:
+    ) except? 0xFFFF_FFFF_FFFF_FFFF nogil:
         """The same, given the hash and the text of its id."""
         cdef unsigned long long tag = number >> SEGMENT_BITS & TAG, slot
-        cdef _Segment segment = self.segments[number & SEGMENTS - 1]
+        cdef const Segment* segment = &self.segments[number & SEGMENTS - 1]
         cdef Py_ssize_t at
-        if segment is None:
+        if segment.size == 0:
             return 0
-        at = segment.first(tag)
+        at = first_slot(segment, tag)
         slot = segment.slots[at]
         while slot:
             if slot >> ADDRESS_BITS == tag and self.is_of(slot & ADDRESS, order):
                 return slot & ADDRESS
-            at = segment.after(at)
+            at = slot_after(segment, at)
             slot = segment.slots[at]
         return 0
 
-    cdef bint is_of(self, unsigned long long address, const Cursor* order) except -1:
+    cdef inline void ask_for_slot(self, unsigned long long number) noexcept nogil:
+        """Has the processor fetch what `find_text` looks at first, given the hash of an id."""
+        cdef const Segment* segment = &self.segments[number & SEGMENTS - 1]
+        if segment.size:
+            __builtin_prefetch(&segment.slots[first_slot(segment, number >> SEGMENT_BITS & TAG)])
+
+    cdef inline int ask_for_order(self, unsigned long long number) except -1 nogil:
+        """The same for what it looks at then."""
+        cdef const Segment* segment = &self.segments[number & SEGMENTS - 1]
+        cdef unsigned long long tag = number >> SEGMENT_BITS & TAG, slot
+        if segment.size:
+            slot = segment.slots[first_slot(segment, tag)]
+            if slot and slot >> ADDRESS_BITS == tag:
+                __builtin_prefetch(self.block((slot & ADDRESS) >> POSITION_BITS).kept + (slot & POSITION))
+        return 0
+
+    cdef bint is_of(self, unsigned long long address, const Cursor* order) except -1 nogil:
         """Whether the order at an address has an id."""
         cdef Cursor cursor
         cdef Py_ssize_t size = order.end - order.at
@@ -374,38 +387,55 @@ cdef class PackedOrders:
         read_varint(&cursor)
         return memcmp(take(&cursor, size), order.at, size) == 0
 
-    cdef unsigned long long add_new(self, unsigned long long number, const Cursor* order, const Cursor* events) except 0:
+    cdef unsigned long long add_new(
+        self, unsigned long long number, const Cursor* order, const Cursor* events
+    ) except 0 nogil:
         """Puts a new order, given the hash and the text of its id; returns its address."""
-        cdef unsigned long long address
-        cdef _Segment segment = self.segments[number & SEGMENTS - 1]
-        if segment is None:
-            segment = self.segments[number & SEGMENTS - 1] = _Segment()
-        address = self.put_entry(order, 0, events)
-        segment.add((number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
+        cdef unsigned long long address = self.put_entry(order, 0, events)
+        add_slot(&self.segments[number & SEGMENTS - 1], (number >> SEGMENT_BITS & TAG) << ADDRESS_BITS | address)
         self.length += 1
         return address
 
     # Entries --------------------------------------------------------------------------------------------------------
 
-    cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1:
-        """Sets a cursor to the memory from an address to the end of its block."""
-        return (<_Block> self.blocks[address >> POSITION_BITS]).filled_from(address & POSITION, cursor)
+    cdef inline Block* block(self, Py_ssize_t number) except NULL nogil:
+        """A block, by its number."""
+        if not 0 <= number < self.blocks:
+            with gil:
+                raise IndexError("there is no such block")
+        return &self.parts[number >> PART_BITS][number & PART_BLOCKS - 1]
+
+    cdef inline int seek(self, unsigned long long address, Cursor* cursor) except -1 nogil:
+        """Sets a cursor to the memory from an address to the end of what its block is filled with."""
+        return self.seek_in(address >> POSITION_BITS, address & POSITION, cursor)
+
+    cdef inline int seek_in(self, Py_ssize_t number, Py_ssize_t at, Cursor* cursor) except -1 nogil:
+        """The same, given the number of the block and the position in it."""
+        cdef const Block* block = self.block(number)
+        if not 0 <= at <= block.filled:
+            with gil:
+                raise IndexError("beyond what is filled")
+        cursor.at = block.kept + at
+        cursor.end = block.kept + block.filled
+        return 0
 
     cdef unsigned long long put_entry(
         self, const Cursor* order, unsigned long long before, const Cursor* events
-    ) except 0:
+    ) except 0 nogil:
         """Appends an entry with events: of a new order, given its id, or one that follows another. Returns its address."""
         cdef Py_ssize_t id_bytes = 0 if order == NULL else order.end - order.at, size
         cdef unsigned long long address
         cdef Cursor cursor, compact
-        cdef _Block block
+        cdef Block* block
         self.compact.filled = 0
         encode(self.compact, events)
-        self.compact.filled_from(0, &compact)
+        compact.at = self.compact.kept
+        compact.end = compact.at + self.compact.filled
         size = ENTRY_BYTES + id_bytes + self.compact.filled
         block = self.block_for(size)
-        address = <unsigned long long> (len(self.blocks) - 1) << POSITION_BITS | <unsigned long long> block.filled
-        block.room_for(size, &cursor)
+        address = <unsigned long long> (self.blocks - 1) << POSITION_BITS | <unsigned long long> block.filled
+        cursor.at = block.kept + block.filled
+        cursor.end = cursor.at + size
         if order == NULL:
             take(&cursor, 1)[0] = 0
             write_varint(&cursor, before)
@@ -416,23 +446,40 @@ cdef class PackedOrders:
         if order != NULL:
             write(&cursor, order.at, id_bytes)
         write(&cursor, compact.at, self.compact.filled)
-        block.fill(&cursor)
+        block.filled = cursor.at - block.kept
         return address
 
-    cdef _Block block_for(self, Py_ssize_t size):
+    cdef Block* block_for(self, Py_ssize_t size) except NULL nogil:
         """The last block if it has room for so many bytes, or a new one."""
-        cdef Py_ssize_t number = len(self.blocks)
-        cdef _Block last
-        if number > 0:
-            last = self.blocks[number - 1]
-            if last.free() >= size:
+        cdef Block* last
+        if self.blocks > 0:
+            last = self.block(self.blocks - 1)
+            if last.size - last.filled >= size:
                 return last
+        with gil:
+            return self.new_block(size)
+
+    cdef Block* new_block(self, Py_ssize_t size) except NULL:
+        """Another block, with room for so many bytes."""
+        cdef Py_ssize_t number = self.blocks
+        cdef unsigned char[::1] kept
+        cdef Block* block
         if number >= MOST_BLOCKS:
             raise MemoryError("there is no room for more orders")
         # A block larger than usual has room for just this entry, so every position fits into an address.
-        last = _Block(self.room(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS))))
-        self.blocks.append(last)
-        return last
+        room = self.room(max(size + 1, FIRST_BLOCK_BYTES << min(number, DOUBLED_BLOCKS)))
+        kept = room
+        if self.parts[number >> PART_BITS] == NULL:
+            self.parts[number >> PART_BITS] = <Block*> PyMem_RawCalloc(PART_BLOCKS, sizeof(Block))
+            if self.parts[number >> PART_BITS] == NULL:
+                raise MemoryError
+        # While somebody has a view of it, its owner cannot move or release it.
+        self.rooms.append(kept)
+        block = &self.parts[number >> PART_BITS][number & PART_BLOCKS - 1]
+        # The first byte is left free, which keeps 0 from being an address.
+        block.kept, block.size, block.filled = &kept[0], kept.shape[0], 1
+        self.blocks += 1
+        return block
 
     cdef int extend(self, unsigned long long address, const Cursor* events) except -1:
         """Appends events to an order."""
@@ -521,7 +568,7 @@ cdef class _Walk:
             raise StopIteration
         order_id = None
         while order_id is None:
-            (<_Block> self.orders.blocks[self.block]).filled_from(self.at, &cursor)
+            self.orders.seek_in(self.block, self.at, &cursor)
             if cursor.at == cursor.end:
                 self.block += 1
                 self.at = 1
@@ -730,7 +777,7 @@ cdef inline unsigned long long signed_of(unsigned long long number) noexcept:
     return ~(number >> 1) if number & 1 else number >> 1
 
 
-cdef int encode(_Buffer compact, const Cursor* events) except -1:
+cdef int encode(_Buffer compact, const Cursor* events) except -1 nogil:
     """Encodes packed events."""
     cdef Cursor cursor = events[0], room
     # Large numbers take a few bytes more as varints.
@@ -755,7 +802,7 @@ cdef inline int decode(_Buffer found, Cursor* entry, Py_ssize_t id_bytes) except
     return 0
 
 
-cdef bint encode_event(Cursor* cursor, Cursor* compact) except -1:
+cdef bint encode_event(Cursor* cursor, Cursor* compact) except -1 nogil:
     """Encodes the next event; returns whether it can be."""
     cdef Head head
     cdef unsigned char[UUID_BYTES] uuid
@@ -836,7 +883,7 @@ cdef int decode_event(_Buffer found, Cursor* cursor) except -1:
     return found.fill(&room)
 
 
-cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept:
+cdef bint is_uuid(const unsigned char* text, unsigned char* uuid) noexcept nogil:
     """Whether 36 characters are a lower-case UUID; if so, sets its 16 bytes."""
     cdef Py_ssize_t byte
     cdef unsigned char high, low
@@ -883,7 +930,7 @@ cdef inline bint starts_with(const Cursor* these, const Cursor* start) noexcept:
     return these.end - these.at >= size and memcmp(these.at, start.at, size) == 0
 
 
-cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept:
+cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept nogil:
     """The number of characters of a text in UTF-8."""
     cdef Py_ssize_t count = 0, at
     for at in range(text.end - text.at):
@@ -891,7 +938,7 @@ cdef inline Py_ssize_t characters_of(const Cursor* text) noexcept:
     return count
 
 
-cdef inline bint is_ascii(const Cursor* text) noexcept:
+cdef inline bint is_ascii(const Cursor* text) noexcept nogil:
     cdef unsigned char found = 0
     cdef Py_ssize_t at
     for at in range(text.end - text.at):
@@ -899,7 +946,7 @@ cdef inline bint is_ascii(const Cursor* text) noexcept:
     return found < 0x80
 
 
-cdef unsigned long long hash_of(const Cursor* text) noexcept:
+cdef unsigned long long hash_of(const Cursor* text) noexcept nogil:
     """SipHash-1-3 of a text."""
     cdef Py_ssize_t size = text.end - text.at, at = 0
     cdef unsigned long long[4] v
@@ -924,7 +971,7 @@ cdef unsigned long long hash_of(const Cursor* text) noexcept:
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
-cdef inline void mix(unsigned long long* v) noexcept:
+cdef inline void mix(unsigned long long* v) noexcept nogil:
     """A round of SipHash."""
     v[0] += v[1]
     v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0]
@@ -938,14 +985,14 @@ cdef inline void mix(unsigned long long* v) noexcept:
     v[2] = v[2] << 32 | v[2] >> 32
 
 
-cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) except? 0xFFFF_FFFF_FFFF_FFFF:
+cdef inline unsigned long long read_fixed(Cursor* cursor, Py_ssize_t size) except? 0xFFFF_FFFF_FFFF_FFFF nogil:
     """Reads a number of at most 8 bytes."""
     cdef unsigned long long number = 0
     memcpy(&number, take(cursor, size), size)
     return number
 
 
-cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_FFFF_FFFF:
+cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_FFFF_FFFF nogil:
     """Reads a number with seven bits per byte."""
     cdef unsigned long long number = 0
     cdef unsigned char byte = 0x80
@@ -957,7 +1004,7 @@ cdef inline unsigned long long read_varint(Cursor* cursor) except? 0xFFFF_FFFF_F
     return number
 
 
-cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -1:
+cdef inline int write_varint(Cursor* cursor, unsigned long long number) except -1 nogil:
     while number >= 0x80:
         take(cursor, 1)[0] = number & 0xFF | 0x80
         number >>= 7
@@ -1000,43 +1047,58 @@ DAMAGED = "a chunk of the changelog is damaged"
 cdef class _Entries:
     """Reads the orders in a chunk of the changelog, one after the other."""
 
-    cdef bytes chunk
+    cdef const unsigned char[::1] chunk
     cdef Cursor cursor
     cdef Py_ssize_t left
 
-    def __cinit__(self, bytes chunk not None):
+    def __cinit__(self, const unsigned char[::1] chunk not None):
         self.chunk = chunk
-        whole_of(chunk, &self.cursor)
+        if chunk.shape[0]:
+            self.cursor.at = <unsigned char*> &chunk[0]
+            self.cursor.end = self.cursor.at + chunk.shape[0]
         try:
             self.left = read_size(&self.cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
         except IndexError as error:
             raise ValueError(DAMAGED) from error
 
-    cdef bint next(self, Cursor* order, Cursor* events) except -1:
-        """Sets cursors to the id and the packed events of the next order; returns whether there is one."""
-        try:
-            return self.read(order, events)
-        except IndexError as error:
-            raise ValueError(DAMAGED) from error
+    cdef bint next(self, Cursor* order, Cursor* events) except -1 nogil:
+        """Sets cursors to the id and the packed events of the next order; returns whether there is one.
 
-    cdef bint read(self, Cursor* order, Cursor* events) except -1:
+        Raises:
+            IndexError: The chunk is damaged.
+        """
         cdef Py_ssize_t size
         if self.left == 0:
             if self.cursor.at != self.cursor.end:
-                raise IndexError("more than one value")
+                with gil:
+                    raise IndexError("more than one value")
             return False
         self.left -= 1
         if take(&self.cursor, 1)[0] != PAIR:
-            raise IndexError("no pair")
+            with gil:
+                raise IndexError("no pair")
         size = read_size(&self.cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
         order.at = take(&self.cursor, size)
         order.end = self.cursor.at
         if not is_ascii(order):
-            string_of(order)  # raises where it is not UTF-8
+            with gil:
+                string_of(order)  # raises where it is not UTF-8
         size = read_size(&self.cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
         events.at = take(&self.cursor, size)
         events.end = self.cursor.at
         return True
+
+
+#: An order in a chunk: its id, the hash of this, and its packed events.
+cdef struct Entry:
+    Cursor order
+    Cursor events
+    unsigned long long number
+
+
+#: So many orders of a chunk are looked up together: what each needs of memory is asked for before the first of them waits for it.
+cdef enum:
+    TOGETHER = 16
 
 
 @cython.final
@@ -1048,7 +1110,7 @@ cdef class Restoring:
     cdef _Buffer first
     cdef _Buffer second
     cdef _Buffer followed
-    cdef list longer
+    cdef _Buffer longer
     cdef Py_ssize_t length
     cdef Py_ssize_t size
 
@@ -1059,18 +1121,32 @@ cdef class Restoring:
     def __len__(self):
         return self.length
 
-    def put(self, bytes chunk not None):
-        """As in `steps`."""
+    def put(self, const unsigned char[::1] chunk not None):
+        """As in `steps`; other threads run meanwhile, and must leave these orders alone except for `order_at`."""
         cdef _Entries entries = _Entries(chunk)
-        cdef Cursor events, order
-        cdef unsigned long long number
-        while entries.next(&order, &events):
-            number = hash_of(&order)
-            if self.orders.find_text(number, &order) == 0:
-                try:
-                    self.put_order(number, &order, &events)
-                except IndexError as error:
-                    raise ValueError(DAMAGED) from error
+        try:
+            with nogil:
+                self.put_all(entries)
+        except IndexError as error:
+            raise ValueError(DAMAGED) from error
+
+    cdef int put_all(self, _Entries entries) except -1 nogil:
+        cdef Entry[TOGETHER] some
+        cdef Entry* entry
+        cdef Py_ssize_t count = TOGETHER, number
+        while count == TOGETHER:
+            count = 0
+            while count < TOGETHER and entries.next(&some[count].order, &some[count].events):
+                some[count].number = hash_of(&some[count].order)
+                self.orders.ask_for_slot(some[count].number)
+                count += 1
+            for number in range(count):
+                self.orders.ask_for_order(some[number].number)
+            for number in range(count):
+                entry = &some[number]
+                if self.orders.find_text(entry.number, &entry.order) == 0:
+                    self.put_order(entry.number, &entry.order, &entry.events)
+        return 0
 
     def taken(self):
         """As in `steps`."""
@@ -1079,19 +1155,19 @@ cdef class Restoring:
             np.frombuffer(whole_buffer(self.first), EVENT),
             np.frombuffer(whole_buffer(self.second), EVENT),
             numbers_in(self.followed),
-            self.longer,
+            numbers_in(self.longer).tolist(),
             self.size,
         )
         self.clear()
         return made
 
     cdef int clear(self) except -1:
-        self.places, self.first, self.second, self.followed = _Buffer(0), _Buffer(0), _Buffer(0), _Buffer(0)
-        self.longer = []
+        self.places, self.first, self.second = _Buffer(0), _Buffer(0), _Buffer(0)
+        self.followed, self.longer = _Buffer(0), _Buffer(0)
         self.length = self.size = 0
         return 0
 
-    cdef int put_order(self, unsigned long long number, const Cursor* order, const Cursor* events) except -1:
+    cdef int put_order(self, unsigned long long number, const Cursor* order, const Cursor* events) except -1 nogil:
         """Puts a new order, and notes its first events."""
         cdef Cursor rest = events[0]
         cdef unsigned long long address = self.orders.add_new(number, order, events)
@@ -1101,7 +1177,7 @@ cdef class Restoring:
             append(self.followed, &self.length, sizeof(self.length))
             append_event(self.second, &rest)
             if rest.at < rest.end:
-                self.longer.append(self.length)
+                append(self.longer, &self.length, sizeof(self.length))
         self.length += 1
         self.size += characters_of(order) + (events.end - events.at)
         return 0
@@ -1236,7 +1312,7 @@ def order_at(PackedOrders orders not None, unsigned long long place):
     return orders.id_at(place), orders.events(place)
 
 
-cdef int append_event(_Buffer heads, Cursor* events) except -1:
+cdef int append_event(_Buffer heads, Cursor* events) except -1 nogil:
     """Appends the next event without its text; the cursor moves behind it."""
     cdef Head head
     cdef unsigned char* at = take(events, HEAD_BYTES)
@@ -1245,7 +1321,7 @@ cdef int append_event(_Buffer heads, Cursor* events) except -1:
     return append(heads, at, HEAD_BYTES)
 
 
-cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1:
+cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1 nogil:
     cdef Cursor room
     these.room_for(size, &room)
     write(&room, more, size)
@@ -1253,7 +1329,7 @@ cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1:
 
 
 cdef bytes whole_buffer(_Buffer these):
-    return bytes(these.kept[: these.filled])
+    return PyBytes_FromStringAndSize(<char*> these.kept, these.filled)
 
 
 cdef object numbers_in(_Buffer these):
@@ -1267,7 +1343,7 @@ cdef Py_ssize_t read_size(
     unsigned char in_1,
     unsigned char in_2,
     unsigned char in_4,
-) except -1:
+) except -1 nogil:
     """Reads the beginning of a MessagePack value, given its possible first bytes: how many items or bytes follow."""
     cdef unsigned char first = take(cursor, 1)[0]
     cdef Py_ssize_t size = 0, byte, bytes_of_size
@@ -1280,7 +1356,8 @@ cdef Py_ssize_t read_size(
     elif first == in_4:
         bytes_of_size = 4
     else:
-        raise IndexError("another kind of value")
+        with gil:
+            raise IndexError("another kind of value")
     for byte in range(bytes_of_size):
         size = size << 8 | take(cursor, 1)[0]
     return size
@@ -1872,7 +1949,7 @@ cdef class _Storing:
         return self.duplicates, self.backfilled, self.new_bytes
 
 
-def follow(bytes chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
+def follow(const unsigned char[::1] chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
     """As `steps.follow`."""
     cdef _Storing storing = _Storing(orders, touched, None, words, last_by_source, 0, None, [])
     cdef _Entries entries = _Entries(chunk)

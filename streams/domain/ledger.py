@@ -57,6 +57,7 @@ from streams.domain.zone import MINUTE_US, QUARTER_HOUR_US
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
+    from schemas.changelog import Chunk
     from schemas.counts import CountKey
     from schemas.questions import Answer, Question
     from schemas.told import VehicleDelivery
@@ -538,7 +539,7 @@ class Ledger:
 
     # Restoring ------------------------------------------------------------------------------------------------------
 
-    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[bytes]) -> None:
+    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]) -> None:
         """Restores what drains have returned, and recounts everything.
 
         Args:
@@ -551,7 +552,7 @@ class Ledger:
         whole(self.restoring(vocabulary, chunks))
 
     def restoring(
-        self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[bytes]
+        self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]
     ) -> Generator[None]:
         """The same with pauses, during which nothing may be done with this ledger."""
         if self._orders:
@@ -580,8 +581,8 @@ class Ledger:
     def following(
         self,
         vocabulary: Iterable[tuple[int, str | Sequence[str]]],
-        chunks: Iterable[bytes],
-        vehicles: Iterable[bytes] = (),
+        chunks: Iterable[Chunk],
+        vehicles: Iterable[Chunk] = (),
     ) -> Generator[None]:
         """Takes what later drains of another ledger have returned; with pauses, during which nothing may be done with this one.
 
@@ -620,11 +621,11 @@ class Ledger:
             if violations:
                 self._violations[order_id] = violations
 
-    def restore_vehicles(self, chunks: Iterable[bytes]) -> None:
+    def restore_vehicles(self, chunks: Iterable[Chunk]) -> None:
         """Restores what drains have returned about vehicles, after the orders; what a later chunk has of a vehicle counts."""
         whole(self.restoring_vehicles(chunks))
 
-    def restoring_vehicles(self, chunks: Iterable[bytes]) -> Generator[None]:
+    def restoring_vehicles(self, chunks: Iterable[Chunk]) -> Generator[None]:
         """The same with pauses, during which nothing may be done with this ledger."""
         for chunk in chunks:
             self.vehicles.restore(decode_entries(chunk))

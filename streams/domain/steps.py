@@ -17,6 +17,7 @@ from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, HOURS, QUARTER_HOUR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from schemas.changelog import Chunk
     from schemas.facts import Dims, Fact
     from streams.domain.packed_columns import Numbers, Places, Restored
     from streams.domain.packing import Head, Vocabulary, Word
@@ -190,7 +191,7 @@ class Restoring:
         """The number of orders put since they were last taken."""
         return len(self._new)
 
-    def put(self, chunk: bytes) -> None:
+    def put(self, chunk: Chunk) -> None:
         """Puts those orders in a chunk that are not there yet.
 
         Raises:
@@ -212,7 +213,7 @@ def order_at(orders: PackedOrders, place: Any) -> tuple[str, bytes]:
 
 
 def follow(
-    chunk: bytes, orders: PackedOrders, touched: Touched, words: Sequence[Word], last_by_source: dict[str, int]
+    chunk: Chunk, orders: PackedOrders, touched: Touched, words: Sequence[Word], last_by_source: dict[str, int]
 ) -> tuple[int, int]:
     """Takes what a later chunk of the changelog has in addition: new orders, and new events of known ones.
 

@@ -85,16 +85,17 @@ class Changelog:
             self._chunks[number] = _Chunk(0, None)
             self._read[number] = value
 
-    def chunks(self, *, latest_first: bool = False) -> Iterator[bytes]:
+    def chunks(self, *, latest_first: bool = False) -> Iterator[records.Chunk]:
         """The chunks read since the last call that have no tombstone; later ones replace what earlier ones have of an order.
 
-        All of them must be taken before anything is written.
+        Each is valid until the next one is asked for. All of them must be taken before anything is written.
         """
         numbers = list(self._read)
         if latest_first:
             numbers.reverse()
+        decompressing = records.Decompressing()
         for number in numbers:
-            chunk = records.decompressed(self._read.pop(number))
+            chunk = decompressing.chunk(self._read.pop(number))
             self._add(number, chunk)
             yield chunk
 
@@ -117,7 +118,7 @@ class Changelog:
         self._add(number, chunk)
         return records.chunk_key(number, self._of), records.compressed(chunk)
 
-    def _add(self, number: int, chunk: bytes) -> None:
+    def _add(self, number: int, chunk: records.Chunk) -> None:
         is_settled = len(chunk) >= _SETTLED_BYTES
         order_ids = None if is_settled else [order_id for order_id, _ in records.decode_entries(chunk)]
         self._chunks[number] = _Chunk(len(chunk), order_ids)

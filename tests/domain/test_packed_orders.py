@@ -306,6 +306,17 @@ def test_orders_in_chunks_are_put_as_in_python(several: list[bytes]) -> None:
     assert seen == restored(steps, several) != ["refused"]
 
 
+@pytest.mark.parametrize("orders", [15, 16, 17, 31, 32, 33, 1000])
+def test_of_an_order_that_a_chunk_has_twice_the_first_entry_counts(orders: int) -> None:
+    event, other = pack(placed(10**15), WORDS), pack(delivered(2 * 10**15), WORDS)
+    ids = [f"SO-{number}" for number in range(orders)]
+    chunk = encode_entries([entry for each in ids for entry in ((each, event), (each, event + other))])
+    earlier = encode_entries([(each, other) for each in ("SO-new", *ids)])
+    seen = restored(hotpath._steps, [chunk, earlier])
+    assert seen == restored(steps, [chunk, earlier])
+    assert seen[-1] == [*((each, event) for each in ids), ("SO-new", other)]
+
+
 @settings(max_examples=max(300, settings().max_examples))
 @given(damaged())
 def test_a_damaged_chunk_is_refused_or_read_alike(chunk: bytes) -> None:

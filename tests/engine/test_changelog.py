@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
-from schemas.changelog import decode_entries, encode_chunks, encode_entries
+import cramjam
+import pytest
+
+from schemas.changelog import Decompressing, compressed, decode_entries, encode_chunks, encode_entries
 from streams.ledger import changelog as module
 from streams.ledger.changelog import Changelog
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class Log:
@@ -128,3 +127,16 @@ def test_large_chunks_are_compressed_and_those_written_before_that_are_read() ->
     found, changelog = log.restored()
     assert found == orders
     assert changelog.size == log.changelog.size == len(plain)
+
+
+def test_chunks_of_any_size_are_decompressed_one_after_the_other() -> None:
+    dice, decompressing = random.Random(5), Decompressing()
+    for size in (0, 10, 1023, 1024, 600_000, 2_000_000, 5_000, 4_100_000, 4_000_000, 3):
+        chunk = dice.randbytes(size // 2 + 1) * 2
+        assert bytes(decompressing.chunk(compressed(chunk))) == chunk
+
+
+def test_a_damaged_chunk_is_not_decompressed() -> None:
+    chunk = compressed(random.Random(5).randbytes(5000))
+    with pytest.raises(cramjam.DecompressionError):
+        Decompressing().chunk(chunk[:-3])
