@@ -23,7 +23,7 @@ import msgspec
 from schemas._scanner import Events, unpack, unpack_at
 from schemas.facts import LatestUnit
 from streams.domain.counted_days import latest_of, rank
-from streams.domain.packed_columns import EVENT, PlainUnits, Restored
+from streams.domain.packed_columns import Heads, PlainUnits, Restored
 from streams.domain.packing import pack
 from streams.domain.steps import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US, MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
 from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
@@ -1152,8 +1152,8 @@ cdef class Restoring:
         """As in `steps`."""
         made = Restored(
             numbers_in(self.places),
-            np.frombuffer(whole_buffer(self.first), EVENT),
-            np.frombuffer(whole_buffer(self.second), EVENT),
+            heads_in(self.first),
+            heads_in(self.second),
             numbers_in(self.followed),
             numbers_in(self.longer).tolist(),
             self.size,
@@ -1312,13 +1312,24 @@ def order_at(PackedOrders orders not None, unsigned long long place):
     return orders.id_at(place), orders.events(place)
 
 
+#: What `Heads` has of an event.
+cdef enum:
+    COLUMNS = 5
+
+
 cdef int append_event(_Buffer heads, Cursor* events) except -1 nogil:
     """Appends the next event without its text; the cursor moves behind it."""
     cdef Head head
-    cdef unsigned char* at = take(events, HEAD_BYTES)
-    memcpy(&head, at, HEAD_BYTES)
+    cdef long long[COLUMNS] columns
+    memcpy(&head, take(events, HEAD_BYTES), HEAD_BYTES)
     take(events, head.text_bytes)
-    return append(heads, at, HEAD_BYTES)
+    columns[0], columns[1] = head.content & KIND, <long long> head.time_us
+    columns[2], columns[3], columns[4] = head.source, head.dims, head.origin & BACKFILL
+    return append(heads, columns, sizeof(columns))
+
+
+cdef object heads_in(_Buffer these):
+    return Heads(*numbers_in(these).reshape(-1, COLUMNS).T)
 
 
 cdef int append(_Buffer these, const void* more, Py_ssize_t size) except -1 nogil:

@@ -240,6 +240,10 @@ class DayCounts:
         """As in `BusinessZone`."""
         return self._zone.cell_of_quarter(quarter)
 
+    def offset_us(self, day: int) -> int | None:
+        """As in `BusinessZone`."""
+        return self._zone.offset_us(day)
+
     # Other campaigns ------------------------------------------------------------------------------------------------
 
     def count_by(self, campaigns: Campaigns) -> list[tuple[int, int]]:

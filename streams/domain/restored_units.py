@@ -25,7 +25,7 @@ from streams.domain.orders import (
     PRODUCED_METRIC,
 )
 from streams.domain.packed_columns import cells_of
-from streams.domain.packing import BACKFILL, KIND, heads
+from streams.domain.packing import KIND, heads
 from streams.domain.steps import GROUP, GROUPS_BITS
 from streams.domain.zone import HOURS, QUARTER_HOUR_US
 
@@ -162,26 +162,26 @@ class RestoredUnits:
         kind, time_us, second = events.kind, events.time_us, events.second
         has_second = second >= 0
         by_minute = self._by_minute(events)
-        group = np.where(has_second | by_minute, -1, self._groups[kind[: len(second)]])
+        group = np.where(has_second | by_minute, -1, self._groups.take(kind[: len(second)]))
         is_plain = group >= 0
         single = np.flatnonzero(is_plain)
-        parts = [_part(events, group[single], single, single, single)]
+        parts = [_part(events, group.take(single), single, single, single)]
         pairs = np.flatnonzero(has_second & ~events.has_more & ~by_minute)
-        other = second[pairs]
-        is_turned = (kind[other] == PLACED) & (time_us[other] < time_us[pairs])
+        other = second.take(pairs)
+        is_turned = (kind.take(other) == PLACED) & (time_us.take(other) < time_us.take(pairs))
         placed, later = np.where(is_turned, other, pairs), np.where(is_turned, pairs, other)
-        is_order = (kind[placed] == PLACED) & (time_us[placed] < time_us[later])
-        ends = kind[later]
+        is_order = (kind.take(placed) == PLACED) & (time_us.take(placed) < time_us.take(later))
+        ends = kind.take(later)
         for end, groups in (
             (DELIVERED, (PLACED_GROUP, GROUP_OF_METRIC[DELIVERIES_METRIC])),
             (CANCELLED, (GROUP_OF_METRIC[ORDERS_PLACED_METRIC], GROUP_OF_METRIC[CANCELLATIONS_METRIC])),
         ):
             some = np.flatnonzero(is_order & (ends == end))
-            is_plain[pairs[some]] = True
-            parts.append(_part(events, groups[0], placed[some], placed[some], pairs[some]))
+            orders, first, last = pairs.take(some), placed.take(some), later.take(some)
+            is_plain[orders] = True
+            parts.append(_part(events, groups[0], first, first, orders))
             # A cancellation counts with the dimensions of its order.
-            dims_of = later if end == DELIVERED else placed
-            parts.append(_part(events, groups[1], later[some], dims_of[some], pairs[some]))
+            parts.append(_part(events, groups[1], last, last if end == DELIVERED else first, orders))
         return _Units(*map(np.concatenate, zip(*parts, strict=True))), is_plain
 
     def _by_minute(self, events: _Events) -> NDArray[np.bool_]:
@@ -200,8 +200,8 @@ class RestoredUnits:
         codes = yield from self._codes_of(units.dims)
         keys |= codes << 1 | units.backfill
         sequence = np.argsort(keys, kind="stable")
-        keys, orders, times = keys[sequence], units.order[sequence], units.time_us[sequence]
-        places_in_order = places_of[orders]
+        keys, times = keys.take(sequence), units.time_us.take(sequence)
+        places_in_order = places_of.take(units.order.take(sequence))
         first, counts, numbers = _runs(keys >> _CODE_BITS)
         for turn, (number, start, count) in enumerate(
             zip(numbers.tolist(), first.tolist(), counts.tolist(), strict=True)
@@ -213,7 +213,7 @@ class RestoredUnits:
         first, counts, sums = _runs(keys)
         latest_us = np.maximum.reduceat(times, first)
         latest = np.flatnonzero(times == np.repeat(latest_us, counts))
-        causes = _Causes(places_in_order[latest], units.event[sequence][latest], order_at, self._words)
+        causes = _Causes(places_in_order.take(latest), units.event.take(sequence.take(latest)), order_at, self._words)
         causes_at = np.searchsorted(latest, np.append(first, len(keys)))
         yield from self._spreading(sums, counts, latest_us, causes_at, causes)
 
@@ -281,14 +281,14 @@ class RestoredUnits:
 
     def _codes_of(self, dims: Numbers) -> Generator[None, None, Numbers]:
         codes = self._codes
-        for turn, word in enumerate(np.unique(dims[codes[dims] < 0]).tolist()):
+        for turn, word in enumerate(sorted(set(dims[codes.take(dims) < 0].tolist()))):
             if turn % _PAUSE_DAYS == 0:
                 yield
             name = self._words[word]
             if isinstance(name, str):
                 raise TypeError(f"word {word} of the vocabulary is a source, not the dimensions of a unit")
             codes[word] = self._days.code_of(name)
-        return codes[dims]
+        return codes.take(dims)
 
 
 class _Causes:
@@ -318,30 +318,22 @@ class _Causes:
 
 
 def _events_of(restored: Restored) -> _Events:
-    events = np.concatenate((restored.first, restored.second))
-    orders = len(restored.first)
+    kind, time_us, source, dims, backfill = map(np.concatenate, zip(restored.first, restored.second, strict=True))
+    orders = len(restored.places)
     second = np.full(orders, -1, np.int64)
-    second[restored.followed] = np.arange(orders, len(events))
+    second[restored.followed] = np.arange(orders, orders + len(restored.followed))
     has_more = np.zeros(orders, np.bool_)
     has_more[restored.longer] = True
-    return _Events(
-        (events["content"] & KIND).astype(np.int64),
-        events["time_us"].astype(np.int64),
-        events["source"].astype(np.int64),
-        events["dims"].astype(np.int64),
-        (events["origin"] & BACKFILL).astype(np.int64),
-        second,
-        has_more,
-    )
+    return _Events(kind, time_us, source, dims, backfill, second, has_more)
 
 
 def _part(events: _Events, group: Numbers | int, causes: Numbers, dims_of: Numbers, orders: Numbers) -> _Units:
     """Units with their causes and the events whose dimensions they have, by index among the events."""
     return _Units(
         np.broadcast_to(np.asarray(group, np.int64), len(causes)),
-        events.dims[dims_of],
-        events.time_us[causes],
-        events.backfill[causes],
+        events.dims.take(dims_of),
+        events.time_us.take(causes),
+        events.backfill.take(causes),
         orders,
         # The first events, one of each order, precede the second ones.
         (causes >= len(events.second)).astype(np.int64),

@@ -288,7 +288,8 @@ def restored(way: Any, several: Sequence[bytes]) -> list[Any]:
             seen.append(len(restoring))
             if number % 2:
                 taken = restoring.taken()
-                seen += [taken.first.tolist(), taken.second.tolist(), taken.followed.tolist(), taken.longer, taken.size]
+                seen += [column.tolist() for column in (*taken.first, *taken.second, taken.followed)]
+                seen += [taken.longer, taken.size]
                 seen.append([way.order_at(orders, place) for place in taken.places.tolist()])
                 lists = way.OrderLists(orders)
                 lists.note_places(7, taken.places[::-1].copy(), np.zeros(len(taken.places), np.int64))

@@ -161,7 +161,8 @@ def restored(way: Any, chunks: list[bytes]) -> list[Any]:
             restoring.put(chunk)
             taken = restoring.taken()
             seen.append([way.order_at(orders, place) for place in taken.places.tolist()])
-            seen += [taken.first.tolist(), taken.second.tolist(), taken.followed.tolist(), taken.longer, taken.size]
+            seen += [column.tolist() for column in (*taken.first, *taken.second, taken.followed)]
+            seen += [taken.longer, taken.size]
     except ValueError:
         seen.append("refused")
     return seen
