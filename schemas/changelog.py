@@ -25,6 +25,9 @@ ORDER_CHUNKS: Final = b"c|"
 VEHICLE_CHUNKS: Final = b"d|"
 _WORDS_PREFIX: Final = b"v|"
 
+#: So many chunks that were decompressed are there at a time.
+KEPT_CHUNKS: Final = 8
+
 #: Size at which a chunk is closed, far below the topic's limit for a record.
 FULL_BYTES: Final = 512 * 1024
 
@@ -84,23 +87,26 @@ def decompressed(value: bytes) -> bytes:
 
 
 class Decompressing:
-    """Decompresses one chunk after the other into the same memory: in new memory for each it takes twice as long."""
+    """Decompresses chunks into the same memory again and again: in new memory for each it takes twice as long."""
 
     def __init__(self) -> None:
-        self._room = bytearray(2 * FULL_BYTES)
+        self._rooms = [bytearray(2 * FULL_BYTES) for _ in range(KEPT_CHUNKS)]
+        self._next = 0
 
     def chunk(self, value: bytes) -> Chunk:
-        """The chunk in a record's value, compressed or not; valid until the next one."""
+        """The chunk in a record's value, compressed or not; valid until `KEPT_CHUNKS` more were asked for."""
         if not value.startswith(_ZSTD_MAGIC):
             return value
+        number, self._next = self._next, (self._next + 1) % KEPT_CHUNKS
+        room = self._rooms[number]
         try:
-            size = int(cramjam.zstd.decompress_into(value, self._room))
+            size = int(cramjam.zstd.decompress_into(value, room))
         except cramjam.DecompressionError:
             # It may be too large; if it is damaged, this says so.
             chunk = decompressed(value)
-            self._room = bytearray(max(2 * len(chunk), len(self._room)))
+            self._rooms[number] = bytearray(max(2 * len(chunk), len(room)))
             return chunk
-        return memoryview(self._room)[:size]
+        return memoryview(room)[:size]
 
 
 def decode_entries(value: Chunk) -> Entries:

@@ -1043,50 +1043,49 @@ cdef struct Seen:
 DAMAGED = "a chunk of the changelog is damaged"
 
 
-@cython.final
-cdef class _Entries:
-    """Reads the orders in a chunk of the changelog, one after the other."""
+#: Reads the orders in a chunk of the changelog, one after the other.
+cdef struct Entries:
+    Cursor cursor
+    Py_ssize_t left
 
-    cdef const unsigned char[::1] chunk
-    cdef Cursor cursor
-    cdef Py_ssize_t left
 
-    def __cinit__(self, const unsigned char[::1] chunk not None):
-        self.chunk = chunk
-        if chunk.shape[0]:
-            self.cursor.at = <unsigned char*> &chunk[0]
-            self.cursor.end = self.cursor.at + chunk.shape[0]
-        try:
-            self.left = read_size(&self.cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
-        except IndexError as error:
-            raise ValueError(DAMAGED) from error
+cdef int begin_entries(const unsigned char[::1] chunk, Entries* entries) except -1:
+    """Sets a reader to the first order of a chunk, which must stay where it is."""
+    entries.cursor.at = entries.cursor.end = NULL
+    if chunk.shape[0]:
+        entries.cursor.at = <unsigned char*> &chunk[0]
+        entries.cursor.end = entries.cursor.at + chunk.shape[0]
+    entries.left = read_size(&entries.cursor, SHORT_ARRAY, MOST_SHORT_ARRAY, 0, ARRAY_2, ARRAY_4)
+    return 0
 
-    cdef bint next(self, Cursor* order, Cursor* events) except -1 nogil:
-        """Sets cursors to the id and the packed events of the next order; returns whether there is one.
 
-        Raises:
-            IndexError: The chunk is damaged.
-        """
-        cdef Py_ssize_t size
-        if self.left == 0:
-            if self.cursor.at != self.cursor.end:
-                with gil:
-                    raise IndexError("more than one value")
-            return False
-        self.left -= 1
-        if take(&self.cursor, 1)[0] != PAIR:
+cdef bint next_entry(Entries* entries, Cursor* order, Cursor* events) except -1 nogil:
+    """Sets cursors to the id and the packed events of the next order; returns whether there is one.
+
+    Raises:
+        IndexError: The chunk is damaged.
+    """
+    cdef Cursor* cursor = &entries.cursor
+    cdef Py_ssize_t size
+    if entries.left == 0:
+        if cursor.at != cursor.end:
             with gil:
-                raise IndexError("no pair")
-        size = read_size(&self.cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
-        order.at = take(&self.cursor, size)
-        order.end = self.cursor.at
-        if not is_ascii(order):
-            with gil:
-                string_of(order)  # raises where it is not UTF-8
-        size = read_size(&self.cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
-        events.at = take(&self.cursor, size)
-        events.end = self.cursor.at
-        return True
+                raise IndexError("more than one value")
+        return False
+    entries.left -= 1
+    if take(cursor, 1)[0] != PAIR:
+        with gil:
+            raise IndexError("no pair")
+    size = read_size(cursor, SHORT_TEXT, MOST_SHORT_TEXT, TEXT_1, TEXT_2, TEXT_4)
+    order.at = take(cursor, size)
+    order.end = cursor.at
+    if not is_ascii(order):
+        with gil:
+            string_of(order)  # raises where it is not UTF-8
+    size = read_size(cursor, 0, 0, BYTES_1, BYTES_2, BYTES_4)
+    events.at = take(cursor, size)
+    events.end = cursor.at
+    return True
 
 
 #: An order in a chunk: its id, the hash of this, and its packed events.
@@ -1105,6 +1104,8 @@ cdef enum:
 cdef class Restoring:
     """As `steps.Restoring`; the place of an order is its address."""
 
+    runs_beside = True
+
     cdef PackedOrders orders
     cdef _Buffer places
     cdef _Buffer first
@@ -1121,22 +1122,33 @@ cdef class Restoring:
     def __len__(self):
         return self.length
 
-    def put(self, const unsigned char[::1] chunk not None):
-        """As in `steps`; other threads run meanwhile, and must leave these orders alone except for `order_at`."""
-        cdef _Entries entries = _Entries(chunk)
+    def put(self, chunks):
+        """As in `steps`.
+
+        Other threads run meanwhile, without the lock of the interpreter being taken but for a new block. They may use `order_at` for
+        what was put before: an entry stays where and as it is, the list of blocks is only added to with that lock, and what is
+        written otherwise, the index and `compact`, `order_at` does not touch. Everything else has to wait.
+        """
+        cdef list views = [memoryview(chunk) for chunk in chunks]
+        cdef _Buffer readers = _Buffer(len(views) * sizeof(Entries))
+        cdef Entries* entries = <Entries*> readers.kept
+        cdef Py_ssize_t number, count = len(views)
         try:
+            for number in range(count):
+                begin_entries(views[number], &entries[number])
             with nogil:
-                self.put_all(entries)
+                for number in range(count):
+                    self.put_all(&entries[number])
         except IndexError as error:
             raise ValueError(DAMAGED) from error
 
-    cdef int put_all(self, _Entries entries) except -1 nogil:
+    cdef int put_all(self, Entries* entries) except -1 nogil:
         cdef Entry[TOGETHER] some
         cdef Entry* entry
         cdef Py_ssize_t count = TOGETHER, number
         while count == TOGETHER:
             count = 0
-            while count < TOGETHER and entries.next(&some[count].order, &some[count].events):
+            while count < TOGETHER and next_entry(entries, &some[count].order, &some[count].events):
                 some[count].number = hash_of(&some[count].order)
                 self.orders.ask_for_slot(some[count].number)
                 count += 1
@@ -1963,10 +1975,11 @@ cdef class _Storing:
 def follow(const unsigned char[::1] chunk not None, PackedOrders orders not None, Touched touched not None, words, dict last_by_source):
     """As `steps.follow`."""
     cdef _Storing storing = _Storing(orders, touched, None, words, last_by_source, 0, None, [])
-    cdef _Entries entries = _Entries(chunk)
+    cdef Entries entries
     cdef Cursor order, events
     try:
-        while entries.next(&order, &events):
+        begin_entries(chunk, &entries)
+        while next_entry(&entries, &order, &events):
             storing.follow(&order, &events)
         return storing.ended()[1:]
     except IndexError as error:

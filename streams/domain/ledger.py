@@ -7,11 +7,13 @@ the step. So units and violations that come and go within a step leave no trace,
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.changelog import decode_entries
+from schemas.changelog import KEPT_CHUNKS, decode_entries
 from schemas.codec import decode_day_count
 from schemas.counts import decode_counted
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
@@ -48,7 +50,7 @@ from streams.domain.packing import (
     sole_event,
     source_at,
 )
-from streams.domain.pauses import whole
+from streams.domain.pauses import nothing, whole, whole_in_turn
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.source_hours import FAMILY_OF_KIND
 from streams.domain.steps import GROUP_SHIFT, KNOWN, Refused
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.packed_columns import Restored
+    from streams.domain.pauses import Step
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
     from streams.domain.steps import EventOf, PackedOrders, Restoring, Room, Touched
@@ -549,12 +552,15 @@ class Ledger:
         Raises:
             ValueError: The ledger is not empty, the vocabulary has gaps, or a chunk is damaged.
         """
-        whole(self.restoring(vocabulary, chunks))
+        whole_in_turn(self.restoring(vocabulary, chunks))
 
     def restoring(
         self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]
-    ) -> Generator[None]:
-        """The same with pauses, during which nothing may be done with this ledger."""
+    ) -> Generator[Step]:
+        """The same with pauses, during which nothing may be done with this ledger; some of it may run in another thread.
+
+        `KEPT_CHUNKS` of the chunks are in use at a time.
+        """
         if self._orders:
             raise ValueError("a ledger that has orders cannot be restored")
         self._vocabulary.restore(vocabulary)
@@ -563,12 +569,27 @@ class Ledger:
             self._days, words, orders_known=self._orders_known, notes_hours=self._source_hours is not None
         )
         restoring: Restoring = hotpath.way.Restoring(self._orders)
-        for chunk in chunks:
-            restoring.put(chunk)
+        taken: deque[Restored] = deque()
+
+        def put(some: list[Chunk]) -> None:
+            restoring.put(some)
             if len(restoring) >= _RESTORED_AT_ONCE:
-                yield from self._counting_restored(restoring.taken(), units)
-            yield
-        yield from self._counting_restored(restoring.taken(), units)
+                taken.append(restoring.taken())
+
+        coming = iter(chunks)
+        at_once = KEPT_CHUNKS // 2 if restoring.runs_beside else 1
+        while some := list(islice(coming, at_once)):
+            if restoring.runs_beside:
+                yield partial(put, some)
+            else:
+                put(some)
+                yield None
+            if taken:
+                # While others are being put, which only adds to what is there.
+                yield from self._counting_restored(taken.popleft(), units)
+        yield nothing
+        for restored in (*taken, restoring.taken()):
+            yield from self._counting_restored(restored, units)
         self.backfilled += units.backfilled
         self.last_by_source = {source_at(words, code): time_us for code, time_us in units.last_by_source()}
         self._deliveries.clear()

@@ -1,11 +1,18 @@
-"""Long work in pieces: a generator that yields whenever its caller may do something else for a moment."""
+"""Long work in pieces: a generator that yields whenever its caller may do something else for a moment.
+
+What may run in another thread meanwhile is yielded too, as a function. One is called at a time, and has returned before the generator
+is continued from its next one.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+    #: Something to be called, or None for a pause.
+    Step = Callable[[], None] | None
 
 Result = TypeVar("Result")
 Pause = TypeVar("Pause")
@@ -19,6 +26,22 @@ def whole(pieces: Generator[None, None, Result]) -> Result:
         except StopIteration as end:
             made: Result = end.value
             return made
+
+
+def nothing() -> None:
+    """Does nothing: yielded to wait for what was yielded before."""
+
+
+def whole_in_turn(pieces: Generator[Step, None, Result]) -> Result:
+    """Runs all of it in this thread, and returns its result."""
+    while True:
+        try:
+            step = next(pieces)
+        except StopIteration as end:
+            made: Result = end.value
+            return made
+        if step is not None:
+            step()
 
 
 def telling_pauses(pieces: Generator[None, None, Result], pause: Pause) -> Generator[Pause, None, Result]:

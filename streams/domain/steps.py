@@ -181,7 +181,12 @@ class Restoring:
 
     Args:
         orders: Where to put them.
+
+    Attributes:
+        runs_beside: Whether other threads can run while orders are put, and look at those that were put before with `order_at`.
     """
+
+    runs_beside = False
 
     def __init__(self, orders: PackedOrders) -> None:
         self._orders = orders
@@ -191,15 +196,16 @@ class Restoring:
         """The number of orders put since they were last taken."""
         return len(self._new)
 
-    def put(self, chunk: Chunk) -> None:
-        """Puts those orders in a chunk that are not there yet.
+    def put(self, chunks: Iterable[Chunk]) -> None:
+        """Puts those orders in chunks that are not there yet, one after the other.
 
         Raises:
-            ValueError: It is no chunk, or has an order without any complete event.
+            ValueError: One is no chunk, or has an order without any complete event.
         """
-        for order_id, blob in decode_entries(chunk):
-            if order_id not in self._orders:
-                self._orders[order_id] = self._new[order_id] = blob
+        for chunk in chunks:
+            for order_id, blob in decode_entries(chunk):
+                if order_id not in self._orders:
+                    self._orders[order_id] = self._new[order_id] = blob
 
     def taken(self) -> Restored:
         """The orders put since this was last called."""

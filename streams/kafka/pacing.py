@@ -102,6 +102,34 @@ async def in_turns(pieces: Generator[None, None, Item], between: Callable[[], Aw
         await between()
 
 
+async def in_turns_beside(
+    pieces: Generator[Callable[[], None] | None, None, Item], between: Callable[[], Awaitable[None]] = pause
+) -> Item:
+    """The same of work that yields functions too: another thread calls them while the work goes on until its next one."""
+    loop = asyncio.get_running_loop()
+    beside: asyncio.Future[None] | None = None
+    while True:
+        try:
+            step = next(pieces)
+        except StopIteration as end:
+            if beside is not None:
+                await beside
+            made: Item = end.value
+            return made
+        if step is not None:
+            if beside is not None:
+                await beside
+            beside = loop.run_in_executor(None, step)
+            beside.add_done_callback(_hear)
+        await between()
+
+
+def _hear(done: asyncio.Future[None]) -> None:
+    """Takes the error of what nobody may wait for any longer."""
+    if not done.cancelled():
+        done.exception()
+
+
 class Rests:
     """Pauses of long work that nothing waits for: it takes a quarter of the time at most, until it is hurried.
 

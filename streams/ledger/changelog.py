@@ -88,7 +88,7 @@ class Changelog:
     def chunks(self, *, latest_first: bool = False) -> Iterator[records.Chunk]:
         """The chunks read since the last call that have no tombstone; later ones replace what earlier ones have of an order.
 
-        Each is valid until the next one is asked for. All of them must be taken before anything is written.
+        Each is valid until `KEPT_CHUNKS` more were asked for. All of them must be taken before anything is written.
         """
         numbers = list(self._read)
         if latest_first:

@@ -121,7 +121,9 @@ def _restore(ledger: Ledger) -> None:
     restored = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
     start = before = time.process_time()
     longest = 0.0
-    for _ in restored.restoring(vocabulary, read.chunks(latest_first=True)):
+    for step in restored.restoring(vocabulary, read.chunks(latest_first=True)):
+        if step is not None:
+            step()
         now = time.process_time()
         longest, before = max(longest, now - before), now
     longest = max(longest, time.process_time() - before)

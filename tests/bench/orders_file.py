@@ -46,8 +46,7 @@ def main() -> None:
     made = list(_facts(template, range(_CHUNK_ORDERS)))
     started, cpu = time.monotonic(), time.process_time()
     vocabulary = list(enumerate(template._vocabulary.words))
-    for _ in ledger.restoring(vocabulary, _chunks(template, made, orders)):
-        pass
+    ledger.restore(vocabulary, _chunks(template, made, orders))
     say(f"{time.monotonic() - started:8.1f} s, {time.process_time() - cpu:.1f} of CPU: {len(ledger):,} orders restored")
     _say_memory(orders)
     dice = random.Random(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -284,7 +285,7 @@ def restored(way: Any, several: Sequence[bytes]) -> list[Any]:
     seen: list[Any] = []
     for number, chunk in enumerate(several):
         try:
-            restoring.put(chunk)
+            restoring.put([chunk])
             seen.append(len(restoring))
             if number % 2:
                 taken = restoring.taken()
@@ -316,6 +317,29 @@ def test_of_an_order_that_a_chunk_has_twice_the_first_entry_counts(orders: int) 
     seen = restored(hotpath._steps, [chunk, earlier])
     assert seen == restored(steps, [chunk, earlier])
     assert seen[-1] == [*((each, event) for each in ids), ("SO-new", other)]
+
+
+def test_orders_that_were_put_can_be_looked_at_while_others_are_put() -> None:
+    event, other = pack(placed(10**15), WORDS), pack(delivered(2 * 10**15), WORDS)
+    ids = [f"SO-{number:06}" for number in range(60_000)]
+    chunks = [
+        encode_entries([(each, event + other) for each in some])
+        for some in (ids[at : at + 3000] for at in range(0, len(ids), 3000))
+    ]
+    orders: Any = compiled()
+    restoring = hotpath._steps.Restoring(orders)
+    restoring.put(chunks[:1])
+    with ThreadPoolExecutor(1) as other_thread:
+        for number in range(1, len(chunks)):
+            places = restoring.taken().places.tolist()
+            putting = other_thread.submit(restoring.put, [chunks[number]])
+            first = 3000 * (number - 1)
+            for _ in range(3):
+                seen = [hotpath._steps.order_at(orders, place) for place in places]
+                assert seen == [(each, event + other) for each in ids[first : first + 3000]]
+            putting.result()
+    assert len(orders) == len(ids)
+    assert list(orders) == ids
 
 
 @settings(max_examples=max(300, settings().max_examples))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from streams.kafka.pacing import ITEMS, Rests, in_turns, paced, pause
+import pytest
+
+from streams.kafka.pacing import ITEMS, Rests, in_turns, in_turns_beside, paced, pause
 from tests.simulation.loop import Process, SimulatedLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
 
 _PIECE_S = 0.001
 
@@ -154,6 +157,66 @@ def test_items_and_results_come_unchanged() -> None:
 
     _run(main, turn_s=0.0)
     assert found == [*range(3 * ITEMS)]
+
+
+async def test_a_function_runs_in_another_thread_while_work_goes_on_until_its_next_one() -> None:
+    seen: list[str] = []
+    may_end = threading.Event()
+
+    def first() -> None:
+        assert may_end.wait(60)
+        seen.append("first")
+
+    def work() -> Generator[Callable[[], None] | None, None, int]:
+        yield first
+        seen.append("meanwhile")
+        yield None
+        may_end.set()
+        yield lambda: seen.append("second")
+        return 7
+
+    assert await in_turns_beside(work()) == 7
+    assert seen == ["meanwhile", "first", "second"]
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+async def test_the_error_of_a_function_is_that_of_the_work(is_last: bool) -> None:
+    def fails() -> None:
+        raise ValueError("damaged")
+
+    def work() -> Generator[Callable[[], None] | None]:
+        yield fails
+        if not is_last:
+            yield lambda: None
+            raise AssertionError("it went on")
+
+    with pytest.raises(ValueError, match="damaged"):
+        await in_turns_beside(work())
+
+
+async def test_work_can_be_given_up_while_a_function_runs() -> None:
+    may_end, ended = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        may_end.wait(60)
+        ended.set()
+        raise ValueError("nobody hears of it")
+
+    def work() -> Generator[Callable[[], None] | None]:
+        yield waits
+        yield lambda: None
+
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    task = asyncio.create_task(in_turns_beside(work()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_end.set()
+    await asyncio.to_thread(ended.wait, 60)
+    await asyncio.sleep(0.01)
+    assert heard == []
 
 
 async def test_work_that_nothing_waits_for_rests_longer_than_it_works_until_it_is_hurried() -> None:

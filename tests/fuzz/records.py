@@ -158,7 +158,7 @@ def restored(way: Any, chunks: list[bytes]) -> list[Any]:
     seen: list[Any] = []
     try:
         for chunk in chunks:
-            restoring.put(chunk)
+            restoring.put([chunk])
             taken = restoring.taken()
             seen.append([way.order_at(orders, place) for place in taken.places.tolist()])
             seen += [column.tolist() for column in (*taken.first, *taken.second, taken.followed)]
