@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.packed_columns import Restored
-    from streams.domain.pauses import Step
+    from streams.domain.pauses import Piece
     from streams.domain.scopes import Scopes
     from streams.domain.source_hours import SourceHours
     from streams.domain.steps import EventOf, PackedOrders, Restoring, Room, Touched
@@ -556,7 +556,7 @@ class Ledger:
 
     def restoring(
         self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]
-    ) -> Generator[Step]:
+    ) -> Generator[Piece]:
         """The same with pauses, during which nothing may be done with this ledger; some of it may run in another thread.
 
         `KEPT_CHUNKS` of the chunks are in use at a time.

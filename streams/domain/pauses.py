@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     #: Something to be called, or None for a pause.
-    Step = Callable[[], None] | None
+    Piece = Callable[[], None] | None
 
 Result = TypeVar("Result")
 Pause = TypeVar("Pause")
@@ -32,7 +32,7 @@ def nothing() -> None:
     """Does nothing: yielded to wait for what was yielded before."""
 
 
-def whole_in_turn(pieces: Generator[Step, None, Result]) -> Result:
+def whole_in_turn(pieces: Generator[Piece, None, Result]) -> Result:
     """Runs all of it in this thread, and returns its result."""
     while True:
         try:

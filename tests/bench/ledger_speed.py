@@ -122,10 +122,10 @@ def _restore(ledger: Ledger) -> None:
     start = before = time.process_time()
     longest = 0.0
     for step in restored.restoring(vocabulary, read.chunks(latest_first=True)):
+        longest = max(longest, time.process_time() - before)
         if step is not None:
-            step()
-        now = time.process_time()
-        longest, before = max(longest, now - before), now
+            step()  # a worker runs it in another thread
+        before = time.process_time()
     longest = max(longest, time.process_time() - before)
     say(f"{before - start:8.2f} s   restore of {len(restored)} orders from chunks of the changelog")
     say(f"{longest * 1000:8.0f} ms  its longest piece")

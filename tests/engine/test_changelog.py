@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import cramjam
 import pytest
 
 from schemas.changelog import Decompressing, compressed, decode_entries, encode_chunks, encode_entries
+from streams.domain.ledger import Ledger
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
 from streams.ledger import changelog as module
 from streams.ledger.changelog import Changelog
+from tests.domain.facts import placed, us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Log:
@@ -140,3 +148,33 @@ def test_a_damaged_chunk_is_not_decompressed() -> None:
     chunk = compressed(random.Random(5).randbytes(5000))
     with pytest.raises(cramjam.DecompressionError):
         Decompressing().chunk(chunk[:-3])
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_chunks_can_be_put_as_late_as_when_the_next_ones_are_to_be(is_late: bool) -> None:
+    """As another thread may: until then they must stay in memory as they are."""
+    written, restored = (Ledger(BusinessZone("Asia/Shanghai"), Scopes()) for _ in range(2))
+    changelog, read = (Changelog(each.blob, each.order_ids) for each in (written, restored))
+    vocabulary = []
+    for step in range(30):
+        events = [
+            placed(us("2024-10-01T12:00:00+08:00") + number, order=f"SO-{step}-{number}") for number in range(100)
+        ]
+        written.apply(events)
+        changes = written.drain()
+        vocabulary += changes.vocabulary
+        for key, value in changelog.write(changes.orders.chunks(module.FULL_BYTES), 1 << 40):
+            read.read(key, value)
+    putting: Callable[[], None] | None = None
+    for begun in restored.restoring(vocabulary, read.chunks(latest_first=True)):
+        if begun is None:
+            continue
+        if putting is not None:
+            putting()
+        if is_late:
+            putting = begun
+        else:
+            begun()
+    assert dict(restored._orders.items()) == dict(written._orders.items())
+    by_hour = [{key: count.by_hour for key, count in ledger.counts().items()} for ledger in (restored, written)]
+    assert by_hour[0] == by_hour[1]
