@@ -205,7 +205,7 @@ class LimitSettings(Section):
 
     @property
     def bounds(self) -> dict[str, int]:
-        """The limits by name; that of announced campaigns is kept by counting those that begin last."""
+        """The limits by name; announced campaigns beyond theirs are not counted."""
         return {"values": self.values, "scopes": self.scopes, "rows": self.rows}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_target
 from schemas.events import BalanceSet, CampaignSet, CampaignWithdrawn, TargetSet, TargetWithdrawn
-from schemas.facts import DIMENSIONS, Rejection
+from schemas.facts import DIMENSIONS, MOST_MINUTES, Rejection
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import TargetInForce
 from streams.audit.sources import future_limit_us
@@ -16,6 +17,8 @@ from streams.kafka.clients import partition_counts, read_to_end, reader
 from streams.settings_sections import CampaignSettings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from aiokafka import AIOKafkaConsumer
 
     from schemas.events import CampaignSetData, PlanEvent
@@ -74,6 +77,7 @@ class TargetEvents:
         """
         service = {frozenset(template) for template in settings.scopes}
         announced: dict[str, CampaignSettings | None] = {}
+        latest = None
         for number, event in enumerate(self.events):
             if appended_us is not None and self.appended_us[number] > appended_us:
                 continue
@@ -81,10 +85,21 @@ class TargetEvents:
                 announced[event.data.campaign] = None
             elif isinstance(event, CampaignSet):
                 announced[event.data.campaign] = _announced(event.data, service)
-        by_start = sorted(filter(None, announced.values()), key=lambda each: (each.start, each.name))
+            else:
+                continue
+            latest = event.time  # they come in the order of their times
+        if latest is None:
+            return settings
+        in_order = sorted(filter(None, announced.values()), key=lambda each: each.name)
+        over = [each for each in in_order if _end_of(each) <= latest]
+        over.sort(key=lambda each: each.start, reverse=True)
+        others = [each for each in in_order if _end_of(each) > latest]
+        others.sort(key=lambda each: each.start)
+        counted = [*others, *over][: settings.limits.announced_campaigns]
         kept = [each for each in settings.campaign if each.name not in announced]
-        late = [each for each in by_start[-settings.limits.announced_campaigns :] if each.scopes != _NO_SCOPES]
-        return settings.model_copy(update={"campaign": (*kept, *late)}) if announced else settings
+        return settings.model_copy(
+            update={"campaign": (*kept, *(each for each in counted if each.scopes != _NO_SCOPES))}
+        )
 
     def balances(self, business: Business, now_us: int, appended_us: int | None = None) -> dict[RowKey, int]:
         """Row → its opening balance in force at a time.
@@ -133,6 +148,11 @@ def _announced(data: CampaignSetData, service: set[frozenset[str]]) -> CampaignS
     listed = service if data.scopes is None else {frozenset(each) for each in data.scopes} & service
     scopes = tuple(sorted(tuple(name for name in DIMENSIONS if name in each) for each in listed))
     return CampaignSettings(name=data.campaign, start=data.start, end=data.end, scopes=scopes or _NO_SCOPES)
+
+
+def _end_of(campaign: CampaignSettings) -> datetime:
+    """The first instant after an announced campaign."""
+    return campaign.end if campaign.end is not None else campaign.start + timedelta(minutes=MOST_MINUTES)
 
 
 def _subject_of(event: PlanEvent) -> str:

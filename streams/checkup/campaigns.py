@@ -262,8 +262,8 @@ def _beyond_limit(
         yield wrong(
             NAME,
             f"{_names(needed)} {'is' if len(needed) == 1 else 'are'} not counted: of {len(announced):,} that are announced, "
-            f"the {most:,} that begin last are",
-            "set announced_campaigns in [limits] to more and restart the workers, or withdraw campaigns that begin later",
+            f"{most:,} are, those that were not over first",
+            "set announced_campaigns in [limits] to more and restart the workers, or withdraw others that are not over",
         )
     elif left_out:
         yield note(

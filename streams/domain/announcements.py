@@ -116,7 +116,7 @@ class CampaignBook:
 
     Args:
         of_settings: Names of the campaigns of the settings.
-        most: If more are announced, those that begin last are counted: the announcement travels with every transaction.
+        most: How many of those announced are counted, since the announcement travels with every transaction: see `_rank`.
     """
 
     def __init__(self, of_settings: Iterable[str], most: int) -> None:
@@ -124,6 +124,7 @@ class CampaignBook:
         self._of_settings = frozenset(of_settings)
         self._seen: dict[tuple[str, str, str], CampaignChange] = {}
         self._last: dict[str, CampaignChange] = {}
+        self._latest_us = 0
         self._decided: tuple[tuple[str, Campaign | None], ...] | None = None
 
     def take(self, change: CampaignChange) -> Disposition:
@@ -134,7 +135,8 @@ class CampaignBook:
         last = self._last.get(change.name)
         if last is None or change.order > last.order:
             self._last[change.name] = change
-            self._decided = None
+        self._latest_us = max(self._latest_us, change.time_us)
+        self._decided = None
         return APPLIED
 
     @property
@@ -143,8 +145,8 @@ class CampaignBook:
         if self._decided is None:
             last = {name: change.campaign for name, change in self._last.items()}
             counted = [campaign for campaign in last.values() if campaign is not None]
-            counted.sort(key=lambda campaign: (campaign.start_us, campaign.name))
-            kept = {campaign.name for campaign in counted[-self._most :]}
+            counted.sort(key=self._rank)
+            kept = {campaign.name for campaign in counted[: self._most]}
             # One that is left out counts as withdrawn, which matters if the settings have one of that name.
             self._decided = tuple(
                 (name, campaign if name in kept else None)
@@ -152,6 +154,17 @@ class CampaignBook:
                 if name in kept or name in self._of_settings
             )
         return self._decided
+
+    def _rank(self, campaign: Campaign) -> tuple[bool, int, str]:
+        """The place of a campaign if there are too many.
+
+        First come those that are not over, the one that begins first before all, so that however many are announced, none of
+        them takes the place of one that runs; then those that are over, the latest first. Whether one is over is decided by the
+        latest time of an event of any campaign: a clock would make the result depend on when it is looked at.
+        """
+        if campaign.end_us > self._latest_us:
+            return False, campaign.start_us, campaign.name
+        return True, -campaign.start_us, campaign.name
 
 
 def _text_of(name: str, campaign: Campaign | None) -> str:

@@ -99,32 +99,61 @@ def test_another_content_under_one_identity_is_refused_and_has_no_effect() -> No
     assert book.decided == (("a", first.campaign),)
 
 
-def test_of_very_many_those_are_counted_that_begin_last() -> None:
+def test_of_very_many_those_leave_first_that_are_over_and_then_those_that_begin_last() -> None:
     book = CampaignBook(["c0", "c5"], 100)
-    every = [campaign_of(f"c{number}", number * 10, 5) for number in range(102)]
+    every = [campaign_of(f"c{number}", number * 10, 10) for number in range(110)]
+    runs_us = every[5].start_us + MINUTE_US
     for number, campaign in enumerate(every):
-        book.take(CampaignChange(number, "e", "/plan", campaign.name, campaign))
+        book.take(CampaignChange(runs_us - number, "e", "/plan", campaign.name, campaign))
     announcement = Announcement(1, book.decided)
-    assert {campaign.name for campaign in announcement.beside([every[0]])} == {campaign.name for campaign in every[2:]}
-    book.take(CampaignChange(999, "w", "/plan", "c50", None))
+    # c5 runs, and c0 to c4 are over; the last five that begin after it would be a hundred and five.
+    assert {campaign.name for campaign in announcement.beside([every[0]])} == {
+        campaign.name for campaign in every[5:105]
+    }
+    book.take(CampaignChange(runs_us, "w", "/plan", "c50", None))
     assert {campaign.name for campaign in Announcement(2, book.decided).beside([every[0]])} == {
-        campaign.name for campaign in every[1:] if campaign.name != "c50"
+        campaign.name for campaign in every[5:106] if campaign.name != "c50"
+    }
+    # The event of another campaign says that c5 and c6 are over too: two that begin later are counted for them.
+    book.take(CampaignChange(every[7].start_us, "w", "/plan", "c51", None))
+    assert {campaign.name for campaign in Announcement(2, book.decided).beside([every[0]])} == {
+        campaign.name for campaign in every[7:109] if campaign.name not in {"c50", "c51"}
     }
     assert len(announcement.text.encode()) < 8_000  # it is in every transaction
 
 
-@given(st.permutations(range(8)), st.integers(1, 9))
-def test_which_are_beyond_the_limit_does_not_depend_on_the_order_of_the_events(order: list[int], most: int) -> None:
+def test_however_many_are_announced_none_pushes_out_one_that_runs() -> None:
+    book = CampaignBook((), 100)
+    running = campaign_of("running", 0, 60)
+    book.take(CampaignChange(running.start_us, "e", "/plan", "running", running))
+    for number in range(1_000):
+        over = campaign_of(f"over-{number}", -100 - number, 99)
+        later = campaign_of(f"later-{number}", 1 + number, 99)
+        for campaign in (over, later):
+            book.take(CampaignChange(running.end_us - 1, "e", "/plan", campaign.name, campaign))
+    assert dict(book.decided)["running"] == running
+    assert len(book.decided) == 100
+
+
+@given(st.permutations(range(8)), st.integers(1, 9), st.data())
+def test_which_are_beyond_the_limit_does_not_depend_on_the_order_of_the_events(
+    order: list[int], most: int, data: st.DataObject
+) -> None:
     """A maker who announces for years has the latest counted; what comes late about an early one changes nothing."""
     book = CampaignBook((), most)
-    for number in order:
-        book.take(CampaignChange(number, "e", "/plan", f"c{number}", campaign_of(f"c{number}", number * 10, 5)))
+    every = [campaign_of(f"c{number}", number * 10, 5) for number in range(8)]
+    times = data.draw(st.lists(st.sampled_from([each.end_us + add for each in every for add in (-1, 0)]), min_size=8))
+    for taken, number in enumerate(order, 1):
+        book.take(CampaignChange(times[number], "e", "/plan", f"c{number}", every[number]))
         kept = [name for name, campaign in book.decided if campaign is not None]
-        seen = sorted(order[: order.index(number) + 1])
-        assert kept == [f"c{each}" for each in seen[-most:]]
+        seen, latest_us = sorted(order[:taken]), max(times[each] for each in order[:taken])
+        running = [each for each in seen if every[each].end_us > latest_us]
+        over = [each for each in seen if every[each].end_us <= latest_us]
+        expected = [*running[:most], *(over[-(most - len(running)) :] if most > len(running) else [])]
+        assert kept == [f"c{each}" for each in sorted(expected)]
     latest = book.decided
-    if most < 8:
-        book.take(CampaignChange(99, "late", "/plan", "c0", campaign_of("c0", 0, 7)))
+    if "c0" not in dict(latest) and every[0].end_us <= max(times):
+        book.take(CampaignChange(max(times), "late", "/plan", "c0", campaign_of("c0", 0, 4)))
         assert book.decided == latest
 
 
@@ -154,14 +183,14 @@ def campaign_events(draw: st.DrawFn) -> list[CampaignEvent]:
         envelope: dict[str, Any] = {
             "id": f"e{number}",
             "source": "/plan",
-            "time": INSTANT + timedelta(seconds=draw(st.integers(0, 3))),
+            "time": INSTANT + timedelta(minutes=draw(st.integers(0, 3))),
         }
         name = draw(st.sampled_from(NAMES))
         if draw(st.booleans()):
             data = CampaignWithdrawnData(campaign=name)
             made.append(CampaignWithdrawn(**envelope, data=data))
             continue
-        start = INSTANT + timedelta(minutes=draw(st.integers(0, 9)))
+        start = INSTANT + timedelta(minutes=draw(st.integers(-9, 9)))
         minutes = draw(st.none() | st.integers(1, 9))
         instants = {"start": start, "end": start + timedelta(minutes=minutes) if minutes is not None else None}
         of_campaign = {"campaign": name, **instants, "scopes": draw(st.sampled_from(LISTED))}

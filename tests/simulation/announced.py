@@ -10,7 +10,7 @@ from tests.simulation.broken import BrokenError
 from tests.simulation.periods import LONGEST, Campaign, Campaigns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from schemas.outputs import Marker
     from tests.simulation.cluster import Entry
@@ -31,7 +31,7 @@ class Announced:
         self._world = so_far.world
         self._counts = counts
 
-    def _counted_after(self, events: Iterable[dict[str, Any]]) -> Campaigns:
+    def _counted_after(self, events: Sequence[dict[str, Any]]) -> Campaigns:
         """The campaigns that are counted after some events, by the plain rule."""
         settled, found = dict(self._so_far.of_settings), Campaigns()
         for event in sorted(events, key=lambda event: (event["time"], event["id"])):
@@ -42,8 +42,17 @@ class Announced:
                 start = datetime.fromisoformat(data["start"])
                 end = datetime.fromisoformat(data["end"]) if "end" in data else start + LONGEST
                 found[f"campaign:{data['campaign']}"] = Campaign(start, end, "scopes" not in data)
-        while len(found) > self._world.settings.limits.announced_campaigns:
-            del found[min(found, key=lambda period: (found[period][0], period))]
+        most = self._world.settings.limits.announced_campaigns
+        while len(found) > most:
+            latest = max(datetime.fromisoformat(event["time"]) for event in events)
+            over = [period for period, campaign in found.items() if campaign.end <= latest]
+            if over:
+                # The one that began longest ago; of two, the one whose name is the last.
+                earliest = min(found[period].start for period in over)
+                del found[max(period for period in over if found[period].start == earliest)]
+                self._world.seen["campaigns over beyond the limit"] += 1
+            else:
+                del found[max(found, key=lambda period: (found[period].start, period))]
             self._world.seen["campaigns beyond the limit"] += 1
         return settled | found
 
