@@ -211,8 +211,10 @@ class WholeBatches:
 def misplaced(data: bytes, offset: int) -> int | None:
     """The base offset of a batch that cannot be where it is; None if each can.
 
-    No checksum covers base offsets. By a wrong one, records would be left out as already read, or the position would move back.
-    That the last batch of a fetch is said to be further on is not noticed: records may be missing before it, as after a compaction.
+    No checksum covers base offsets. By a wrong one, records would be left out as already read, or the position would move back
+    before what has been read. Two wrong ones cannot be told from right ones: the last batch of a fetch may be said to be further
+    on, as if compaction had removed what was before it; and the first one, which may begin before the offset, as if it began
+    earlier than it does. Of the first of several batches, as many records are then left out as it is said to begin too early.
 
     Args:
         data: The bytes of the batches.
