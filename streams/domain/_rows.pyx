@@ -322,7 +322,6 @@ cdef struct Count:
     long long before
     long long backfilled_before
     unsigned long long fingerprint
-    bint has_unit
 
 
 cdef object replaced(object packed, Count* count):
@@ -424,14 +423,13 @@ cdef bint reads_count(bytes value, Count* count) noexcept:
         and reads(&cursor, b',"by_hour":', 11)
         and reads_hours(&cursor, count.hours)
         and reads(&cursor, b',"latest":', 10)
-        and names_unit(&cursor, &count.has_unit)
+        and names_unit(&cursor)
     )
 
 
-cdef inline bint names_unit(Cursor* cursor, bint* has_unit) noexcept:
+cdef inline bint names_unit(Cursor* cursor) noexcept:
     """Whether a unit comes next, or none, and then the end."""
-    has_unit[0] = cursor.at < cursor.end and cursor.at[0] == 123
-    return cursor.at < cursor.end and cursor.end[-1] == 125 and (has_unit[0] or reads(cursor, b"null}", 5) and cursor.at == cursor.end)
+    return cursor.at < cursor.end and cursor.end[-1] == 125 and (cursor.at[0] == 123 or reads(cursor, b"null}", 5) and cursor.at == cursor.end)
 
 
 cdef bint reads_key(bytes key, long long* shard, Cursor* metric, Cursor* scope, Cursor* part) noexcept:
@@ -487,9 +485,9 @@ def take(columns, dict scopes not None, dict days not None, dict first_cells not
         scopes: Scope → metric → series.
         days: Business date as in a key → the date, and the numbers of its periods, its own first.
         first_cells: Rows of days that have changed since their first version → their packed day then.
-        changed: Receives, for each count of a day that nothing watches, the rows that contain the day, its partition, its units before
-            and now, and its value; None if nobody wants to know.
-        heard: The same for counts of other days. If it is None, series have those that name a unit.
+        changed: Receives, for each count of a day that nothing watches, the rows that contain the day, its partition, and its units
+            before and now; None if nobody wants to know.
+        heard: The same for counts of other days.
         counts: Keys and values, as in the topic.
         made: Receives the places of new rows.
         new_day: Adds a date to `days`; None if the text is none.
@@ -558,24 +556,20 @@ def take(columns, dict scopes not None, dict days not None, dict first_cells not
         noted = changed
         if series.is_watched:
             noted = heard
-            note_watched(series, day[0], own, &count, value, heard is None)
+            note_watched(series, day[0], count.shard, value)
         if noted is not None:
-            noted.append((tuple([places[period] for period in range(periods)]), count.shard, count.before, count.count, value))
+            noted.append((tuple([places[period] for period in range(periods)]), count.shard, count.before, count.count))
     return newest
 
 
-cdef int note_watched(series, day, Py_ssize_t own, const Count* count, bytes value, bint is_before_first_step) except -1:
-    """Keeps what a count says of its latest units; see `streams.domain.row_table.Series`."""
+cdef int note_watched(series, day, long long shard, bytes value) except -1:
+    """Keeps what a count says of its latest unit; see `streams.domain.row_table.Series`."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(NEWEST), ends = PyBytes_GET_SIZE(value) - size
-    if is_before_first_step and count.has_unit:
-        if series.latest is None:
-            series.latest = {}
-        series.latest[own, count.shard] = value
     if day >= series.newest_day:
         if day > series.newest_day:
             series.newest_day, series.newest = day, {}
         is_newest = ends >= 0 and memcmp(PyBytes_AS_STRING(value) + ends, PyBytes_AS_STRING(NEWEST), size) == 0
-        series.newest[count.shard] = value if is_newest else None
+        series.newest[shard] = value if is_newest else None
     return 0
 
 

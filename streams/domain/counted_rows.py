@@ -33,14 +33,12 @@ NO_HOURS: Mapping[int, bytes] = {}
 class TouchedDay:
     """A day that this step has changed: the rows that contain it (its own first), and its shards' counts before."""
 
-    __slots__ = ("after", "before", "rows", "told")
+    __slots__ = ("after", "before", "rows")
 
     def __init__(self, rows: tuple[int, ...]) -> None:
         self.rows = rows
         self.before: dict[int, int] = {}
         self.after: dict[int, int] = {}
-        #: By shard: the last count told.
-        self.told: dict[int, ToldCount] = {}
 
 
 class CountedRows(RowTable):
@@ -54,11 +52,10 @@ class CountedRows(RowTable):
         self.newest_day = date.min
         #: By place, or by series and period if the day has no row.
         self._touched: dict[int | tuple[int, int], TouchedDay] = {}
-        #: What this step has changed of days that nothing watches: the rows that contain the day, shard, its units before and now,
-        #: and its count as it came.
-        self._changed: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
+        #: What this step has changed of days that nothing watches: the rows that contain the day, shard, its units before and now.
+        self._changed: list[tuple[tuple[int, ...], int, int, int]] = []
         #: The same of days that may be watched, to be taken by `_hear`.
-        self._heard: list[tuple[tuple[int, ...], int, int, int, bytes]] = []
+        self._heard: list[tuple[tuple[int, ...], int, int, int]] = []
         #: Days that have changed since their first version, which only the row itself has → its counts by hour.
         self._first_cells: dict[int, bytes | None] = {}
         #: Rows of campaigns → their packed hours by number; and the minutes of those changed since their first version.
@@ -95,11 +92,7 @@ class CountedRows(RowTable):
         self._note_newest(series, day, shard, count)
         if self._started:
             whole(self._hear())
-            self._touch(own, places, shard, before, count.count, count)
-        elif count.latest is not None and series.is_watched:
-            if series.latest is None:
-                series.latest = {}
-            series.latest[own, shard] = count
+            self._touch(own, places, shard, before, count.count)
 
     def _update_without_row(self, shard: int, series: Series, day: date, count: DayCount) -> None:
         """The same for a day that is no longer kept: only the longer periods that contain it have rows."""
@@ -112,7 +105,7 @@ class CountedRows(RowTable):
         columns.add_to(places, count.count - replaced.units, count.backfilled - replaced.backfilled, 0)
         self._note_newest(series, day, shard, count)
         if self._started:
-            self._touch((series.number, own), places, shard, replaced.units, count.count, count)
+            self._touch((series.number, own), places, shard, replaced.units, count.count)
 
     @staticmethod
     def _note_newest(series: Series, day: date, shard: int, count: DayCount) -> None:
@@ -126,23 +119,20 @@ class CountedRows(RowTable):
         columns = self.columns
         return not columns.history_version[day] and columns.hours[day] == columns.published_hours[day]
 
-    def _touch(  # noqa: PLR0913, PLR0917 - a count and what it replaces
-        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int, told: ToldCount
-    ) -> None:
+    def _touch(self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, after: int) -> None:
         touched = self._touched.get(key)
         if touched is None:
             touched = self._touched[key] = TouchedDay(rows)
         touched.before.setdefault(shard, before)
         touched.after[shard] = after
-        touched.told[shard] = told
 
     def _hear(self) -> Generator[None, None, None]:
         """Takes note of counts of watched days that were taken together; with pauses."""
         heard = list(self._heard)
         # Not another list: `take` goes on with this one after a count that is not plain.
         self._heard.clear()
-        for number, (rows, shard, before, after, value) in enumerate(heard, 1):
-            self._touch(rows[0], rows, shard, before, after, value)
+        for number, (rows, shard, before, after) in enumerate(heard, 1):
+            self._touch(rows[0], rows, shard, before, after)
             if number % _PAUSE_COUNTS == 0:
                 yield
 
@@ -221,7 +211,7 @@ class CountedRows(RowTable):
                 self._newest_of_campaigns[place] = hour.hour, newest
         if self._started:
             # No series has a negative number.
-            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count.count, count)
+            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count.count)
 
     def _place_of_campaign(self, metric: Metric, scope: str, name: str) -> int | None:
         period_id = f"{CAMPAIGN}:{name}"

@@ -134,7 +134,6 @@ class LeavingRows(RowVersions):
             month = series.rows[others[self._known.month_among(others)]]
             columns.cells[month] = packed_days.put_away(columns.cells[month], day.day, packed)
         del series.rows[number]
-        self._latest_moves(place, len(columns) - 1)
         moved = columns.remove(place)
         if moved != place:
             of = self._series[columns.series[place]]
@@ -160,21 +159,6 @@ class LeavingRows(RowVersions):
                 places.discard(moved)
                 places.add(place)
         self.on_move(place, moved)
-
-    def _latest_moves(self, place: int, moved: int) -> None:
-        """Moves the known latest units of a day along with its row, before the first step."""
-        if self._started:
-            return
-        columns = self.columns
-        latest = self._series[columns.series[place]].latest or {}
-        for shard, _ in packed_days.counts_of(columns.cells[place]):
-            latest.pop((place, shard), None)
-        if moved != place and self._known.periods[columns.period[moved]].kind == "day":
-            latest = self._series[columns.series[moved]].latest or {}
-            for shard, _ in packed_days.counts_of(columns.cells[moved]):
-                unit = latest.pop((moved, shard), None)
-                if unit is not None:
-                    latest[place, shard] = unit
 
 
 def _move(kept: dict[int, Any], place: int, moved: int) -> None:

@@ -80,8 +80,6 @@ class Series:
         #: The last day with a count, and the count of each ledger partition on it, None unless it names the latest unit of all.
         self.newest_day = date.min
         self.newest: dict[int, ToldCount | None] = {}
-        #: Before the first step: the counts that name a unit, by row of a day and shard, if the series can have milestones.
-        self.latest: dict[tuple[int, int], ToldCount] | None = None
 
 
 class RowTable:

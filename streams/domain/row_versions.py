@@ -21,7 +21,6 @@ from streams.domain.row_table import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from schemas.facts import LatestUnit
     from schemas.rows import PublishedRow
     from streams.domain.calendar import Calendar
     from streams.domain.kept_days import KeptDays
@@ -64,8 +63,8 @@ class RowVersions(PublishedRows):
     ) -> None:
         super().__init__(calendar, closed_after_s, watched, kept)
         self._replaced: list[PublishedRow] = []
-        #: Rows that have grown in this step → the latest unit of the cells that did.
-        self._grown: dict[int, LatestUnit | None] = {}
+        #: Rows that have grown in this step.
+        self._grown: set[int] = set()
         #: Whether this step has read everything; until then no period ends.
         self._is_caught_up = False
         #: The instant that was formatted last: all rows of a step have the same.
@@ -97,8 +96,8 @@ class RowVersions(PublishedRows):
     def publish(self, row: Row, timezone: str, updated_at: str) -> PublishedRow | None:
         """The next version of a row, or None if it equals the published one or has never held anything."""
         place = row.place
-        row.grew, row.latest = False, None
-        self._grown.pop(place, None)
+        row.grew = False
+        self._grown.discard(place)
         if not self.changes(row):
             return None
         self._go_on(place, timezone, self._micros_of(updated_at), only_backfilled=row.only_backfilled)

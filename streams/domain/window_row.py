@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from schemas.rows import PublishedRow, RowKey
 
 if TYPE_CHECKING:
-    from schemas.facts import LatestUnit, RowMetric
+    from schemas.facts import RowMetric
     from schemas.outputs import WindowStatus
     from streams.domain.controls import Control
     from streams.domain.periods import Ordering, Period
@@ -36,7 +36,6 @@ class Row:
         "count",
         "grew",
         "key",
-        "latest",
         "metric",
         "period",
         "place",
@@ -72,9 +71,8 @@ class Row:
         self.published_backfilled = 0
         self.published_balance = 0
         self.published_status: WindowStatus | None = None
-        #: Whether a day in it grew in this step, and the latest unit of the cells that did.
+        #: Whether a day in it grew in this step.
         self.grew = False
-        self.latest: LatestUnit | None = None
 
     @property
     def ordering(self) -> Ordering:

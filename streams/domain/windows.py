@@ -28,13 +28,12 @@ from streams.domain.pauses import telling_pauses
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_blocks import RowBlocks
 from streams.domain.row_columns import STATUSES, UNPUBLISHED
-from streams.domain.row_table import FEW_ROWS, NEVER_US, unit_in
+from streams.domain.row_table import FEW_ROWS, NEVER_US
 from streams.domain.window_row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from schemas.facts import LatestUnit
     from schemas.rows import RowKey
     from streams.domain.calendar import Calendar
     from streams.domain.counted_rows import TouchedDay
@@ -143,9 +142,9 @@ class Windows(RowBlocks):
     def _unwatched(self, places: set[int]) -> Generator[None, None, None]:
         """Adds the rows that counts of days which nothing watches have changed. With targets, some of these may be watched now."""
         counts, self._changed = self._changed, []
-        for number, (rows, shard, before, after, value) in enumerate(counts, 1):
+        for number, (rows, shard, before, after) in enumerate(counts, 1):
             if self._targets:
-                self._touch(rows[0], rows, shard, before, after, value)
+                self._touch(rows[0], rows, shard, before, after)
             else:
                 places.update(rows)
             if number % _PAUSE_DAYS == 0:
@@ -226,7 +225,7 @@ class Windows(RowBlocks):
         """Forgets the objects of rows, which have been judged, and what they grew by; the rows are about to be published."""
         for place in places:
             self._loaded.pop(place, None)
-            self._grown.pop(place, None)
+            self._grown.discard(place)
 
     def group(self) -> list[Row]:
         """All rows of the group, by key."""
@@ -252,17 +251,9 @@ class Windows(RowBlocks):
     def finishing_step(self) -> Iterator[None]:
         """The same with pauses: freeing what a million days have reported before the first step takes a second."""
         yield from _let_go(self._first_cells)
-        if self._is_first:
-            let_go = 0
-            for series in self._series:
-                let_go += 1 + len(series.latest or ())
-                series.latest = None
-                if let_go > _LET_GO:
-                    let_go = 0
-                    yield
         self._first_minutes = {}
         self._is_first = False
-        self._grown = {}
+        self._grown = set()
         self._loaded = {}
         self._first_cells = {}
         self._known_before = set()
@@ -292,19 +283,15 @@ class Windows(RowBlocks):
             last = self.find((row.metric, row.scope, f"day:{row.period.end.isoformat()}"))
             of_last = (columns.count[last], columns.backfilled[last]) if last is not None else (0, 0)
             row.begun_with = row.count - of_last[0], row.backfilled - of_last[1]
-        if place in self._grown:
-            row.grew, row.latest = True, self._grown[place]
+        row.grew = place in self._grown
         return row
 
     def _grow(self, touched: TouchedDay) -> None:
         """Tells the rows which hours of a day have grown since the last step; not needed for rows that nothing watches."""
         if not (self._targets or self._series[self.columns.series[touched.rows[0]]].is_watched):
             return
-        for shard, before in touched.before.items():
-            if touched.after[shard] > before:
-                latest = unit_in(touched.told[shard])
-                for place in touched.rows:
-                    self._grown[place] = _later(self._grown.get(place), latest)
+        if any(touched.after[shard] > before for shard, before in touched.before.items()):
+            self._grown.update(touched.rows)
 
     def _grow_at_first(self, rows: Iterable[Row]) -> None:
         """The same in the first step after a takeover, when the shards' earlier counts are unknown.
@@ -325,15 +312,11 @@ class Windows(RowBlocks):
             ):
                 continue  # it has come back
             series = self._series[self.columns.series[row.place]]
-            told = series.latest or {}
-            places = [series.rows[number] for number in self._known.of_series(row.period.start, series.rolling)]
-            for shard, count in packed_days.counts_of(self.columns.cells[row.place]):
-                if count > 0:
-                    latest = unit_in(told.get((row.place, shard)))
-                    for place in places:
-                        of = self._loaded.get(place)
-                        if of is not None:
-                            of.grew, of.latest = True, _later(of.latest, latest)
+            if any(count > 0 for _, count in packed_days.counts_of(self.columns.cells[row.place])):
+                for number in self._known.of_series(row.period.start, series.rolling):
+                    of = self._loaded.get(series.rows[number])
+                    if of is not None:
+                        of.grew = True
 
     def _grow_without_rows(self, month: Row) -> None:
         """The same for days that have no row: growth that the other days do not explain is theirs."""
@@ -401,12 +384,6 @@ def _let_go(kept: dict[Any, Any]) -> Iterator[None]:
         for key in list(islice(kept, _LET_GO)):
             del kept[key]
         yield
-
-
-def _later(one: LatestUnit | None, other: LatestUnit | None) -> LatestUnit | None:
-    if one is None or other is None:
-        return one or other
-    return other if (other.time_us, other.id) > (one.time_us, one.id) else one
 
 
 def _key(row: Row) -> RowKey:

@@ -22,8 +22,8 @@ DAY = date(2024, 10, 7)
 NOON_US = us("2024-10-07T12:00:00+08:00")
 
 
-def count_of(units: int, *, at_us: int = NOON_US, unit_id: str = "a", backfilled: int = 0) -> DayCount:
-    latest = LatestUnit(at_us, unit_id, "/bj1", 1, 0, 7)
+def count_of(units: int, *, backfilled: int = 0) -> DayCount:
+    latest = LatestUnit(NOON_US, "a", "/bj1", 1, 0, 7)
     return DayCount(units, backfilled, [0] * 12 + [units] + [0] * 11, latest)
 
 
@@ -53,24 +53,6 @@ def test_a_step_returns_everything_once_and_then_only_what_was_touched(windows: 
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ((NOON_US, "b"), (NOON_US, "a"), "b"),
-        ((NOON_US, "a"), (NOON_US, "b"), "b"),
-        ((NOON_US + 1, "a"), (NOON_US, "b"), "a"),
-    ],
-)
-def test_the_latest_unit_of_the_cells_that_grew_is_the_greatest_by_time_then_id(
-    windows: Windows, first: tuple[int, str], second: tuple[int, str], expected: str
-) -> None:
-    windows.update(0, METRIC, SCOPE, DAY, count_of(1, at_us=first[0], unit_id=first[1]))
-    windows.update(1, METRIC, SCOPE, DAY, count_of(1, at_us=second[0], unit_id=second[1]))
-    for row in windows.end_step(now_us=NOON_US, caught_up=True):
-        assert row.latest is not None
-        assert row.latest.id == expected
-
-
-@pytest.mark.parametrize(
     ("counts", "grew"), [((9, 4), False), ((2, 4), False), ((9, 5), False), ((9, 7), True), ((2, 6), True)]
 )
 def test_a_cell_has_grown_when_it_ends_the_step_above_where_it_began(
@@ -84,14 +66,14 @@ def test_a_cell_has_grown_when_it_ends_the_step_above_where_it_began(
     for count in counts:
         windows.update(0, METRIC, SCOPE, DAY, count_of(count))
     rows = windows.end_step(now_us=NOON_US, caught_up=True)
-    assert [(row.grew, row.latest is not None) for row in rows] == [(grew, grew)] * 4
+    assert [row.grew for row in rows] == [grew] * 4
 
 
 def test_growth_is_forgotten_when_the_step_is_published(windows: Windows) -> None:
     windows.update(0, METRIC, SCOPE, DAY, count_of(5))
     rows = windows.end_step(now_us=NOON_US, caught_up=True)
     publish(rows)
-    assert [(row.grew, row.latest, row.published_count) for row in rows] == [(False, None, 5)] * 4
+    assert [(row.grew, row.published_count) for row in rows] == [(False, 5)] * 4
 
 
 def test_a_step_costs_what_has_changed_and_not_what_there_is(windows: Windows) -> None:
