@@ -262,7 +262,7 @@ def _beyond_limit(
         yield wrong(
             NAME,
             f"{_names(needed)} {'is' if len(needed) == 1 else 'are'} not counted: of {len(announced):,} that are announced, "
-            f"{most:,} are, those that were not over first",
+            f"only {most:,} are, first those that are not over and begin before the others",
             "set announced_campaigns in [limits] to more and restart the workers, or withdraw others that are not over",
         )
     elif left_out:

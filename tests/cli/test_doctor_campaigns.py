@@ -175,7 +175,7 @@ def test_campaigns_beyond_the_hundred_that_are_counted_are_found(monkeypatch: py
     first, *_ = found(of, basis(of, event(), *earlier))
     assert first == wrong(
         "campaigns",
-        "yu7 is not counted: of 101 that are announced, 100 are, those that were not over first",
+        "yu7 is not counted: of 101 that are announced, only 100 are, first those that are not over and begin before the others",
         "set announced_campaigns in [limits] to more and restart the workers, or withdraw others that are not over",
     )
     _told(monkeypatch, first)
