@@ -11,6 +11,7 @@ from streams.domain.steps import UnitSearch as UnitSearch
 from streams.domain.steps import add_up as add_up
 from streams.domain.steps import count_plain as count_plain
 from streams.domain.steps import follow as follow
+from streams.domain.steps import give_back as give_back
 from streams.domain.steps import hours as hours
 from streams.domain.steps import order_at as order_at
 from streams.domain.steps import order_ids as order_ids

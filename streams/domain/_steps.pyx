@@ -63,6 +63,25 @@ cdef enum:
     HOURS = 24
 
 
+# The C library keeps what was freed for the threads that allocated it.
+cdef extern from *:
+    """
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static void give_back_freed(void) { malloc_trim(0); }
+    #else
+    static void give_back_freed(void) { }
+    #endif
+    """
+    void give_back_freed() noexcept nogil
+
+
+def give_back():
+    """As `steps.give_back`."""
+    with nogil:
+        give_back_freed()
+
+
 # Orders -------------------------------------------------------------------------------------------------------------
 
 #: Each event is encoded compactly:

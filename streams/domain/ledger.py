@@ -598,6 +598,7 @@ class Ledger:
             self._note_quarters(self._source_hours, found)
         self._advance_clock()
         yield from self._days.ending_restoring()
+        yield hotpath.way.give_back
 
     def following(
         self,
