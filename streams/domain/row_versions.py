@@ -236,21 +236,26 @@ class RowVersions(PublishedRows):
 
     def published(self, places: Iterable[int]) -> list[PublishedRecord | None]:
         """The published version of each of these rows again; None if another one is about to be published."""
+        columns = self.columns
         found: list[PublishedRecord | None] = []
-        plain: list[int] = []
+        places = list(places)
+        # Whether rules watch them does not matter: they have been judged.
+        plain = set(self.parted(places, are_judged=True)[1]) if hotpath.rows is not None else ()
+        of_plain: list[int] = []
         for place in places:
-            version = self.columns.version[place]
-            is_another = self._balances.get(place) != self._published_balances.get(place)
-            if is_another or self.columns.differs(place) or place in self._redated or not version:
+            version = columns.version[place]
+            if columns.differs(place) or not version:
                 found.append(None)
-            elif hotpath.rows is not None and self.all_plain([place]):
-                plain.append(place)
+            elif place in plain:
+                of_plain.append(place)
                 found.append(PublishedRecord(b"", b"", version))
+            elif self._balances.get(place) != self._published_balances.get(place) or place in self._redated:
+                found.append(None)
             else:
                 key, value = _record(self._version(place, self._calendar.timezone))
                 found.append(PublishedRecord(key, value, version))
-        if plain:
-            made = iter(hotpath.rows.encode(self.columns, plain, self._series, self._known.texts, self._text_of))
+        if of_plain:
+            made = iter(hotpath.rows.encode(columns, of_plain, self._series, self._known.texts, self._text_of))
             for number, each in enumerate(found):
                 if each is not None and not each.key:
                     key, value = next(made)

@@ -419,12 +419,15 @@ class Totals:
         due, judged = self._judging.due(), 0
         # Rows of scopes that have only plain ones, to publish together: whole scopes, and no more than fit into a transaction.
         plain: list[int] = []
-        for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
+        at_once = min(PAUSE_ROWS, most // RECORDS_OF_ROW)
+        for places, are_plain in self._windows.begin_step(
+            now_us=now_us, caught_up=caught_up, also=due, at_once=at_once
+        ):
             if not places:
                 yield None
                 continue
             judged += len(places)
-            is_plain = len(places) * RECORDS_OF_ROW <= most and self._windows.all_plain(places)
+            is_plain = len(places) * RECORDS_OF_ROW <= most and (are_plain or self._windows.all_plain(places))
             if plain and (not is_plain or (len(plain) + len(places)) * RECORDS_OF_ROW > most):
                 yield self._parts.plain_rows(plain)
                 plain = []

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from streams.domain.kept_days import KeptDays
 
 #: A pause, in the form of a scope without rows.
-_NO_ROWS: tuple[str, list[int]] = "", []
+_NO_ROWS: tuple[list[int], bool] = [], True
 #: Changed days to process between two pauses.
 _PAUSE_DAYS = 500
 #: Entries of a dictionary to free between two pauses.
@@ -100,11 +100,11 @@ class Windows(RowBlocks):
     # A step ---------------------------------------------------------------------------------------------------------
 
     def begin_step(
-        self, *, now_us: int, caught_up: bool, also: Iterable[RowKey] = ()
-    ) -> Iterator[tuple[str, list[int]]]:
+        self, *, now_us: int, caught_up: bool, also: Iterable[RowKey] = (), at_once: int = 1
+    ) -> Iterator[tuple[list[int], bool]]:
         """Updates the status. Returns the rows that may have changed, scope by scope; the first time, all that matter.
 
-        A scope without rows is a pause.
+        Whether they are known to be plain comes with them. Those of several scopes that are may come together; no rows are a pause.
 
         Status advances only while everything has been read: a period that ended during an outage is not over before its
         events have arrived.
@@ -113,6 +113,7 @@ class Windows(RowBlocks):
             now_us: The clock, microseconds since 1970.
             caught_up: Whether everything has been read.
             also: Keys of further rows.
+            at_once: Most plain rows of several scopes that come together.
         """
         self._is_first, self._started = not self._started, True
         self._is_caught_up = caught_up
@@ -137,7 +138,7 @@ class Windows(RowBlocks):
             yield from self._marked(advanced)
         else:
             places.update(vectors.places(advanced or b""))
-            yield from self._by_scope(places).items()
+            yield from self._together(self._by_scope(places).values(), at_once)
 
     def _unwatched(self, places: set[int]) -> Generator[None, None, None]:
         """Adds the rows that counts of days which nothing watches have changed. With targets, some of these may be watched now."""
@@ -236,7 +237,7 @@ class Windows(RowBlocks):
     def end_step(self, *, now_us: int, caught_up: bool) -> list[Row]:
         """A step without parts: every row that may have changed."""
         self.begin_group()
-        for _, places in self.begin_step(now_us=now_us, caught_up=caught_up):
+        for places, _ in self.begin_step(now_us=now_us, caught_up=caught_up):
             self.load(places)
         self.group()
         rows = list(self._loaded.values())
@@ -339,9 +340,36 @@ class Windows(RowBlocks):
 
     # Which rows -----------------------------------------------------------------------------------------------------
 
-    def _marked(self, marked: bytearray) -> Iterator[tuple[str, list[int]]]:
+    def _together(self, scopes: Iterable[list[int]], at_once: int) -> Iterator[tuple[list[int], bool]]:
+        """The rows of scopes, together as far as they are plain."""
+        several: list[list[int]] = []
+        rows = 0
+        for places in scopes:
+            if several and rows + len(places) > at_once:
+                yield from self._parted_scopes(several)
+                several, rows = [], 0
+            several.append(places)
+            rows += len(places)
+        yield from self._parted_scopes(several)
+
+    def _parted_scopes(self, scopes: list[list[int]]) -> Iterator[tuple[list[int], bool]]:
+        """The rows of scopes, those without any that must be judged together."""
+        to_judge = set(self.parted([place for places in scopes for place in places])[0])
+        plain: list[int] = []
+        for places in scopes:
+            if to_judge and not to_judge.isdisjoint(places):
+                if plain:
+                    yield plain, True
+                    plain = []
+                yield places, False
+            else:
+                plain += places
+        if plain:
+            yield plain, True
+
+    def _marked(self, marked: bytearray) -> Iterator[tuple[list[int], bool]]:
         looked_at = 0
-        for scope, by_metric in list(self._scopes.items()):
+        for by_metric in list(self._scopes.values()):
             found: list[int] = []
             for series in by_metric.values():
                 places = list(series.rows.values())
@@ -349,7 +377,7 @@ class Windows(RowBlocks):
                 looked_at += _LOOK_ROWS // 100 + len(places)
             if found or looked_at > _LOOK_ROWS:
                 looked_at = 0
-                yield scope, found
+                yield found, False
 
     def _by_scope(self, places: Iterable[int]) -> dict[str, list[int]]:
         if hotpath.rows is not None:

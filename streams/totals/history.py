@@ -13,7 +13,7 @@ snapshot the whole history is read.
 from __future__ import annotations
 
 import heapq
-from itertools import islice
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_row, read_row
@@ -21,7 +21,7 @@ from schemas.rows import RowKey
 from streams.domain import hotpath
 from streams.domain.row_columns import STATUS_CODES
 from streams.domain.zone import MINUTE_US
-from streams.kafka.outbox import Outgoing
+from streams.kafka.outbox import Outbox, Outgoing
 from streams.kafka.pacing import ITEMS, paced, pause
 from streams.kafka.records import record_value
 
@@ -75,8 +75,10 @@ class History:
         self._part = context.catalogue.history.name, number
         #: Rows whose current version is not in the history yet → when it is due.
         self._waiting: dict[int, int] = {}
-        #: A heap of the same, ordered by time; entries whose time differs from that in `_waiting` are obsolete.
-        self._due: list[tuple[int, int]] = []
+        #: The same by time, and a heap of these times; rows whose time in `_waiting` is another one are obsolete. What changes
+        #: together is due together, so there are far fewer times than rows.
+        self._places: dict[int, deque[int]] = {}
+        self._due: list[int] = []
         #: For each row, whether it is closed and of loaded history: then its later versions need not be written at once.
         self._loaded = bytearray()
         #: Rows that are to leave and whose published version is in the history: nothing else knows them.
@@ -136,7 +138,8 @@ class History:
             elif closes:
                 self._wait_until(place, 0)
             elif place not in waiting:
-                self._wait(place)
+                written_us = history_us[place]
+                self._wait_until(place, written_us + MINUTE_US if written_us else 0)
 
     def replace(self, row: PublishedRow) -> Outgoing:
         """The record of a version that only the history will have from now on."""
@@ -174,33 +177,44 @@ class History:
         if place < len(self._loaded):
             self._loaded[place] = 0
 
-    async def records(self, now_us: int, most: int) -> list[Outgoing]:
+    async def records(self, now_us: int, most: int) -> Outbox:
         """The versions that are due.
 
         Args:
             now_us: Real time, microseconds since 1970.
             most: The maximum number of records.
         """
-        records: list[Outgoing] = []
-        due = list(islice(self._take_due(now_us), most))
-        self.has_more = bool(self._due) and self._due[0][0] <= now_us
+        records = Outbox()
+        due = self._take_due(now_us, most)
+        self.has_more = bool(self._due) and self._due[0] <= now_us
         for first in range(0, len(due), ITEMS):
             places = due[first : first + ITEMS]
+            made: list[tuple[bytes | None, bytes | None]] = []
             for place, found in zip(places, self._rows.published(places), strict=True):
                 if found is None:
                     self._wait_until(place, now_us + _SECOND_US)
                 else:
                     self._rows.mark(place, found.version, now_us)
-                    records.append(Outgoing(*self._part, found.key, found.value))
+                    made.append((found.key, found.value))
+            records.add_run(*self._part, made)
             await pause()
         return records
 
-    def _take_due(self, now_us: int) -> Iterator[int]:
-        while self._due and self._due[0][0] <= now_us:
-            due_us, place = heapq.heappop(self._due)
-            if self._waiting.get(place) == due_us:
-                del self._waiting[place]
-                yield place
+    def _take_due(self, now_us: int, most: int) -> list[int]:
+        due: list[int] = []
+        waiting = self._waiting
+        while self._due and self._due[0] <= now_us and len(due) < most:
+            due_us = self._due[0]
+            places = self._places[due_us]
+            while places and len(due) < most:
+                place = places.popleft()
+                if waiting.get(place) == due_us:
+                    del waiting[place]
+                    due.append(place)
+            if not places:
+                heapq.heappop(self._due)
+                del self._places[due_us]
+        return due
 
     def _take_over(self, key: RowKey, version: int, written_us: int) -> None:
         place = self._rows.find(key)
@@ -216,4 +230,9 @@ class History:
 
     def _wait_until(self, place: int, due_us: int) -> None:
         self._waiting[place] = due_us
-        heapq.heappush(self._due, (due_us, place))
+        places = self._places.get(due_us)
+        if places is None:
+            self._places[due_us] = deque((place,))
+            heapq.heappush(self._due, due_us)
+        else:
+            places.append(place)

@@ -75,7 +75,7 @@ class History:
 
     def records(self, now_us: int, most: int = 1000) -> list[Outgoing]:
         self.clock_us = now_us
-        return asyncio.run(self.history.records(now_us, most))
+        return [*asyncio.run(self.history.records(now_us, most))]
 
 
 @pytest.fixture
