@@ -36,6 +36,8 @@ _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 #: Smaller chunks would gain little, and are merged soon.
 _LEAST_COMPRESSED_BYTES: Final = 1024
 _FASTEST: Final = 1
+#: Smaller values are decompressed into memory of their own: a small ledger then needs no other.
+_SMALL_BYTES: Final = 32 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_entries = msgspec.msgpack.Decoder(Entries).decode
@@ -87,17 +89,22 @@ def decompressed(value: bytes) -> bytes:
 
 
 class Decompressing:
-    """Decompresses chunks into the same memory again and again: in new memory for each it takes twice as long."""
+    """Decompresses chunks into the same memory again and again: in new memory for each large one it takes twice as long."""
 
     def __init__(self) -> None:
-        self._rooms = [bytearray(2 * FULL_BYTES) for _ in range(KEPT_CHUNKS)]
+        #: At most `KEPT_CHUNKS`; a small ledger needs none.
+        self._rooms: list[bytearray] = []
         self._next = 0
 
     def chunk(self, value: bytes) -> Chunk:
         """The chunk in a record's value, compressed or not; valid until `KEPT_CHUNKS` more were asked for."""
         if not value.startswith(_ZSTD_MAGIC):
             return value
+        if len(value) < _SMALL_BYTES:
+            return decompressed(value)
         number, self._next = self._next, (self._next + 1) % KEPT_CHUNKS
+        if number == len(self._rooms):
+            self._rooms.append(bytearray(2 * FULL_BYTES))
         room = self._rooms[number]
         try:
             size = int(cramjam.zstd.decompress_into(value, room))
