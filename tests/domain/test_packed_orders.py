@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import random
+import resource
 import sys
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +20,8 @@ from hypothesis import strategies as st
 from schemas.changelog import decode_entries, encode_entries
 from streams.domain import hotpath, steps
 from streams.domain.packing import Vocabulary, pack
-from tests.domain.facts import SU7, delivered, placed, us
+from tests.domain.facts import SU7, chunks_of, delivered, placed, us
+from tests.domain.test_ledger_properties import new_ledger
 from tests.domain.test_steps import facts
 
 if TYPE_CHECKING:
@@ -381,3 +386,32 @@ def test_chunks_are_followed_as_in_python(several: list[bytes], data: st.DataObj
 @given(damaged())
 def test_a_damaged_chunk_is_refused_or_followed_alike(chunk: bytes) -> None:
     assert followed(hotpath._steps, [chunk]) == followed(steps, [chunk])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only this C library keeps much of what was freed")
+def test_what_another_thread_has_freed_is_given_back_once_everything_is_restored() -> None:
+    def work(kept: list[bytes]) -> None:
+        some = [b"x" * 1_000 + bytes([number % 256]) for number in range(50_000)]
+        # What is below it cannot be returned by shortening the heap.
+        kept.append(some[-1])
+
+    ledger, again = new_ledger(), new_ledger()
+    ledger.apply([placed("2024-10-07T14:03:11+08:00", order="SO-1")])
+    changes = ledger.drain()
+    last = None
+    for piece in again.restoring(changes.vocabulary, chunks_of([changes])):
+        last = piece
+        if piece is not None:
+            piece()
+    assert last is not None
+    kept: list[bytes] = []
+    thread = threading.Thread(target=work, args=(kept,))
+    thread.start()
+    thread.join()
+    before = resident_bytes()
+    last()
+    assert before - resident_bytes() > 20_000_000
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
