@@ -1,4 +1,4 @@
-"""`--period`, the beginning of periods' ids: refused if there are none."""
+"""`--metric`, and `--period`, the beginning of periods' ids: refused if there are none."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from streams.settings import Settings
 
 
@@ -22,6 +24,17 @@ def check_period(start: str | None) -> None:
     """
     if start is not None and (fault := period_fault(start)) is not None:
         raise ExpectedError(f"--period: {fault}")
+
+
+def check_filter(metric: str | None, metrics: Collection[str], period: str | None) -> None:
+    """Checks what can be checked of `--metric` and `--period` without a cluster.
+
+    Raises:
+        ExpectedError: There is no such metric among these, or no period whose id starts like this.
+    """
+    if metric is not None and metric not in metrics:
+        raise ExpectedError(f"--metric: {unknown('metric', metric, metrics)}")
+    check_period(period)
 
 
 async def why_not_counted(settings: Settings, start: str | None) -> str | None:

@@ -15,7 +15,7 @@ from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, owner_text, place_text
 from streams.cli.options import IDENTIFIER, FilePath, business_text, encoding_option, with_settings
-from streams.cli.periods import check_period, why_not_counted
+from streams.cli.periods import check_filter, why_not_counted
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -47,16 +47,6 @@ class _Filter(NamedTuple):
             and (self.period is None or key.period.startswith(self.period))
             and self.source in (None, source)
         )
-
-    def check(self) -> None:
-        """Checks what can be checked without a cluster.
-
-        Raises:
-            ExpectedError: There is no such metric, or no period whose id starts like this.
-        """
-        if self.metric is not None and self.metric not in METRICS:
-            raise ExpectedError(f"--metric: {unknown('metric', self.metric, METRICS)}")
-        check_period(self.period)
 
     def check_found(self, settings: Settings, situation: Situation) -> None:
         """Checks what nothing was found of, so that a misspelt name is not taken for totals that all agree.
@@ -143,7 +133,7 @@ def command(
         raise click.UsageError(f"--out {out} is the list itself: name another file")
     theirs = None if against is None else _theirs(against, _columns(columns), encoding)
     wanted = _Filter(metric, scope, period, source)
-    wanted.check()
+    check_filter(metric, METRICS, period)
     situation = run(settings, read_situation(settings))
     chosen = [one for one in situation.compared if wanted.takes(one.key, one.control.source)]
     differing = [one for one in chosen if one.control.difference]

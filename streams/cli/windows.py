@@ -14,7 +14,7 @@ from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from schemas.texts import template_name, template_of
 from streams.cli.options import IDENTIFIER, WholeNumber, business_text, instant_us, with_settings
-from streams.cli.periods import check_period, why_not_counted
+from streams.cli.periods import check_filter, why_not_counted
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
@@ -55,16 +55,6 @@ class _Filter(NamedTuple):
     metric: str | None
     scope: str | None
     period: str | None
-
-    def check(self) -> None:
-        """Checks what can be checked without a cluster.
-
-        Raises:
-            ExpectedError: There is no such metric, or no period whose id starts like this.
-        """
-        if self.metric is not None and self.metric not in ROW_METRICS:
-            raise ExpectedError(f"--metric: {unknown('metric', self.metric, ROW_METRICS)}")
-        check_period(self.period)
 
     def check_scope(self, known: Collection[str]) -> None:
         """Checks that there are rows of the scope, if there are rows at all.
@@ -122,7 +112,7 @@ def command(
     if as_of is not None and as_first_closed:
         raise click.UsageError("--as-of and --as-first-closed are two different questions: ask one at a time")
     wanted = _Filter(metric, scope, period)
-    wanted.check()
+    check_filter(metric, ROW_METRICS, period)
     appended_us = None if as_of is None else instant_us(as_of, "--as-of")
     columns: tuple[str, ...] = ()
     if as_of is not None and appended_us is not None:
