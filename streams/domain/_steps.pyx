@@ -1621,22 +1621,56 @@ cdef enum:
 
 
 @cython.final
+cdef class _LocalHours:
+    """The cells of instants, on UTC days each of whose cells is a local hour: most events are of the day of the one before.
+
+    Args:
+        offset_of: As of `OwnUnits`.
+    """
+
+    cdef object offset_of
+    cdef long long day, offset
+    cdef bint are_cells
+
+    def __cinit__(self, offset_of):
+        self.offset_of = offset_of
+        self.forget()
+
+    cdef inline void forget(self) noexcept:
+        """Notes that other days may be such."""
+        self.day = NEVER
+
+    cdef inline bint know(self, long long time_us) except -1:
+        """Whether an instant is on such a day; to be asked before `cell`."""
+        cdef long long day = time_us // DAY_US
+        if day != self.day:
+            offset = self.offset_of(day)
+            self.are_cells = offset is not None
+            self.offset = offset or 0
+            self.day = day
+        return self.are_cells
+
+    cdef inline long long cell(self, long long time_us) noexcept:
+        """The cell of an instant of the same day."""
+        return (time_us + self.offset) // HOUR_US + EPOCH_CELL
+
+
+@cython.final
 cdef class TouchedCounts:
     """As `steps.TouchedCounts`."""
 
-    cdef object scopes_of, offset_of, places_of
+    cdef object scopes_of, places_of
+    cdef _LocalHours hours
     #: By code of the dimensions; None for one that is not known yet.
     cdef list scopes
     #: A hash table of scopes, kinds and places, and of dimensions, kinds and places; no place is 0.
     cdef unsigned long long* seen
     cdef Py_ssize_t room, used
     cdef readonly Py_ssize_t counts, contradictions, order_bytes, event_bytes
-    #: Of the last event.
-    cdef long long known_day, known_offset
-    cdef bint has_offset
 
     def __cinit__(self, scopes_of, offset_of, places_of):
-        self.scopes_of, self.offset_of, self.places_of = scopes_of, offset_of, places_of
+        self.scopes_of, self.places_of = scopes_of, places_of
+        self.hours = _LocalHours(offset_of)
         self.scopes = []
         self.clear()
 
@@ -1649,7 +1683,7 @@ cdef class TouchedCounts:
         self.seen = NULL
         self.room = self.used = 0
         self.counts = self.contradictions = self.order_bytes = self.event_bytes = 0
-        self.known_day = NEVER
+        self.hours.forget()
 
     cdef int note(self, const Cursor* order, const Cursor* known, const Cursor* event, bint is_touched) except -1:
         """As `steps.TouchedCounts.note`; `known` is NULL if there are no events before."""
@@ -1701,16 +1735,10 @@ cdef class TouchedCounts:
         return 0
 
     cdef int touch(self, int kind, long long time_us, Py_ssize_t dims) except -1:
-        cdef long long day = time_us // DAY_US
         if kind == VOIDED:
             return 0
-        if day != self.known_day:
-            offset = self.offset_of(day)
-            self.has_offset = offset is not None
-            self.known_offset = offset or 0
-            self.known_day = day
-        if self.has_offset:
-            return self.add(dims, kind, ((time_us + self.known_offset) // HOUR_US + EPOCH_CELL) // HOURS)
+        if self.hours.know(time_us):
+            return self.add(dims, kind, self.hours.cell(time_us) // HOURS)
         for place in self.places_of(time_us):
             self.add(dims, kind, place)
         return 0
@@ -2534,41 +2562,37 @@ cdef class OwnUnits:
 
     cdef dict cells
     cdef list words
-    cdef object offset_of
+    cdef _LocalHours hours
     cdef object cell_of
     cdef object code_of
     #: By the codes of the dimensions in the vocabulary, -1 for one that is not known yet.
     cdef long long[::1] codes
     #: What the unit before was added to, within one call.
-    cdef long long known_day, known_offset, known_number, known_key
-    cdef bint has_offset
+    cdef long long known_number, known_key
     cdef dict cell
     cdef dict known_cell
     cdef Sum known_sum
 
     def __init__(self, dict cells not None, words, offset_of, cell_of, code_of):
-        self.cells, self.offset_of, self.cell_of, self.code_of = cells, offset_of, cell_of, code_of
+        self.cells, self.cell_of, self.code_of = cells, cell_of, code_of
+        self.hours = _LocalHours(offset_of)
         self.words = words if type(words) is list else list(words)
         self.codes = array("q", [-1] * 16)
         self.forget()
 
     cdef void forget(self) noexcept:
-        self.known_day = self.known_number = NEVER
+        self.hours.forget()
+        self.known_number = NEVER
         self.known_key = -1
         self.cell = self.known_cell = self.known_sum = None
 
     cdef int add(self, long long shifted, const Head* head, Touched touched, Py_ssize_t touch, Py_ssize_t at) except -1:
         """As `steps.OwnUnits.add`."""
         cdef long long time_us = <long long> head.time_us
-        cdef long long day = time_us // DAY_US, number, key
+        cdef long long number, key
         cdef dict cell
-        if day != self.known_day:
-            offset = self.offset_of(day)
-            self.has_offset = offset is not None
-            self.known_offset = offset or 0
-            self.known_day = day
-        if self.has_offset:
-            number = (time_us + self.known_offset) // HOUR_US + EPOCH_CELL
+        if self.hours.know(time_us):
+            number = self.hours.cell(time_us)
             if number != self.known_number:
                 self.cell = self.cells.get(number)
                 if self.cell is None:
