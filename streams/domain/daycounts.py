@@ -85,8 +85,7 @@ class DayCounts:
         self._scopes = scopes
         self._words = words
         self._campaigns = campaigns or Campaigns()
-        self._campaign_quarters = self._campaigns.quarters
-        self._campaign_days = _days_of(self._campaign_quarters)
+        self._look_at_campaigns()
         self._scopes_codes: dict[Dims, int] = {}
         # Scopes for each era of the aliases; there is nearly always just one.
         self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
@@ -133,8 +132,7 @@ class DayCounts:
     @property
     def most_of_event(self) -> int:
         """How many counts an event changes at most; more only if it changes what several others of its order count as."""
-        campaigns = max(map(len, self._campaign_quarters.values()), default=0)
-        return _METRICS_OF_EVENT * self._scopes.most * (1 + campaigns)
+        return _METRICS_OF_EVENT * self._scopes.most * (1 + self._most_campaigns)
 
     def ending_step(self) -> Generator[None, None, dict[bytes, bytes]]:
         """Adds the step to the counts; with pauses, during which nothing may be added.
@@ -255,8 +253,8 @@ class DayCounts:
             Spans of time, each as its first instant and the first one after it, microseconds since 1970.
         """
         before, quarters_before = self._campaigns, self._campaign_quarters
-        self._campaigns, self._campaign_quarters = campaigns, campaigns.quarters
-        self._campaign_days = _days_of(self._campaign_quarters)
+        self._campaigns = campaigns
+        self._look_at_campaigns()
         texts = {campaign.text for campaign in before}
         kept = {campaign.name for campaign in campaigns if campaign.text in texts}
         self._recounted = Campaigns(campaign for campaign in campaigns if campaign.name not in kept)
@@ -271,6 +269,13 @@ class DayCounts:
             )
             for campaign in self._recounted
         ]
+
+    def _look_at_campaigns(self) -> None:
+        """Derives what steps ask of the campaigns, of which there may be many."""
+        self._campaign_quarters = self._campaigns.quarters
+        self._campaign_days = _days_of(self._campaign_quarters)
+        #: The most campaigns that a unit is in.
+        self._most_campaigns = max(map(len, self._campaign_quarters.values()), default=0)
 
     def orders_between(self, times: Iterable[tuple[int, int]]) -> Iterator[str]:
         """Ids of the orders that have, or had, units in the hours of these times; each once."""
