@@ -50,7 +50,7 @@ from streams.domain.packing import (
     sole_event,
     source_at,
 )
-from streams.domain.pauses import nothing, whole, whole_in_turn
+from streams.domain.pauses import nothing, whole
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.source_hours import FAMILY_OF_KIND
 from streams.domain.steps import GROUP_SHIFT, KNOWN, Refused
@@ -552,7 +552,7 @@ class Ledger:
         Raises:
             ValueError: The ledger is not empty, the vocabulary has gaps, or a chunk is damaged.
         """
-        whole_in_turn(self.restoring(vocabulary, chunks))
+        whole(self.restoring(vocabulary, chunks))
 
     def restoring(
         self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]

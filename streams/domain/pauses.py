@@ -18,30 +18,20 @@ Result = TypeVar("Result")
 Pause = TypeVar("Pause")
 
 
-def whole(pieces: Generator[None, None, Result]) -> Result:
-    """Runs all of it without pauses, and returns its result."""
+def whole(pieces: Generator[Piece, None, Result]) -> Result:
+    """Runs all of it in this thread, without pauses, and returns its result."""
     while True:
         try:
-            next(pieces)
+            piece = next(pieces)
         except StopIteration as end:
             made: Result = end.value
             return made
+        if piece is not None:
+            piece()
 
 
 def nothing() -> None:
     """Does nothing: yielded to wait for what was yielded before."""
-
-
-def whole_in_turn(pieces: Generator[Piece, None, Result]) -> Result:
-    """Runs all of it in this thread, and returns its result."""
-    while True:
-        try:
-            step = next(pieces)
-        except StopIteration as end:
-            made: Result = end.value
-            return made
-        if step is not None:
-            step()
 
 
 def telling_pauses(pieces: Generator[None, None, Result], pause: Pause) -> Generator[Pause, None, Result]:

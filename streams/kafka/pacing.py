@@ -91,35 +91,26 @@ async def paced(items: Iterable[Item]) -> AsyncIterator[Item]:
             await pause()
 
 
-async def in_turns(pieces: Generator[None, None, Item], between: Callable[[], Awaitable[None]] = pause) -> Item:
-    """The result of long work, with a pause, or something else, at every yield."""
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            made: Item = end.value
-            return made
-        await between()
-
-
-async def in_turns_beside(
+async def in_turns(
     pieces: Generator[Callable[[], None] | None, None, Item], between: Callable[[], Awaitable[None]] = pause
 ) -> Item:
-    """The same of work that yields functions too: another thread calls them while the work goes on until its next one."""
-    loop = asyncio.get_running_loop()
+    """The result of long work, with a pause, or something else, at every yield.
+
+    If a function is yielded, another thread calls it while the work goes on until its next one.
+    """
     beside: asyncio.Future[None] | None = None
     while True:
         try:
-            step = next(pieces)
+            piece = next(pieces)
         except StopIteration as end:
             if beside is not None:
                 await beside
             made: Item = end.value
             return made
-        if step is not None:
+        if piece is not None:
             if beside is not None:
                 await beside
-            beside = loop.run_in_executor(None, step)
+            beside = asyncio.get_running_loop().run_in_executor(None, piece)
             beside.add_done_callback(_hear)
         await between()
 

@@ -14,7 +14,7 @@ from schemas.outputs import source_of
 from streams.domain.announcements import Announcement
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
-from streams.kafka.pacing import in_turns, in_turns_beside, pause
+from streams.kafka.pacing import in_turns, pause
 from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY
 from streams.ledger.memory import Memory
@@ -143,7 +143,7 @@ class Replica:
         if self.next is None:
             memory.announce(announced)
             restoring = memory.ledger.restoring(words, memory.changelog.chunks(latest_first=True))
-            await in_turns_beside(restoring, between)
+            await in_turns(restoring, between)
             if of_vehicles is not None:
                 await in_turns(memory.ledger.restoring_vehicles(of_vehicles.chunks()), between)
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streams.kafka.pacing import ITEMS, Rests, in_turns, in_turns_beside, paced, pause
+from streams.kafka.pacing import ITEMS, Rests, in_turns, paced, pause
 from tests.simulation.loop import Process, SimulatedLoop
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ async def test_a_function_runs_in_another_thread_while_work_goes_on_until_its_ne
         yield lambda: seen.append("second")
         return 7
 
-    assert await in_turns_beside(work()) == 7
+    assert await in_turns(work()) == 7
     assert seen == ["meanwhile", "first", "second"]
 
 
@@ -191,7 +191,7 @@ async def test_the_error_of_a_function_is_that_of_the_work(is_last: bool) -> Non
             raise AssertionError("it went on")
 
     with pytest.raises(ValueError, match="damaged"):
-        await in_turns_beside(work())
+        await in_turns(work())
 
 
 async def test_work_can_be_given_up_while_a_function_runs() -> None:
@@ -208,7 +208,7 @@ async def test_work_can_be_given_up_while_a_function_runs() -> None:
 
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
-    task = asyncio.create_task(in_turns_beside(work()))
+    task = asyncio.create_task(in_turns(work()))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
