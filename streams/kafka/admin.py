@@ -295,7 +295,7 @@ async def apply_topics(settings: Settings) -> TopicPlan:
         if plan.alter:
             await _alter(client, plan)
         if plan.create or plan.alter:
-            await _confirm(client, settings)
+            await _settle(client, settings, plan)
     return plan
 
 
@@ -310,17 +310,23 @@ def refuse(plan: TopicPlan) -> None:
         raise ExpectedError(f"{plan.refused[0]}{more}", exit_code=3)
 
 
-async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Checks that the topics are now as requested.
+async def _settle(client: AIOKafkaAdminClient, settings: Settings, applied: TopicPlan) -> None:
+    """Waits until the topics are as requested.
 
-    A broker with auto.create.topics.enable may have created one for a publisher at the same moment, and a managed cluster may
-    override settings.
+    A topic that was to be created may have come from elsewhere at the same moment, with other settings: by its owner, or by a
+    broker with auto.create.topics.enable for a publisher. It is altered then. A managed cluster may override settings.
     """
+    altered = set(applied.alter)
     deadline = time.monotonic() + max(_SETTLED_WITHIN_S, settings.cluster_timeout_s)
     while (left := await _plan(client, settings)).create or left.alter:
         if left.refused or time.monotonic() > deadline:
             break
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        found_late = {name: changes for name, changes in left.alter.items() if name not in altered}
+        if found_late:
+            await _alter(client, TopicPlan(alter=found_late))
+            altered |= set(found_late)
+        else:
+            await asyncio.sleep(_LOOK_AGAIN_S)
     refuse(left)
     if left.create:
         raise ExpectedError(

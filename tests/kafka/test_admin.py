@@ -138,6 +138,26 @@ async def test_apply_does_not_take_what_somebody_else_created_meanwhile_for_its_
     assert refused.value.exit_code == 3
 
 
+async def test_a_topic_that_its_owner_creates_meanwhile_gets_its_settings(
+    bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or has created a moment before, when the broker did not know it yet."""
+    installation = Installation(bootstrap, prefix, tmp_path)
+    name = installation.catalogue.orders.name
+    create = administration._create
+
+    async def overtaken(client: Any, *arguments: Any) -> None:
+        await client.create_topics([NewTopic(name, 3, 1)])
+        await create(client, *arguments)
+
+    monkeypatch.setattr(administration, "_create", overtaken)
+    applied = await apply_topics(installation.settings)
+    assert name in {topic.name for topic in applied.create}
+    async with admin(installation.settings) as client:
+        found = (await describe(client, [name]))[name]
+    assert (found.partitions, found.configs["retention.ms"]) == (3, "-1")
+
+
 async def test_the_commands_for_an_administrator_do_what_apply_does(
     bootstrap: str, prefix: str, tmp_path: Path
 ) -> None:
