@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Key of a record of questions.
 FROM_TOTALS: Final = b"totals"
-#: The most units that an answer lists; of more, it lists a sample, evenly spaced.
+#: The most units that an answer lists; of more, it lists a sample.
 MOST_UNITS: Final = 256
 
 #: A unit by its event: time in microseconds since 1970, id, source, and topic, partition and offset of its record. Units are sorted
@@ -37,6 +37,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         last_cell: The last such hour.
         after: Only units after this one are listed.
         upto: Only units up to this one are listed.
+        latest: Whether a sample must list the latest units one by one, and only those before them evenly spaced.
         campaign: If set, the window is the campaign with this name, and the cells are its minutes, from 0.
         others_than: If set, the scope is `other`: its units are those of all scopes with its dimensions except these.
     """
@@ -49,6 +50,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_cell: int
     after: UnitKey | None = None
     upto: UnitKey | None = None
+    latest: bool = False
     others_than: list[str] | None = None
     campaign: str = ""
 

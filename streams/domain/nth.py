@@ -1,13 +1,14 @@
 """Finds the N-th unit of a window among ledger partitions, none of which knows the units of the others.
 
 Its hour follows from the counts. Each partition lists the units of that hour, or if there are many, some of them with their
-ranks. The unit then lies between two of the listed ones, and the next question is only about that part, with some margin on
-both sides, since units arrive meanwhile. A hundred thousand units in an hour take three rounds.
+ranks. If all units around the one looked for are listed, its rank is certain. Otherwise it lies between two of the listed ones,
+and the next question is only about that part, with some margin on both sides, since units arrive meanwhile. A hundred thousand
+units in an hour take three rounds; one that is among the latest takes one.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -108,8 +109,8 @@ def answering(
     first = earlier + ordered.up_to(question.after) if question.after is not None else 0
     end = earlier + ordered.up_to(question.upto) if question.upto is not None else inside
     within = max(0, end - first)
-    listed = min(within, MOST_UNITS)
-    ranks = [(number * within + listed - 1) // listed for number in range(1, listed + 1)]
+    latest = 3 * MOST_UNITS // 4 if question.latest and within > MOST_UNITS else 0
+    ranks = [*_evenly(within - latest, MOST_UNITS - latest), *range(within - latest + 1, within + 1)]
     units: list[UnitKey] = []
     for rank in ranks:
         if len(units) % _PAUSE_UNITS == 0:
@@ -124,6 +125,12 @@ def answering(
         ranks=ranks,
         units=units,
     )
+
+
+def _evenly(units: int, most: int) -> list[int]:
+    """Ranks of some units, evenly spaced, of which the last unit is one."""
+    listed = min(units, most)
+    return [(number * units + listed - 1) // listed for number in range(1, listed + 1)]
 
 
 def nth_unit(number: int, answers: Sequence[Answer]) -> UnitKey | Between | Miss:
@@ -142,6 +149,9 @@ def nth_unit(number: int, answers: Sequence[Answer]) -> UnitKey | Between | Miss
     listed = sorted(unit for answer in answers for unit in answer.units)
     if len(listed) == sum(answer.within for answer in answers):
         return listed[rank - 1]
+    place = bisect_left(listed, rank, key=lambda unit: _rank_of(unit, answers)[1])
+    if place < len(listed) and _rank_of(listed[place], answers) == (rank, rank):
+        return listed[place]
     # Units come and go until the next answers: with a margin around it, it will still be between the bounds.
     is_far = sum(answer.within for answer in answers) > 16 * MOST_UNITS
     found = _between(rank, _FAR_MARGIN if is_far else 2 * MOST_UNITS // 5, listed, answers)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.codec import encode_memory, encode_milestone
 from schemas.instants import micros_of
 from schemas.memory import CUT, SIDE, WAITING, FoundAt, key_of
-from schemas.questions import FROM_TOTALS, Question, encode_questions
+from schemas.questions import FROM_TOTALS, MOST_UNITS, Question, encode_questions
 from schemas.rows import RowKey
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.milestones import Completion, in_order
@@ -102,6 +102,14 @@ class _Place(NamedTuple):
         period = data.period if is_campaign else ""
         instants = f"{data.starts_at}/{data.ends_at}" if is_campaign else ""
         return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance, instants, step)
+
+
+class _Cells(NamedTuple):
+    """The first day of a window, as an ordinal, and the cells of it that a question is about."""
+
+    first_day: int
+    first: int
+    last: int
 
 
 @dataclass
@@ -406,28 +414,32 @@ class Moments:
             asked.positions = self._positions()
             self._end(asked, newest)
             return None
+        is_late = False
         if asked.bounds == _ANYWHERE:
             asked.bounds = self._likely(place, found, newest, asked.misses)
+            is_late = found.units - found.number <= MOST_UNITS // 2 * self._context.settings.partitions
         cell = found.cell
         if place.campaign:
-            return self._ask(place, asked.bounds, 0, cell, cell)
+            return self._ask(place, asked.bounds, _Cells(0, cell, cell), latest=is_late)
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
         first_cell, last_cell, day = cell, cell, day_of_cell(cell)
         if self._clocks_change_near(day):
             # If the clocks are put back across midnight, the end of a day comes after the beginning of the next.
             first_cell = max(first, day - _DAY).toordinal() * HOURS
             last_cell = min(last, day + _DAY).toordinal() * HOURS + HOURS - 1
-        return self._ask(place, asked.bounds, first.toordinal(), first_cell, last_cell)
+        return self._ask(place, asked.bounds, _Cells(first.toordinal(), first_cell, last_cell), latest=is_late)
 
     def _likely(self, place: _Place, found: InCell, newest: UnitKey | None, misses: int) -> Between:
-        """Where a unit probably is in its cell: nearly always among the latest, and a busy hour has millions of others."""
+        """Where a unit probably is in its cell: nearly always among the latest, and a busy hour has millions of others.
+
+        Those that come meanwhile are rarely before it.
+        """
         if misses >= len(_MARGINS_US):
             return _ANYWHERE
         start_us, end_us = self._span(place, found.cell)
-        if newest is not None and start_us <= newest[0] < end_us:
-            end_us = newest[0]
-        after_us = found.probably_after(start_us, end_us, _MARGINS_US[misses])
-        return _ANYWHERE if after_us is None else Between((after_us, "", "", 0, 0, 0), None)
+        upto = newest if newest is not None and start_us <= newest[0] < end_us else None
+        after_us = found.probably_after(start_us, upto[0] if upto else end_us, _MARGINS_US[misses])
+        return Between(None if after_us is None else (after_us, "", "", 0, 0, 0), upto)
 
     def _span(self, place: _Place, cell: int) -> tuple[int, int]:
         """The first instant of a local hour, or minute of a campaign, and the one after its last, microseconds since 1970."""
@@ -445,17 +457,18 @@ class Moments:
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
         return self._totals.hour_of_unit(place.metric, place.scope, first, last, number)
 
-    def _ask(self, place: _Place, bounds: Between, first_day: int, first_cell: int, last_cell: int) -> Question:
+    def _ask(self, place: _Place, bounds: Between, cells: _Cells, *, latest: bool) -> Question:
         self._numbers += 1
         return Question(
             id=f"{self._name}-{self._numbers}",
             metric=place.metric,
             scope=place.scope,
-            first_day=first_day,
-            first_cell=first_cell,
-            last_cell=last_cell,
+            first_day=cells.first_day,
+            first_cell=cells.first,
+            last_cell=cells.last,
             after=bounds.after,
             upto=bounds.upto,
+            latest=latest,
             others_than=self._totals.others_than(place.scope),
             campaign=place.campaign,
         )

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.facts import METRICS
-from schemas.questions import Question, decode_questions, encode_questions
+from schemas.questions import MOST_UNITS, Question, decode_questions, encode_questions
 from streams.domain import asked_units, hotpath, nth
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.counted_units import CountedUnits
@@ -64,7 +64,14 @@ def search(
     raise AssertionError(f"unit {number} is not found")
 
 
-def question(metric: Metric, scope: str, cells: tuple[int, int], bounds: Between = Between(None, None)) -> Question:  # noqa: B008 - it is immutable
+def question(
+    metric: Metric,
+    scope: str,
+    cells: tuple[int, int],
+    bounds: Between = Between(None, None),  # noqa: B008 - it is immutable
+    *,
+    latest: bool = False,
+) -> Question:
     return Question(
         id="q",
         metric=metric,
@@ -74,6 +81,7 @@ def question(metric: Metric, scope: str, cells: tuple[int, int], bounds: Between
         last_cell=cells[1],
         after=bounds.after,
         upto=bounds.upto,
+        latest=latest,
     )
 
 
@@ -108,7 +116,7 @@ def test_the_unit_is_found_among_any_number_of_partitions_of_which_each_lists_a_
     number = data.draw(st.integers(1, len(every) + 1)) + sum(before)
 
     def ask(bounds: Between) -> list[Answer]:
-        asked = question("deliveries", "all", (24, 47), bounds)
+        asked = question("deliveries", "all", (24, 47), bounds, latest=data.draw(st.booleans()))
         return [answer_of(asked, count, shard) for count, shard in zip(before, shards, strict=True)]
 
     with patch.object(nth, "MOST_UNITS", FEW):
@@ -133,6 +141,25 @@ def test_three_rounds_find_a_unit_of_a_hundred_thousand_and_bounds_that_no_longe
     assert nth_unit(120_001, ask(Between(None, None))) is Miss.CELLS
 
 
+@pytest.mark.parametrize("followed_by", [0, 1, 300, 700])
+def test_a_unit_among_the_latest_of_very_many_is_found_with_one_question(followed_by: int) -> None:
+    shards: list[list[UnitKey]] = [[] for _ in range(4)]
+    dice, last = Random(followed_by), 100_000
+    for time_us in range(last):
+        number = dice.randrange(4)
+        shards[number].append((time_us, "e", "/bj1", 1, number, time_us))
+
+    def ask(bounds: Between) -> list[Answer]:
+        asked = question("deliveries", "all", (24, 24), bounds, latest=True)
+        return [answer_of(asked, 0, shard) for shard in shards]
+
+    answers = ask(Between((last // 2, "", "", 0, 0, 0), None))
+    assert max(len(answer.units) for answer in answers) == MOST_UNITS
+    found = nth_unit(last - followed_by, answers)
+    assert isinstance(found, tuple)
+    assert found[0] == last - 1 - followed_by
+
+
 @pytest.mark.parametrize("partitions", [1, 4])
 @pytest.mark.parametrize("there", [2_000, 50_000])
 def test_a_unit_is_found_while_others_come(partitions: int, there: int) -> None:
@@ -147,7 +174,7 @@ def test_a_unit_is_found_while_others_come(partitions: int, there: int) -> None:
 
     def ask(bounds: Between) -> list[Answer]:
         come(50)
-        asked = question("deliveries", "all", (24, 24), bounds)
+        asked = question("deliveries", "all", (24, 24), bounds, latest=bounds == ANYWHERE)
         return [answer_of(asked, 0, shard) for shard in shards]
 
     come(there)
@@ -194,6 +221,7 @@ def test_ledger_partitions_answer_with_the_units_of_a_plain_recount(
                 last_cell=cell,
                 after=bounds.after,
                 upto=bounds.upto,
+                latest=data.draw(st.booleans()),
             )
             (asked,) = decode_questions(encode_questions([asked]))
             return [_answer(ledger, asked) for ledger in ledgers]

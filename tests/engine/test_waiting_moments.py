@@ -221,7 +221,9 @@ def test_a_unit_is_first_looked_for_among_the_latest_of_its_hour_then_among_more
         for margin_us in (5_000_000, 60_000_000, None):
             (question,) = await world.questions()
             after = None if margin_us is None else (expected_us - margin_us, "", "", 0, 0, 0)
-            assert (question.after, question.upto) == (after, None)
+            # Those that have come since then are not listed: it is among the last of the others.
+            upto = None if margin_us is None else (latest_us, *UNIT[1:])
+            assert (question.after, question.upto, question.latest) == (after, upto, True)
             # All units that the ledger partition has are before that.
             world.marker.answers = [Answer(question.id, 0, 1_000, 1_000, 0, [], [])]
             world.moments.hear(0, cast("Any", world.marker))
@@ -237,6 +239,7 @@ def test_a_unit_that_may_be_anywhere_in_its_hour_is_looked_for_everywhere() -> N
         world.units = 1_000
         world.raise_("model=A", 400)
         (question,) = await world.questions()
-        assert (question.after, question.upto) == (None, None)
+        # It is not among the latest either.
+        assert (question.after, question.upto, question.latest) == (None, None, False)
 
     asyncio.run(play())
