@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from streams.embedded import children, config, diagnosis, jars, java, machine, probe, supervisor
+from streams.embedded.formatted import FormattedData
 from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
 
@@ -178,7 +179,7 @@ class EmbeddedKafka:
             class_path = jars.ensure_jars(self._say)
             self._archive = java.ClassArchive(class_path)
             self._write_files(class_path)
-            self._format(lock.fd)
+            self._format(class_path, lock.fd)
             self._launch_until_ready(lock.fd)
         finally:
             # From here on the supervisor and the broker hold the lock: it ends with them, not with a fork of this process.
@@ -216,7 +217,7 @@ class EmbeddedKafka:
     def _write(self, name: str, text: str) -> None:
         (self.data_dir / name).write_text(text, encoding="utf-8")
 
-    def _format(self, lock_fd: int) -> None:
+    def _format(self, class_path: list[Path], lock_fd: int) -> None:
         """Creates the data directory of a new cluster, atomically, unless there is one."""
         data, scratch = self.data_dir / "kafka", self.data_dir / "kafka.formatting"
         if (data / "meta.properties").exists():
@@ -226,12 +227,17 @@ class EmbeddedKafka:
         self._say("preparing the data directory of the embedded Kafka")
         shutil.rmtree(scratch, ignore_errors=True)
         self._write("format.properties", config.server_properties(scratch.name, 1, 2))
+        known = FormattedData(class_path, self.data_dir / "format.properties")
+        cluster_id = self._new_cluster_id()
+        if known.copy_to(scratch, cluster_id, make_uuid()):
+            scratch.rename(data)
+            return
         options = [*self._java(), *java.SHORT_LIVED]
         properties = ["-c", "format.properties"]
         self._mark_log()
         with self.log_path.open("ab") as log:
             done = subprocess.run(  # noqa: S603 - our own runtime
-                [*options, "kafka.tools.StorageTool", "format", "-t", self._new_cluster_id(), *properties],
+                [*options, "kafka.tools.StorageTool", "format", "-t", cluster_id, *properties],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -245,6 +251,7 @@ class EmbeddedKafka:
         if done.returncode:
             code = done.returncode if done.returncode > 0 else 128 - done.returncode
             raise diagnosis.explain(self.log_path, self._log_offset, code)
+        known.keep(scratch)
         scratch.rename(data)
 
     def _launch_until_ready(self, lock_fd: int) -> None:
@@ -293,7 +300,7 @@ class EmbeddedKafka:
         return [str(java.java()), *archive, "@java.args"]
 
     def _new_cluster_id(self) -> str:
-        return make_cluster_id()
+        return make_uuid()
 
     def _mark_log(self) -> None:
         self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -339,7 +346,7 @@ class EmbeddedKafka:
                     self._archive.discard()
 
 
-def make_cluster_id() -> str:
+def make_uuid() -> str:
     """A random UUID as Kafka writes it, 22 characters of URL-safe base64; never one that looks like an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from streams.embedded import java, machine
-from streams.embedded.broker import EmbeddedKafka, make_cluster_id
+from streams.embedded.broker import EmbeddedKafka, make_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ class EmbeddedCluster:
     def __init__(self, directory: Path) -> None:
         ports = _free_ports(2 * _NODES)
         controllers = dict(zip(range(1, _NODES + 1), ports[_NODES:], strict=True))
-        identity = make_cluster_id()
+        identity = make_uuid()
         self.nodes = tuple(
             _Node(directory / f"node-{number}", ports[number - 1], number, controllers, identity)
             for number in controllers

@@ -17,7 +17,7 @@ from streams.embedded.machine import cache_root
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 #: Environment variables that would change how Java or Kafka's scripts run here.
 _FOREIGN_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LD_PRELOAD")
@@ -27,6 +27,8 @@ _DUMP_TIMEOUT_S = 60
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:-UseG1GC", "-XX:+UseSerialGC")
 #: The JVM warns about every class that it cannot archive, and about an archive that no longer fits.
 _QUIET = ("-Xlog:disable", "-Xlog:all=error:stderr")
+#: Part of how modules are set up: the JVM uses its archived modules only if it was the same when they were archived.
+_NATIVE_ACCESS = "--enable-native-access=ALL-UNNAMED"
 
 
 def java() -> Path:
@@ -79,7 +81,7 @@ def common_options(class_path: Sequence[Path]) -> list[str]:
         # The compression libraries unpack their native parts here; /tmp may be mounted noexec.
         "-Djava.io.tmpdir=tmp",
         "-Dlog4j2.configurationFile=log4j2.properties",
-        "--enable-native-access=ALL-UNNAMED",
+        _NATIVE_ACCESS,
         "--sun-misc-unsafe-memory-access=allow",
     ]
 
@@ -102,6 +104,11 @@ def argument_file(arguments: Sequence[str]) -> str:
     return "".join(f'"{argument}"\n' for argument in quoted)
 
 
+def files_identity(paths: Iterable[Path]) -> bytes:
+    """What changes when any of these files or folders is another one."""
+    return "".join(f"{path} {path.stat().st_mtime_ns}\n" for path in paths).encode()
+
+
 class ClassArchive:
     """The archive for one JVM and one class path, in the user's cache.
 
@@ -110,13 +117,12 @@ class ClassArchive:
 
     def __init__(self, class_path: Sequence[Path]) -> None:
         runtime = java().parent.parent
-        identity = hashlib.sha256((runtime / "release").read_bytes())
-        base = identity.hexdigest()[:16]
-        for path in (runtime, *class_path):
-            identity.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
+        base = hashlib.sha256((runtime / "release").read_bytes() + _NATIVE_ACCESS.encode())
+        broker = base.copy()
+        broker.update(files_identity((runtime, *class_path)))
         folder = cache_root() / "jvm"
-        self._base = folder / f"base-{base}.jsa"
-        self._path = folder / f"broker-{identity.hexdigest()[:16]}.jsa"
+        self._base = folder / f"base-{base.hexdigest()[:16]}.jsa"
+        self._path = folder / f"broker-{broker.hexdigest()[:16]}.jsa"
         self._new = self._path.with_suffix(f".{os.getpid()}")
 
     def options(self, *, write: bool = False) -> list[str]:
@@ -148,7 +154,7 @@ class ClassArchive:
         try:
             self._base.parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(  # noqa: S603 - our own runtime
-                [java(), "-Xshare:dump", f"-XX:SharedArchiveFile={new}"],
+                [java(), "-Xshare:dump", f"-XX:SharedArchiveFile={new}", _NATIVE_ACCESS],
                 check=True,
                 capture_output=True,
                 timeout=_DUMP_TIMEOUT_S,

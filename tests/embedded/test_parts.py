@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from streams.embedded import diagnosis, java, machine, probe, supervisor
+from streams.embedded.formatted import FormattedData
 from streams.errors import ExpectedError
 from tests.support.time_limits import stretched
 
@@ -152,6 +153,48 @@ def test_arguments_with_spaces_and_quotation_marks_reach_java_whole(tmp_path: Pa
     (tmp_path / "args").write_text(java.argument_file(['-Dmine=a b\\c"d', "-XshowSettings:properties", "-version"]))
     done = subprocess.run([java.java(), f"@{tmp_path / 'args'}"], capture_output=True, text=True, check=True)
     assert 'mine = a b\\c"d' in done.stderr
+
+
+def test_the_archived_classes_are_used_with_the_options_of_all_our_programs(tmp_path: Path) -> None:
+    """The JVM says so and does without part of them if modules are set up otherwise than when they were archived."""
+    (tmp_path / "args").write_text(java.argument_file(java.common_options([])))
+    archive = java.ClassArchive([])
+    command = [str(java.java()), *archive.options(), f"@{tmp_path / 'args'}", "-version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert any("SharedArchiveFile" in option for option in archive.options())
+    assert "[error]" not in done.stdout + done.stderr
+
+
+def test_a_directory_that_was_formatted_once_is_copied_with_other_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    properties, first, copy = tmp_path / "format.properties", tmp_path / "first", tmp_path / "copy"
+    properties.write_text("node.id=1\n")
+    known = FormattedData([], properties)
+    assert not known.copy_to(copy, "a", "b")
+    first.mkdir()
+    (first / "meta.properties").write_text("#\ncluster.id=one\ndirectory.id=two\nnode.id=1\n")
+    (first / "metadata").write_bytes(b"\0")
+    known.keep(first)
+    known.keep(first)
+    assert known.copy_to(copy, "a", "b")
+    assert (copy / "meta.properties").read_text() == "#\ncluster.id=a\ndirectory.id=b\nnode.id=1\n"
+    assert (copy / "metadata").read_bytes() == b"\0"
+    properties.write_text("node.id=2\n")
+    assert not FormattedData([], properties).copy_to(tmp_path / "other", "a", "b"), "of other settings"
+
+
+def test_what_is_no_formatted_directory_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    properties, broken = tmp_path / "format.properties", tmp_path / "broken"
+    properties.write_text("")
+    broken.mkdir()
+    (broken / "meta.properties").write_text("cluster.id=one\n")
+    known = FormattedData([], properties)
+    known.keep(broken)
+    assert not known.copy_to(tmp_path / "copy", "a", "b")
+    assert not (tmp_path / "copy").exists()
 
 
 def serve_once(answer: bytes) -> int:

@@ -38,7 +38,8 @@ START_AND_WAIT = """
 import sys, time
 from pathlib import Path
 from streams.embedded.broker import EmbeddedKafka
-kafka = EmbeddedKafka(Path(sys.argv[1]))
+from streams.embedded.java import SHORT_LIVED
+kafka = EmbeddedKafka(Path(sys.argv[1]), java_options=SHORT_LIVED)
 kafka.start()
 print(kafka.pid, kafka.bootstrap, flush=True)
 time.sleep(600)
@@ -49,7 +50,7 @@ time.sleep(600)
 def formatted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory that has been used and shut down cleanly."""
     folder = tmp_path_factory.mktemp("formatted")
-    with EmbeddedKafka(folder):
+    with EmbeddedKafka(folder, java_options=SHORT_LIVED):
         pass
     return folder
 

@@ -113,3 +113,13 @@ def started(folder: Path) -> Iterator[SharedKafka]:
     """A broker for this process alone."""
     with EmbeddedKafka(folder, java_options=SHORT_LIVED) as broker:
         yield SharedKafka.of(broker)
+
+
+def main() -> None:
+    """Starts a broker and stops it: afterwards the machine has its jars, its classes in an archive, and a formatted directory."""
+    with tempfile.TemporaryDirectory(prefix="milestones-tests-") as folder, started(Path(folder)):
+        pass
+
+
+if __name__ == "__main__":
+    main()
