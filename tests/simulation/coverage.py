@@ -119,6 +119,7 @@ class WatchedRunner(TaskRunner):
 
     async def _open(self, state: State) -> None:
         self._to("opening" if self.at == "new" else "reopening")
+        current_process().states.append(state)
         if isinstance(state, WindowTables):
             writer: Any = state._writer
             current_process().totals[writer.transactional_id] = state

@@ -40,6 +40,8 @@ class Process:
         self.copy_used: Callable[[Replica], Awaitable[None]] | None = None
         #: Its states of the totals by transactional id, including one that is being released.
         self.totals: dict[str, WindowTables] = {}
+        #: All states that it has opened.
+        self.states: list[object] = []
         self._loop = loop
         self._held: list[_Handle] = []
 
@@ -103,7 +105,7 @@ class _Handle(asyncio.Handle):
 class _Pause:
     """The part of a future that a waiting task uses; the timer wakes the task."""
 
-    __slots__ = ("_asyncio_future_blocking", "_handle", "_is_cancelled", "_loop", "_seconds", "_wake")
+    __slots__ = ("_asyncio_future_blocking", "_handle", "_is_cancelled", "_loop", "_seconds")
 
     def __init__(self, loop: SimulatedLoop, seconds: float) -> None:
         self._asyncio_future_blocking = False
@@ -111,7 +113,6 @@ class _Pause:
         self._seconds = seconds
         self._is_cancelled = False
         self._handle: _Handle | None = None
-        self._wake: Callable[..., object] = _nothing
 
     def __await__(self) -> Generator[Any, None, None]:
         self._asyncio_future_blocking = True
@@ -125,8 +126,11 @@ class _Pause:
 
     def add_done_callback(self, call: Callable[..., object], *, context: contextvars.Context) -> None:
         """Sets the timer."""
-        self._wake = call
-        self._handle = self._loop.set_timer(self._loop.now_s + self._seconds, call, (self,), context)
+        loop = self._loop
+        when_s = loop.now_s + self._seconds
+        self._handle = handle = _Handle(call, (self,), context, when_s)
+        loop._timers_set = number = loop._timers_set + 1
+        heappush(loop._timers, (when_s, number, handle))
 
     def result(self) -> None:
         """Returns `None`, or raises the cancellation."""
@@ -137,12 +141,13 @@ class _Pause:
     def cancel(self, msg: object = None) -> bool:
         """Wakes the task at once with the cancellation."""
         del msg
-        if self._is_cancelled or self._handle is None:
+        handle = self._handle
+        if self._is_cancelled or handle is None:
             return False
         self._is_cancelled = True
-        context = self._handle.context
-        self._handle.cancel()
-        self._loop.call_soon(self._wake, self, context=context)
+        call = handle.call
+        handle.cancel()
+        self._loop.call_soon(call, self, context=handle.context)
         return True
 
 
@@ -297,8 +302,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 continue
             task._log_destroy_pending = False  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
             coroutine = task.get_coro()
-            with suppress(BaseException):
-                coroutine.close()
+            for _ in range(2):  # a runner takes the end for a fault, and awaits the end of its worker
+                with suppress(BaseException):
+                    coroutine.close()
         self._tasks.clear()
         self._calls.clear()
         self._timers.clear()

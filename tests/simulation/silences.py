@@ -216,12 +216,16 @@ class Silences:
         days = self._days_of(rule, scope, part, sources)
         reported = days if rule.scope == ("source",) else self._reported(days, rule, scope, part)
         usual, since = Fraction(0), None
-        wanted = rule.stalled_hours
+        wanted = rule.stalled_hours or 0
+        before = (at - _SPAN_HOURS) // _HOURS
+        alike = {day: _alike(reported, date.fromordinal(day)) for day in range(before, at // _HOURS + 1)}
         for cell in range(at - 1, at - _SPAN_HOURS, -1):
+            here = _usual(alike[cell // _HOURS], cell % _HOURS)
             # An hour that the clocks skip is none.
-            here = _usual(reported, cell) if self._beginning_of(cell) < self._beginning_of(cell + 1) else 0
+            if not here or self._beginning_of(cell) >= self._beginning_of(cell + 1):
+                continue
             usual += here
-            wanted = (wanted or 0) - (here > 0)
+            wanted -= 1
             if not wanted:
                 since = cell
                 break
@@ -286,15 +290,19 @@ class Silences:
         return self._so_far.date_of(instant.isoformat()).toordinal() * _HOURS + hour
 
 
-def _usual(days: Mapping[date, Sequence[int]], cell: int) -> Fraction:
-    """What usually comes in an hour; 0 if nothing does."""
-    day, hour = date.fromordinal(cell // _HOURS), cell % _HOURS
-    alike = [
+def _alike(days: Mapping[date, Sequence[int]], day: date) -> list[Sequence[int]]:
+    """The hours of the dates that a date is compared with."""
+    return [
         hours for of, hours in sorted(days.items(), reverse=True)
         if day - _REACH <= of < day and _sort(of) == _sort(day) and any(hours)
     ][:_MOST_ALIKE]  # fmt: skip
-    is_usual = len(alike) >= _LEAST_ALIKE and sum(hours[hour] > 0 for hours in alike) >= _LEAST_ALIKE
-    return Fraction(sum(hours[hour] for hours in alike), len(alike)) if is_usual else Fraction(0)
+
+
+def _usual(alike: Sequence[Sequence[int]], hour: int) -> Fraction | int:
+    """What usually comes in an hour; 0 if nothing does."""
+    if sum(hours[hour] > 0 for hours in alike) < _LEAST_ALIKE:
+        return 0
+    return Fraction(sum(hours[hour] for hours in alike), len(alike))
 
 
 def _scope_of(source: str) -> str:

@@ -202,9 +202,15 @@ class World:
     def take_apart(self) -> None:
         """Frees memory that would otherwise wait for the collector, which is slower than a schedule's own work."""
         for worker in self._started:
+            for state in worker.process.states:
+                totals = vars(state).get("_totals")
+                for part in (totals, totals and vars(totals).get("windows"), state):
+                    if part is not None:
+                        vars(part).clear()
             for part in (worker.engine, worker.consumer, worker.process, worker):
                 vars(part).clear()
         self.cluster.take_apart()
+        vars(self.invariants.so_far).clear()
         vars(self).clear()
 
     # What the parts need ----------------------------------------------------------------------------------------------
@@ -404,19 +410,21 @@ class World:
         """Waits until everything is read and closed, and nothing has been committed for some seconds."""
         committed, quiet_since_s = -1, 0.0
         for number in range(int(_SETTLE_S / _LOOK_S)):
-            await asyncio.sleep(_LOOK_S)
+            await self.loop.pause(_LOOK_S)
             if number % _LOOKS_OF_A_SUPERVISOR == 0:
                 self.heal()
                 if any(worker.engine.stopped for worker in self.workers.values()):
                     self.faults.look_at_gaps()
-            behind = (
-                not self._is_idle()
-                or self.invariants.over.still_open()
-                or self.invariants.announced.is_announcing
-                or self._hours_are_open()
+            before, committed = committed, self.invariants.commits.total()
+            is_quiet = (
+                committed == before
+                and self._is_idle()
+                and not self.invariants.over.still_open()
+                and not self.invariants.announced.is_announcing
+                and not self._hours_are_open()
             )
-            if behind or committed != self.invariants.commits.total():
-                committed, quiet_since_s = self.invariants.commits.total(), self.loop.time()
+            if not is_quiet:
+                quiet_since_s = self.loop.time()
             elif self.loop.time() - quiet_since_s >= quiet_s:
                 return
 
@@ -485,9 +493,9 @@ class World:
         is_corrected = bool(earlier) or any(fault == "next day" for _, fault in self.plan.faults)
         for number in range(records + (_CORRECTIONS if is_corrected else 0)):
             pace_s = self.plan.pace_s if number >= len(earlier) else _PACE_OF_THE_PAST_S
-            await asyncio.sleep(self.dice.uniform(0.0, 2 * pace_s))
+            await self.loop.pause(self.dice.uniform(0.0, 2 * pace_s))
             if number == records:
-                await asyncio.sleep(_AFTER_THE_DAYS_S if self.plan.past != past.HOURS else _SILENCE_S)
+                await self.loop.pause(_AFTER_THE_DAYS_S if self.plan.past != past.HOURS else _SILENCE_S)
             if number < records:
                 sent = publishers.next(self.now_us())
             elif self.plan.past == past.HOURS and number % 2:
@@ -520,7 +528,7 @@ class World:
     async def _plan_targets(self) -> None:
         planners = Planners(self.dice)
         for _ in range(self.plan.targets):
-            await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / self.plan.targets))
+            await self.loop.pause(self.dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / self.plan.targets))
             sent = planners.next(self.now_us())
             tp = Partition(self.context.side_topics[sent.topic], 0)
             await self.cluster.led([tp])
@@ -535,7 +543,7 @@ class World:
         announcers = Announcers(dice, datetime.fromtimestamp(self._start_us / 1e6, ZoneInfo(self.settings.timezone)))
         several = dice.randrange(2, 6)
         for _ in range(several):
-            await asyncio.sleep(dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / several))
+            await self.loop.pause(dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / several))
             sent = announcers.next(self.now_us())
             tp = Partition(self.context.side_topics[0], 0)
             await self.cluster.led([tp])
@@ -564,12 +572,12 @@ class World:
         """Runs a rebuild that begins at some moment and lasts at most until some time after the last fault."""
         if not self.plan.rebuilds:
             return
-        await asyncio.sleep(self.dice.uniform(0.5, self.plan.records * self.plan.pace_s))
+        await self.loop.pause(self.dice.uniform(0.5, self.plan.records * self.plan.pace_s))
         self.beside = beside = Beside(self)
         process, running = self.command("rebuild", beside.rebuild())
         until_s = float("inf")
         while not running.done():
-            await asyncio.sleep(_LOOK_S)
+            await self.loop.pause(_LOOK_S)
             if not process.alive:  # its worker ends with it, and someone starts again
                 beside.kill()
                 process, running = self.command("rebuild", beside.rebuild())
