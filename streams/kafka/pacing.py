@@ -61,8 +61,9 @@ class _Turns:
         while self._waiting and self._until_s is None:
             turn = self._waiting.popleft()
             if not turn.done():
-                self._until_s = self._begin(self.loop.time())
+                # In this order: if its task pauses at once, that is before the next turn begins.
                 turn.set_result(None)
+                self._until_s = self._begin(self.loop.time())
 
 
 class _Here(threading.local):

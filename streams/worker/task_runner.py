@@ -229,9 +229,7 @@ class TaskRunner:
             finally:
                 self._state = None
                 await state.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._assigned_again.wait()
+            await _set_within(self._assigned_again, wait_s)
 
     async def _open(self, state: State) -> None:
         loop = asyncio.get_running_loop()
@@ -281,9 +279,7 @@ class TaskRunner:
             else:
                 await self._wait_for_work()
                 if self._queue and (left_s := self._left_s(due, beat_s)) > 0:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(left_s):
-                            await self._hurry.wait()
+                    await _set_within(self._hurry, left_s)
             if self._stopping.is_set():
                 return
             if is_early or not state.takes_more:
@@ -312,9 +308,7 @@ class TaskRunner:
         """Waits for a batch, the timer or the end; returns at once if something came while the runner was busy."""
         if not (self._queue or self._doubt or self._stopping.is_set()):
             self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_S):
-                    await self._arrived.wait()
+            await _set_within(self._arrived, _TICK_S)
 
     def _take(self) -> list[Batch]:
         """The queued batches, up to the size of a transaction, without those fetched before a seek."""
@@ -335,6 +329,16 @@ class TaskRunner:
         self._queue.clear()
         self._waiting_records = 0
         self._room.set()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Waits until an event is set, and sets it after so long: a timeout would cancel the task, at several times the cost."""
+    if not event.is_set():
+        timer = asyncio.get_running_loop().call_later(seconds, event.set)
+        try:
+            await event.wait()
+        finally:
+            timer.cancel()
 
 
 def next_commit(now_s: float, interval_s: float) -> float:
