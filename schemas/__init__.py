@@ -7,5 +7,5 @@ topics      topics.py, their values: outputs.py, rows.py; bytes ↔ values: code
 internal    counts.py, source_hours.py, changelog.py, memory.py (of the totals), questions.py (totals → ledger), told.py (ledger →
             ledger), notes.py (of operators)
 documents   export.py, asyncapi.py, compatibility.py
-helpers     partitioner.py, vectors.py; _packed.pxi is included by the compiled modules that read and write packed events
+helpers     partitioner.py, vectors.py; messages.py (lines that can be translated); _packed.pxi is included by the compiled modules that read and write packed events
 """

@@ -57,6 +57,7 @@ MOST_CAMPAIGNS: Final = 200
 MOST_KEPT_DAYS: Final = 36_525
 
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_HEADER = re.compile(r"[A-Za-z0-9-]{0,64}")
 _FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00")
 _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
@@ -133,7 +134,7 @@ class Settings(Section):
     web_bind: str = "127.0.0.1:8080"
     web_token: str = Field(default="", repr=False)
     web_token_file: str = ""
-    web_proxy_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]{0,64}$")
+    web_proxy_header: str = ""
     web_trusted_proxies: str = ""
     web_hosts: str = ""
     web_lag_limit_s: float = Field(default=30.0, gt=0.0)
@@ -197,6 +198,15 @@ class Settings(Section):
     def _uri_reference(cls, value: str) -> str:
         if not _URI_REFERENCE.fullmatch(value):
             raise ValueError("a URI reference is needed, such as /sales/milestones: no blanks, and ASCII only")
+        return value
+
+    @field_validator("web_proxy_header")
+    @classmethod
+    def _name_of_a_header(cls, value: str) -> str:
+        if not _HEADER.fullmatch(value):
+            raise ValueError(
+                "at most 64 letters, digits and hyphens make the name of a header, such as X-Forwarded-User"
+            )
         return value
 
     @field_validator("windows")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from streams.audit.targets import counted_now
 from streams.domain.campaigns import CAMPAIGN
-from streams.domain.suggestions import is_whole, period_fault, unknown
+from streams.domain.suggestions import not_counted, period_fault, unknown
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 
@@ -47,19 +47,8 @@ async def why_not_counted(settings: Settings, start: str | None) -> str | None:
     """
     if start is None:
         return None
-    kind, colon, rest = start.partition(":")
-    if kind == CAMPAIGN and colon:
-        known = {campaign.name for campaign in (await counted_now(settings)).campaigns}
-        if any(name.startswith(rest) for name in known):
-            return None
-        none = f"there is no campaign {rest!r}, neither in the settings nor announced"
-        return f"--period: {unknown('campaign', rest, known) if known else none}"
-    calendar = calendar_of(settings)
-    if colon and not calendar.counts(kind):
-        return f"--period: {kind} is not among the windows of the settings; write {calendar.forms}"
-    if is_whole(start):
-        try:
-            calendar.period(start)
-        except ValueError as error:
-            return f"--period: {error}"
-    return None
+    campaigns: set[str] = set()
+    if start.startswith(f"{CAMPAIGN}:"):
+        campaigns = {campaign.name for campaign in (await counted_now(settings)).campaigns}
+    fault = not_counted(start, calendar_of(settings), campaigns)
+    return None if fault is None else f"--period: {fault}"

@@ -52,7 +52,7 @@ def rows_of_web_view(settings: Settings, wanted: Mapping[str, str], limit: int |
         `None` if no web view runs, if it is another installation's, or if it has not read everything.
 
     Raises:
-        ExpectedError: There is no such scope, exit code 2.
+        ExpectedError: There is no such scope or period, exit code 2.
     """
     try:
         return _asked(settings, wanted, limit)
@@ -87,8 +87,9 @@ def _connected(settings: Settings) -> Iterator[tuple[Callable[..., http.client.H
     def ask(path: str, **query: object) -> http.client.HTTPResponse:
         connection.request("GET", f"/api/v1/{path}?{urlencode(query)}", headers=headers)
         response = connection.getresponse()
-        if response.status == http.client.NOT_FOUND and "scope" in query:
-            raise ExpectedError(f"--scope: {json.loads(response.read())['detail']}")
+        if response.status == http.client.NOT_FOUND:
+            refused = json.loads(response.read())
+            raise ExpectedError(f"--{refused['parameter']}: {refused['detail']}")
         if response.status != http.client.OK:
             raise _NoAnswerError
         return response

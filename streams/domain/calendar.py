@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from schemas.messages import Message
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.periods import (
     CIVIL,
@@ -235,7 +236,7 @@ class Calendar:
         ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
         ids += [rolling_period(_EXAMPLE, days).id for days in self.rolling]
         ids += list(self._campaigns)[:1]
-        return f"{', '.join(ids[:-1])} or {ids[-1]}" if len(ids) > 1 else ids[0]
+        return Message("%(first)s or %(last)s", first=", ".join(ids[:-1]), last=ids[-1]) if len(ids) > 1 else ids[0]
 
     def period(self, period_id: str) -> Period:
         """The period with an id.
@@ -246,21 +247,37 @@ class Calendar:
         """
         kind, _, rest = period_id.partition(":")
         if kind in WINDOWS and not self.counts(kind):
-            raise ValueError(f"{period_id!r}: {kind} is not among the windows of the settings; list it there")
+            raise ValueError(
+                Message(
+                    "%(period)r: %(kind)s is not among the windows of the settings; list it there",
+                    period=period_id,
+                    kind=kind,
+                )
+            )
         if kind == "holiday":
             return self._holiday(period_id, rest)
         if kind == CAMPAIGN:
             if period_id not in self._campaign_periods:
-                raise ValueError(f"{period_id!r}: there is no such campaign; list it in the settings, or announce it")
+                raise ValueError(
+                    Message(
+                        "%(period)r: there is no such campaign; list it in the settings, or announce it",
+                        period=period_id,
+                    )
+                )
             return self._campaign_periods[period_id]
         try:
             found = parse_period(period_id, self.reckoning)
         except ValueError:
             found = None
         if found is not None and kind == ROLLING and (found.end - found.start).days + 1 not in self.rolling:
-            raise ValueError(f"{period_id!r}: there is no such rolling window in the settings; list it under rolling")
+            raise ValueError(
+                Message(
+                    "%(period)r: there is no such rolling window in the settings; list it under rolling",
+                    period=period_id,
+                )
+            )
         if found is None or found.start.year not in _YEARS:
-            raise ValueError(f"{period_id!r} is no period; write {self.forms}")
+            raise ValueError(self._no_period(period_id))
         return found
 
     def _holiday(self, period_id: str, rest: str) -> Period:
@@ -269,12 +286,26 @@ class Calendar:
             return found
         name, _, year = rest.rpartition(":")
         if not _HOLIDAY_NAME.fullmatch(name) or not re.fullmatch(r"[0-9]{4}", year):
-            raise ValueError(f"{period_id!r} is no period; write {self.forms}")
+            raise ValueError(self._no_period(period_id))
         if name not in self.holidays:
-            raise ValueError(f"{period_id!r}: {name} is not among the holidays of the settings")
+            raise ValueError(
+                Message("%(period)r: %(name)s is not among the holidays of the settings", period=period_id, name=name)
+            )
         if not self.known(int(year)):
-            raise ValueError(f"{period_id!r}: {self._unknown(int(year))}")
-        raise ValueError(f"{period_id!r}: {self._known[int(year)].version} has no {name} in {year}")
+            raise ValueError(Message("%(period)r: %(why)s", period=period_id, why=self._unknown(int(year))))
+        version = self._known[int(year)].version
+        raise ValueError(
+            Message(
+                "%(period)r: %(version)s has no %(name)s in %(year)s",
+                period=period_id,
+                version=version,
+                name=name,
+                year=year,
+            )
+        )
+
+    def _no_period(self, period_id: str) -> Message:
+        return Message("%(period)r is no period; write %(forms)s", period=period_id, forms=self.forms)
 
     def before(self, period: Period) -> Period | None:
         """The previous period of its window, for a holiday that of the year before; None if it is unknown."""
@@ -346,6 +377,10 @@ class Calendar:
     def _has_early_start(self) -> bool:
         return any(period.start.year < int(period_id[-4:]) for period_id, period in self._holiday_periods.items())
 
-    def _unknown(self, year: int) -> str:
+    def _unknown(self, year: int) -> Message:
         names = ", ".join(self.holidays)
-        return f"no holiday calendar for {year}: {names} of that year is not counted until one is added"
+        return Message(
+            "no holiday calendar for %(year)s: %(names)s of that year is not counted until one is added",
+            year=year,
+            names=names,
+        )

@@ -8,6 +8,7 @@ from datetime import MAXYEAR, MINYEAR
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from schemas.messages import Message, message_of
 from streams.domain.calendar import WINDOWS
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.periods import ROLLING, TOTAL
@@ -15,9 +16,25 @@ from streams.domain.periods import ROLLING, TOTAL
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from streams.domain.calendar import Calendar
+
 #: How many known names a line lists.
 _LISTED: Final = 8
 _CLOSE: Final = 0.5
+#: What may be unknown.
+_THINGS: Final = {
+    str(each): each
+    for each in (
+        Message("campaign"),
+        Message("kind"),
+        Message("kind of period"),
+        Message("metric"),
+        Message("parameter"),
+        Message("reason"),
+        Message("scope"),
+        Message("topic"),
+    )
+}
 #: What follows the kind in the id of a period.
 _FORMS: Final = {
     "year": r"(FY)?[0-9]{4}",
@@ -49,7 +66,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     return by_folded[found[0]] if found else None
 
 
-def unknown(what: str, name: str, known: Collection[str], count: int | None = None) -> str:
+def unknown(what: str, name: str, known: Collection[str], count: int | None = None) -> Message:
     """One line: there is no such thing, what was probably meant, and what is known.
 
     Args:
@@ -58,47 +75,105 @@ def unknown(what: str, name: str, known: Collection[str], count: int | None = No
         known: All names, or if there are very many, those that were most likely meant.
         count: The number of all names; by default that of `known`.
     """
+    thing = _THINGS.get(what, what)
     if not known:
-        return f"there is no {what} {name!r}: none is known yet"
+        return Message("there is no %(thing)s %(name)r: none is known yet", thing=thing, name=name)
     near = nearest(name, known)
     listed = sorted(known)[:_LISTED]
     left = (len(known) if count is None else count) - len(listed)
-    more = f" and {left:,} more" if left > 0 else ""
-    hint = f"; did you mean {near}? Known" if near else "; known"
-    return f"there is no {what} {name!r}{hint} are {', '.join(listed)}{more}"
+    names: str = ", ".join(listed)
+    if left > 0:
+        names = Message("%(names)s and %(left)s more", names=names, left=f"{left:,}")
+    if near is None:
+        return Message("there is no %(thing)s %(name)r; known are %(names)s", thing=thing, name=name, names=names)
+    return Message(
+        "there is no %(thing)s %(name)r; did you mean %(near)s? Known are %(names)s",
+        thing=thing,
+        name=name,
+        near=near,
+        names=names,
+    )
 
 
-def period_fault(start: str) -> str | None:
+def period_fault(start: str) -> Message | None:
     """Why no period id can start like this, in one line; `None` if one can."""
     kind, colon, rest = start.partition(":")
     kinds = (*WINDOWS, ROLLING, CAMPAIGN)
     if not colon:
         if start and any(each.startswith(kind) for each in kinds):
             return None
-        meant = next((f"{name}:{start}" for name, form in _FORMS.items() if re.fullmatch(form, start)), None)
-        near = meant or nearest(kind, kinds)
-        hint = f"; did you mean {near}? Write" if near else ": write"
-        return f"no period begins with {start!r}{hint} day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
+        return _no_period(start, kinds)
     if kind == TOTAL:
-        return "there is one total only: write total"
+        return Message("there is one total only: write total")
     if kind not in kinds:
-        return f"{unknown('kind of period', kind, kinds)}"
+        return unknown("kind of period", kind, kinds)
     if kind == CAMPAIGN:
         is_one = re.fullmatch(r"[a-z0-9-]*", rest)
-        return None if is_one else f"no campaign begins with {rest!r}: write campaign:su7-launch"
+        return None if is_one else Message("no campaign begins with %(start)r: write campaign:su7-launch", start=rest)
     if kind == "holiday":
         is_one = re.fullmatch(r"[a-z0-9-]*(:[0-9]{0,4})?", rest)
-        return None if is_one else f"no holiday begins with {rest!r}: write holiday:national-day:2024"
+        return (
+            None if is_one else Message("no holiday begins with %(start)r: write holiday:national-day:2024", start=rest)
+        )
     if kind == ROLLING:
         length, colon, last = rest.partition(":")
         is_length = re.fullmatch(r"[1-9][0-9]?d" if colon else r"([1-9][0-9]?d?)?", length)
         return (
             None
             if is_length and _begins_one("day", last)
-            else f"no rolling window begins with {rest!r}: write rolling:7d:2024-10-07"
+            else Message("no rolling window begins with %(start)r: write rolling:7d:2024-10-07", start=rest)
         )
     if not _begins_one(kind, rest):
-        return f"no {kind} begins with {rest!r}: write {kind}:2024{_PARTS[kind]}"
+        example = f"{kind}:2024{_PARTS[kind]}"
+        return Message("no %(kind)s begins with %(start)r: write %(example)s", kind=kind, start=rest, example=example)
+    return None
+
+
+def _no_period(start: str, kinds: Collection[str]) -> Message:
+    """What to write for a text without a kind, which may be what follows one."""
+    meant = next(
+        (name for name, form in _FORMS.items() if re.fullmatch(form, start) and _begins_one(name, start)), None
+    )
+    near = nearest(start, kinds) if meant is None else f"{meant}:{start}"
+    if near is None:
+        return Message(
+            "no period begins with %(start)r: write day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024",
+            start=start,
+        )
+    return Message(
+        "no period begins with %(start)r; did you mean %(near)s? "
+        "Write day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024",
+        start=start,
+        near=near,
+    )
+
+
+def not_counted(start: str, calendar: Calendar, campaigns: Collection[str]) -> str | None:
+    """Why no periods that start like this are counted, in one line; `None` if some are.
+
+    To be asked if nothing was found, not before: rows of what is no longer counted stay.
+
+    Args:
+        start: The beginning of a period's id, of which `period_fault` says nothing.
+        calendar: The counted periods.
+        campaigns: The names of the campaigns of the settings, and of the announced ones.
+    """
+    kind, colon, rest = start.partition(":")
+    if kind == CAMPAIGN and colon:
+        if any(name.startswith(rest) for name in campaigns):
+            return None
+        if campaigns:
+            return unknown("campaign", rest, campaigns)
+        return Message("there is no campaign %(name)r, neither in the settings nor announced", name=rest)
+    if colon and not calendar.counts(kind):
+        return Message(
+            "%(kind)s is not among the windows of the settings; write %(forms)s", kind=kind, forms=calendar.forms
+        )
+    if is_whole(start):
+        try:
+            calendar.period(start)
+        except ValueError as error:
+            return message_of(error)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import itertools
@@ -54,9 +55,18 @@ class FileRow(NamedTuple):
 
 
 class _CsvForm(NamedTuple):
-    """How a CSV file is read: its encoding as people call it and as Python does, the separator, and how it is compressed, if it is."""
+    """How a CSV file is read.
+
+    Attributes:
+        encoding: As people call it.
+        is_named: Whether it was given, not recognised.
+        codec: As Python calls it.
+        separator: Between two cells.
+        packing: How the file is compressed; empty if it is not.
+    """
 
     encoding: str
+    is_named: bool
     codec: str
     separator: str
     packing: str
@@ -97,7 +107,7 @@ def rows_of(
     codec = encoding or {"GBK": "gb18030", "UTF-16": "utf-16"}.get(form, "utf-8-sig")
     if codec == "utf-16" and not encoding and not start.startswith(_UTF_16_MARKS):
         codec = "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
-    how = _CsvForm(form, codec, separator_of(text), packing)
+    how = _CsvForm(form, bool(encoding), codec, separator_of(text), packing)
     return _csv_rows(path, how, reached), f"{form}{f', {packing}' if packing else ''}"
 
 
@@ -132,11 +142,25 @@ def _csv_rows(path: Path, form: _CsvForm, reached: Callable[[int], None]) -> Ite
                     cells = line.rstrip("\r\n").split(separator)
                     yield FileRow(number, cells if is_clean else [clean_cell(cell) for cell in cells], is_plain)
         except UnicodeError:
-            raise ValueError(
-                f"a row after row {number} is not in {form.encoding}, as the others are read; name the encoding with --encoding"
-            ) from None
+            raise ValueError(_not_in(path, form)) from None
         except _DAMAGED:
             raise ValueError(_COPY_AGAIN) from None
+
+
+def _not_in(path: Path, form: _CsvForm) -> str:
+    """Which line of a file is not in its encoding, and what to do; to find it, the file is decoded again."""
+    decoder, lines = codecs.getincrementaldecoder(form.codec)(), 1
+    with path.open("rb") as raw, _unpacked(raw, form.packing) as file:
+        try:
+            while piece := file.read(_PIECE_CHARACTERS):
+                lines += decoder.decode(piece).count("\n")
+            decoder.decode(b"", final=True)
+        except UnicodeError as error:
+            before = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+            lines += before.decode(form.codec, "replace").count("\n")
+    if form.is_named:
+        return f"line {lines:,} is not in {form.encoding}: name another --encoding"
+    return f"line {lines:,} is not in {form.encoding}, as those before it are; name the encoding with --encoding"
 
 
 def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[FileRow], str]:

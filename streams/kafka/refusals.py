@@ -19,6 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from schemas.messages import Message
 from streams.errors import ExpectedError, UnreachableError
 from streams.kafka.connection import TokenError, create_conn
 
@@ -190,20 +191,44 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
         return failure
     protocol = settings.security_protocol
     speaks_tls, speaks_plain = await _speaks(BrokerAddress.of(server))
-    now = f"(now {protocol})"
     if "SSL" in protocol and speaks_plain:
         wanted = protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace("SSL", "PLAINTEXT")
-        return RefusedError(f"{server} speaks no TLS; set security_protocol to {wanted} {now}")
+        return RefusedError(
+            Message(
+                "%(server)s speaks no TLS; set security_protocol to %(wanted)s (now %(now)s)",
+                server=server,
+                wanted=wanted,
+                now=protocol,
+            )
+        )
     if "SSL" not in protocol and speaks_tls:
         wanted = "SASL_SSL" if "SASL" in protocol else "SSL or SASL_SSL"
-        return RefusedError(f"{server} speaks TLS; set security_protocol to {wanted} {now}")
+        return RefusedError(
+            Message(
+                "%(server)s speaks TLS; set security_protocol to %(wanted)s (now %(now)s)",
+                server=server,
+                wanted=wanted,
+                now=protocol,
+            )
+        )
     if "SASL" not in protocol and (speaks_plain or speaks_tls):
         wanted = "SASL_SSL" if "SSL" in protocol else "SASL_PLAINTEXT"
-        return RefusedError(f"{server} wants a user; set security_protocol to {wanted} {now}")
+        return RefusedError(
+            Message(
+                "%(server)s wants a user; set security_protocol to %(wanted)s (now %(now)s)",
+                server=server,
+                wanted=wanted,
+                now=protocol,
+            )
+        )
     reason = "" if isinstance(error, KafkaError | EOFError) else f" ({str(error) or type(error).__name__})"
-    return UnreachableError(
-        f"{server} closes the connection{reason}; check bootstrap_servers and security_protocol {now}",
+    line = Message(
+        "%(server)s closes the connection%(reason)s; check bootstrap_servers and security_protocol (now %(now)s)",
+        server=server,
+        reason=reason,
+        now=protocol,
     )
+    return UnreachableError(line)
 
 
 def group_refusal(settings: Settings, error: KafkaError) -> ExpectedError:
@@ -228,13 +253,20 @@ def explain(settings: Settings, server: str, error: BaseException) -> ExpectedEr
         return RefusedError(refused)
     match error:
         case socket.gaierror():
-            line = f"{server}: there is no such host; check bootstrap_servers"
+            line = Message("%(server)s: there is no such host; check bootstrap_servers", server=server)
         case ConnectionRefusedError():
-            line = f"no Kafka at {server}: nothing listens there; start one (milestones broker) or name it with --bootstrap-servers"
+            line = Message(
+                "no Kafka at %(server)s: nothing listens there; start one (milestones broker) or name it with --bootstrap-servers",
+                server=server,
+            )
         case TimeoutError():
-            line = f"{server} does not answer within {min(_TIMEOUT_S, settings.cluster_timeout_s):g} s; check bootstrap_servers, and whether a firewall is in between"
+            line = Message(
+                "%(server)s does not answer within %(seconds)s s; check bootstrap_servers, and whether a firewall is in between",
+                server=server,
+                seconds=f"{min(_TIMEOUT_S, settings.cluster_timeout_s):g}",
+            )
         case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
-            line = f"there is no way to {server} from this network; check bootstrap_servers"
+            line = Message("there is no way to %(server)s from this network; check bootstrap_servers", server=server)
         case KafkaError(__cause__=BaseException() as cause):
             return explain(settings, server, cause)
         case _:
@@ -247,31 +279,57 @@ def _refused(settings: Settings, server: str, error: BaseException) -> str | Non
         case TokenError():
             return str(error)
         case SaslAuthenticationFailed() if settings.sasl_mechanism == "OAUTHBEARER":
-            return f"{server} refuses the token: authentication failed; check sasl_token_file: is its token fresh, and for this cluster?"
+            return Message(
+                "%(server)s refuses the token: authentication failed; check sasl_token_file: is its token fresh, and for this cluster?",
+                server=server,
+            )
         case SaslAuthenticationFailed():
-            return f"{server} refuses user {settings.sasl_username!r}: authentication failed; check sasl_username and sasl_password"
+            return Message(
+                "%(server)s refuses user %(user)r: authentication failed; check sasl_username and sasl_password",
+                server=server,
+                user=settings.sasl_username,
+            )
         case UnsupportedSaslMechanismError():
-            return f"{server} does not offer {settings.sasl_mechanism}; check sasl_mechanism"
+            return Message(
+                "%(server)s does not offer %(mechanism)s; check sasl_mechanism",
+                server=server,
+                mechanism=settings.sasl_mechanism,
+            )
         case IllegalSaslStateError():
             wanted = settings.security_protocol.removeprefix("SASL_")
-            return f"{server} wants no user; set security_protocol to {wanted} (now {settings.security_protocol})"
+            return Message(
+                "%(server)s wants no user; set security_protocol to %(wanted)s (now %(now)s)",
+                server=server,
+                wanted=wanted,
+                now=settings.security_protocol,
+            )
         case ssl.SSLCertVerificationError():
             return _distrust(server, error.verify_message or "")
         case ssl.SSLError() if any(word in str(error).upper() for word in _REFUSED_CERTIFICATE):
             given = settings.ssl_certificate_file or "none is given"
-            return f"{server} refuses our certificate ({given}); check ssl_certificate_file and ssl_key_file"
+            return Message(
+                "%(server)s refuses our certificate (%(given)s); check ssl_certificate_file and ssl_key_file",
+                server=server,
+                given=given,
+            )
         case _:
             return None
 
 
-def _distrust(server: str, reason: str) -> str:
+def _distrust(server: str, reason: str) -> Message:
     if "expired" in reason:
-        return f"{server} shows a certificate that has expired; it has to be renewed there"
+        return Message("%(server)s shows a certificate that has expired; it has to be renewed there", server=server)
     if "not yet valid" in reason:
-        return f"{server} shows a certificate that is not valid yet; compare the clocks of this machine and the broker"
+        return Message(
+            "%(server)s shows a certificate that is not valid yet; compare the clocks of this machine and the broker",
+            server=server,
+        )
     if "ostname mismatch" in reason or "IP address mismatch" in reason:
-        return f"{server} shows a certificate for another host name; check bootstrap_servers, and ssl_check_hostname where certificates name no hosts"
-    return f"{server} shows a certificate of an unknown authority; check ssl_ca_file"
+        return Message(
+            "%(server)s shows a certificate for another host name; check bootstrap_servers, and ssl_check_hostname where certificates name no hosts",
+            server=server,
+        )
+    return Message("%(server)s shows a certificate of an unknown authority; check ssl_ca_file", server=server)
 
 
 async def _speaks(address: BrokerAddress) -> tuple[bool, bool]:

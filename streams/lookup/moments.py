@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from aiokafka import TopicPartition
 
+from schemas.messages import Message
 from streams.kafka.clients import meet, partition_counts
 from streams.kafka.rights import Operation
 
@@ -96,14 +97,25 @@ class Moment:
         if fact.topic not in self.names:
             raise MomentNotKnownError(
                 "former",
-                f"the event {fact.id} of {fact.source} came by a former topic (number {fact.topic}), which no longer tells when",
+                Message(
+                    "the event %(id)s of %(source)s came by a former topic (number %(topic)s), which no longer tells when",
+                    id=fact.id,
+                    source=fact.source,
+                    topic=fact.topic,
+                ),
             )
         if place in self.trimmed and fact.offset < self.trimmed[place][0]:
             _, timestamp = self.trimmed[place]
-            begins = "" if timestamp is None else f" before {datetime.fromtimestamp(timestamp / 1000, UTC).isoformat()}"
-            raise MomentNotKnownError(
-                "trimmed",
-                f"{self.names[fact.topic]}-{fact.partition}: the records{begins} were deleted, that of the event {fact.id} too",
-            )
+            named = {"partition": f"{self.names[fact.topic]}-{fact.partition}", "id": fact.id}
+            if timestamp is None:
+                why = Message("%(partition)s: the records were deleted, that of the event %(id)s too", **named)
+            else:
+                before = datetime.fromtimestamp(timestamp / 1000, UTC).isoformat()
+                why = Message(
+                    "%(partition)s: the records before %(before)s were deleted, that of the event %(id)s too",
+                    before=before,
+                    **named,
+                )
+            raise MomentNotKnownError("trimmed", why)
         # A partition added since held nothing.
         return fact.offset < self.stops.get(place, _BEFORE_ALL)

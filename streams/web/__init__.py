@@ -38,7 +38,7 @@ Templates are in `templates/`, one per page:
 | `/reconciliation` | `reconciliation.html` | `rejected.ReconciliationView` | `/reconciliation` |
 | `/api` | `api.html` | `document`: the OpenAPI document, a dict | `/openapi.json` |
 | any, if several scopes match a search | `scopes.html` | `wanted`, `links`, `listed` | `/scopes?search=` |
-| errors | `error.html` | `code`, `message` | `detail` |
+| errors | `error.html` | `code`, `message` | `detail`, and the `parameter` at fault |
 
 A page and its twin take the same parameters (the models `...Parameters` next to the views), so the address of a page's data is
 `/api/v1` + its own path and query (`/api/v1/now` for `/`). All output is escaped; an undefined name is an error. Each page gets

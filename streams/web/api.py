@@ -10,10 +10,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from schemas.messages import Message
 from streams.events.checking import EventChecker
 from streams.spreadsheets import MEDIA_TYPE, workbook
 from streams.web.orders import OrdersNotKnownError
@@ -35,12 +36,10 @@ from streams.web.views import (
     targets,
     windows,
 )
-from streams.web.views.common import DatedParameters, Parameters, Text
+from streams.web.views.common import DatedParameters, Parameters, PeriodStart, RowMetricName, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from pydantic import BaseModel
 
     from streams.web.context import Web
 
@@ -54,10 +53,17 @@ that event. A client that does not keep up is let go and may connect again."""
 class StreamParameters(Parameters):
     """Rows with any of these metrics and scopes, and a period id that starts with any of these; `rows=false` for none."""
 
-    metric: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
+    metric: Annotated[tuple[RowMetricName, ...], Field(max_length=10)] = ()
     scope: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
-    period: Annotated[tuple[Text, ...], Field(max_length=50)] = ()
+    period: Annotated[tuple[PeriodStart, ...], Field(max_length=50)] = ()
     rows: bool = True
+
+
+class Refusal(BaseModel):
+    """What is wrong, in one line of English, and the parameter that it is about, if it is about one."""
+
+    detail: str
+    parameter: str = ""
 
 
 def router(web: Web) -> APIRouter:
@@ -65,7 +71,11 @@ def router(web: Web) -> APIRouter:
     routes = APIRouter(
         prefix="/api/v1",
         dependencies=[Depends(known_only)],
-        responses={503: {"description": "Not everything has been read yet."}},
+        responses={
+            404: {"model": Refusal, "description": "Something that is asked for does not exist, or is not counted."},
+            422: {"model": Refusal, "description": "A parameter is unknown, or cannot be what it is."},
+            503: {"model": Refusal, "description": "Not everything has been read yet."},
+        },
     )
     _add_service(routes, web)
     _add_rows(routes, web)
@@ -111,7 +121,7 @@ def _add_service(routes: APIRouter, web: Web) -> None:
         if request.scope.get("milestones.head_only"):
             return Response(media_type="text/event-stream", headers=_NO_STORE)
         if web.hub.clients >= web.settings.web_max_streams:
-            raise HTTPException(503, "too many streams are open", {"retry-after": "5"})
+            raise HTTPException(503, Message("too many streams are open"), {"retry-after": "5"})
         wanted = Filter(frozenset(parameters.metric), frozenset(parameters.scope), parameters.period, parameters.rows)
         return Stream(web.hub.subscribe(wanted, last_event_id), dropped=web.hub.note_dropped)
 
@@ -135,10 +145,7 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     @routes.get("/campaigns/{name}", summary="A campaign", tags=["rows"], response_model=campaigns.CampaignView)
     def get_campaign(name: CampaignPath, parameters: Annotated[campaigns.CampaignParameters, Query()]) -> Response:
         with asking(web, parameters.as_of) as ask:
-            view = campaigns.campaign_view(ask, name, parameters)
-            if view is None:
-                raise HTTPException(404, f"there is no campaign {name}")
-            return _answer(view)
+            return _answer(campaigns.campaign_view(ask, name, parameters))
 
     @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
@@ -255,7 +262,7 @@ def _add_news(routes: APIRouter, web: Web) -> None:
         with asking(web, parameters.as_of) as ask:
             found = milestones.milestone(ask, milestone_id)
         if found is None:
-            raise HTTPException(404, "there is no such milestone")
+            raise HTTPException(404, Message("there is no such milestone"))
         return _answer(found)
 
     @routes.get("/targets", summary="Targets and forecasts", tags=["milestones"], response_model=targets.TargetsView)
@@ -401,7 +408,7 @@ def _lines(
     parameters: windows.WindowsParameters,
 ) -> Iterator[str]:
     with asking(web, parameters.as_of) as ask:
-        ask.check_scopes(parameters.scope)
+        windows.check_asked(ask, parameters)
         yield from lines(ask.view, parameters)
 
 

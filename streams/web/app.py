@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from schemas.messages import Message
 from streams.domain.zone import BusinessZone
 from streams.web import api, health, pages
 from streams.web.assets import Assets
@@ -38,7 +39,8 @@ from streams.wrong_values import in_words
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as Sent
 
     from streams.settings import Settings
     from streams.web.metrics import Metrics
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER: Final = Path(__file__).parent
+#: What the framework says, in our words.
+_OF_FRAMEWORK: Final = {
+    "Not Found": Message("there is no such page"),
+    "Method Not Allowed": Message("this can only be read"),
+}
 #: Pages are compressed on each request; level 4 would take twice as long and save three percent.
 _GZIP_LEVEL: Final = 1
 
@@ -131,7 +138,10 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     _add_errors(app, web)
     inner = _Timed(GZipMiddleware(Conditional(app), compresslevel=_GZIP_LEVEL), web.metrics)
     return WebApplication(
-        Guard(inner, access, rate_per_s=settings.web_rate_per_s, login=web.pages.login), hub, web, failures
+        Guard(inner, access, rate_per_s=settings.web_rate_per_s, words=web.pages.words, login=web.pages.login),
+        hub,
+        web,
+        failures,
     )
 
 
@@ -162,10 +172,13 @@ def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:
 
 
 def _add_errors(app: FastAPI, web: Web) -> None:
-    def answer(request: Request, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    def answer(
+        request: Request, code: int, message: str, headers: dict[str, str] | None = None, *, parameter: str = ""
+    ) -> Response:
         path = request.url.path
         if path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
-            return JSONResponse({"detail": message}, code, headers)
+            named = {"parameter": parameter} if parameter else {}
+            return JSONResponse({"detail": message, **named}, code, headers)
         if path.startswith("/static/"):
             return PlainTextResponse(f"{message}\n", code, headers)
         context = {"code": code, "message": message, "status": web.status()}
@@ -176,7 +189,8 @@ def _add_errors(app: FastAPI, web: Web) -> None:
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers) if error.headers else None
-        return answer(request, error.status_code, str(error.detail), headers)
+        detail = _OF_FRAMEWORK.get(error.detail, error.detail)
+        return answer(request, error.status_code, detail, headers)
 
     @app.exception_handler(NotReadYetError)
     def reading(request: Request, _error: NotReadYetError) -> Response:
@@ -189,18 +203,21 @@ def _add_errors(app: FastAPI, web: Web) -> None:
 
     @app.exception_handler(UnknownNameError)
     def unknown(request: Request, error: UnknownNameError) -> Response:
-        return answer(request, 404, str(error))
+        return answer(request, 404, error.message, parameter=error.parameter)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:])
-        return answer(request, 422, f"{where}: {in_words(first)}")
+        # What follows is the place in a list, or a name of the library's.
+        where = str(first["loc"][1])
+        message = Message("%(where)s: %(what)s", where=where, what=in_words(first))
+        return answer(request, 422, message, parameter=where)
 
     @app.exception_handler(Exception)
     def broken(request: Request, _error: Exception) -> Response:
         # The framework logs the error; the error page itself must not fail.
-        return PlainTextResponse(f"{request.url.path} could not be answered; the log says why\n", 500)
+        message = Message("%(path)s could not be answered; the log says why", path=request.url.path)
+        return PlainTextResponse(f"{web.pages.words(request.scope, message)}\n", 500)
 
 
 def _reading_line(status: ServiceStatus) -> str:
@@ -231,7 +248,7 @@ class _Timed:
         started_s = time.perf_counter()
         status = 500
 
-        async def watched(message: Message) -> None:
+        async def watched(message: Sent) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]

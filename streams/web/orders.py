@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from starlette.exceptions import HTTPException
 
 from schemas.facts import METRICS_OF
+from schemas.messages import Message, first_line, message_of
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.clients import quiet_clients
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_NO_VEHICLES: Final = "vehicles are not looked up here; web_show_vins = true allows it"
+_NO_VEHICLES: Final = Message("vehicles are not looked up here; web_show_vins = true allows it")
 _READ_INTERVAL_S: Final = 2.0
 _KEEP_INTERVAL_S: Final = 60.0
 _RETRY_S: Final = 3.0
@@ -68,7 +69,7 @@ class Orders:
         self._settings = settings
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
+        self._problem: str = "" if settings.web_orders else Message("orders are not looked up here: web_orders = false")
         #: The settings with the campaigns that the ledger counts; and whether it has said which.
         self.counted_by = settings
         self.knows_campaigns = False
@@ -90,7 +91,7 @@ class Orders:
                         self._finder = finder
                         await self._follow(finder)
             except _OUTAGES as error:
-                self._problem = (str(error) or type(error).__name__).splitlines()[0]
+                self._problem = first_line(error)
             finally:
                 self._finder = None
             await asyncio.sleep(_RETRY_S)
@@ -236,7 +237,7 @@ class Orders:
         try:
             self._calendar.period(period)
         except ValueError as error:
-            return str(error)
+            return message_of(error)
         return None
 
     def dates_of(self, period: str) -> tuple[date, date] | None:
@@ -284,7 +285,9 @@ class Orders:
     def _check_clock(self, as_of_us: int | None) -> None:
         if as_of_us is not None and self._settings.clock == "events":
             raise OrdersNotKnownError(
-                'clock = "events": moments are those of the events, and records are known by when they were appended',
+                Message(
+                    'clock = "events": moments are those of the events, and records are known by when they were appended'
+                ),
                 reason="clock",
             )
 
@@ -292,19 +295,19 @@ class Orders:
         """The finder's answer, for another thread; `late` is the reason to give if it takes too long."""
         finder, loop = self._finder, self._loop
         if finder is None or loop is None:
-            raise OrdersNotKnownError(self._problem or "orders cannot be looked up yet")
+            raise OrdersNotKnownError(self._problem or Message("orders cannot be looked up yet"))
         if not finder.ready:
-            raise OrdersNotKnownError(self._problem or "the ledger is being read", finder.done, finder.total)
+            raise OrdersNotKnownError(self._problem or Message("the ledger is being read"), finder.done, finder.total)
         try:
             with contextlib.suppress(TimeoutError):
                 return asyncio.run_coroutine_threadsafe(within(_PATIENCE_S, work(finder)), loop).result(_PATIENCE_S + 1)
         except MomentNotKnownError as error:
-            raise OrdersNotKnownError(str(error), reason=error.reason) from None
+            raise OrdersNotKnownError(message_of(error), reason=error.reason) from None
         except _OUTAGES as error:
-            raise OrdersNotKnownError((str(error) or type(error).__name__).splitlines()[0]) from None
+            raise OrdersNotKnownError(first_line(error)) from None
         if late is not None:
-            raise OrdersNotKnownError("counting all units of the period again takes too long", reason=late)
-        raise OrdersNotKnownError("the ledger does not answer in time", finder.done, finder.total)
+            raise OrdersNotKnownError(Message("counting all units of the period again takes too long"), reason=late)
+        raise OrdersNotKnownError(Message("the ledger does not answer in time"), finder.done, finder.total)
 
 
 def reach_of(status: ServiceStatus) -> Reach:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from schemas.messages import Message
 from streams.web.rendering import Visitor
 from streams.web.routes import (
     CampaignPath,
@@ -50,7 +51,7 @@ def router(web: Web) -> APIRouter:
             except UnknownScopeError as unknown:
                 return choose(request, unknown, ask)
         if data is None:
-            raise HTTPException(404, "there is no such page")
+            raise HTTPException(404, Message("there is no such page"))
         context = {"data": data, "status": ask.status, "past": ask.past, "dated": as_of is not None}
         return web.pages.render(name, Visitor(request), context)
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from schemas.instants import parse_instant
+from schemas.messages import Message, said
 from schemas.outputs import PERIOD_KINDS
 from streams.web import filters
 from streams.web.names import Names
@@ -178,6 +179,16 @@ class Pages:
         visitor.remember(response)
         return response
 
+    def words(self, scope: Scope, message: Message) -> str:
+        """A message in the reader's language.
+
+        Args:
+            scope: The ASGI scope of the request.
+            message: What to say.
+        """
+        locale = Visitor(Request(scope)).locale
+        return message.translated(self.names[LANGUAGES.index(locale)].gettext)
+
     def login(self, scope: Scope, asked: list[tuple[str, str]], wrong: bool) -> str:  # noqa: FBT001 - as `security.Login` is called
         """The page that asks for the token, in the reader's language.
 
@@ -207,6 +218,9 @@ class Pages:
         translations = translations_in(self._folder / "locale", locale)
         environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined] # the i18n extension adds it
         environment.filters.update(filters.of_locale(locale, translations.gettext))
+        # What is wrong, in the reader's language where it can be said in it.
+        environment.filters["said"] = lambda text: said(text, translations.gettext)
+        environment.tests["message"] = lambda text: isinstance(text, Message)
         environment.globals["window_rows"] = RowLines(environment.filters, translations.gettext)
         environment.globals["static"] = self._assets.url
         environment.globals["locales"] = LANGUAGES

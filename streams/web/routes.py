@@ -12,10 +12,12 @@ from fastapi import HTTPException, Path
 from starlette.requests import Request
 
 from schemas.instants import format_instant, parse_instant
+from schemas.messages import Message
+from schemas.outputs import DATE_PATTERN
 from streams.domain.suggestions import unknown
 from streams.web.status import day_of, service_status
 from streams.web.times import text_of_us
-from streams.web.views.common import Ask, EarlierMoment, micros
+from streams.web.views.common import Ask, EarlierMoment, is_date, micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 
 _YEARS = range(1999, 2102)
 
-DayPath = Annotated[str, Path(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=["2024-10-07"])]
-CampaignPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, examples=["yu7-launch"])]
+# What is wrong with them is said in our own words, so the document alone has their patterns.
+DayPath = Annotated[str, Path(json_schema_extra={"pattern": DATE_PATTERN}, examples=["2024-10-07"])]
+CampaignPath = Annotated[
+    str, Path(max_length=256, json_schema_extra={"pattern": r"^[a-z0-9]+(-[a-z0-9]+)*$"}, examples=["yu7-launch"])
+]
 MilestonePath = Annotated[str, Path(max_length=1024, examples=["deliveries/model=SU7/first:day/exceeds:1000"])]
 
 
@@ -128,7 +133,7 @@ def _instant(local: str, timezone: str) -> str:
     try:
         moment = datetime.fromisoformat(local)
     except ValueError:
-        raise HTTPException(422, f"at: {local!r} is no date and time") from None
+        raise HTTPException(422, Message("at: %(text)r is no date and time", text=local)) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).isoformat()
 
 
@@ -138,10 +143,7 @@ def date_of(text: str) -> date:
     Raises:
         HTTPException: There is no such date: 404.
     """
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        found = None
+    found = date.fromisoformat(text) if is_date(text) else None
     if found is None or found.year not in _YEARS:
-        raise HTTPException(404, f"{text} is no date")
+        raise HTTPException(404, Message("%(text)r is no date; write YYYY-MM-DD, such as 2024-10-07", text=text))
     return found

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Scope
 
+from schemas.messages import Message
 from streams.errors import ExpectedError
 from streams.settings import Settings, secret
 from streams.web_addresses import Network, web_address, web_proxies
@@ -28,7 +29,8 @@ from streams.web_addresses import Network, web_address, web_proxies
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import ASGIApp, Message, Receive, Send
+    from starlette.types import ASGIApp, Receive, Send
+    from starlette.types import Message as Sent
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -57,6 +59,8 @@ _BURST_S: Final = 8.0
 _REMEMBERED_CLIENTS: Final = 10_000
 
 
+#: (request, what is wrong) → the same in the reader's language.
+InLanguage = Callable[[Scope, Message], str]
 #: (request, its query without a token, whether a wrong token was given) → the page that asks for it.
 Login = Callable[[Scope, list[tuple[str, str]], bool], str]
 
@@ -141,12 +145,13 @@ class Guard:
         app: The application behind it.
         access: Who has access.
         rate_per_s: Requests per second and client, with bursts of eight seconds' worth.
+        words: Says what is wrong in the language of whoever opens a page.
         login: Makes the page that asks for the token; gets the request, its query without a token, and whether a wrong one was given.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float, login: Login) -> None:
+    def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float, words: InLanguage, login: Login) -> None:
         self._app = app
-        self._login = login
+        self._words, self._login = words, login
         self._access = access
         self._rates = _Rates(rate_per_s)
 
@@ -171,21 +176,27 @@ class Guard:
         posts = self._access.checks and scope["method"] == "POST" and scope["path"] == CHECK_PATH
         if posts:
             if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-                return _Answer(403, "pages of other sites may not post here")
+                return self._refused(scope, 403, Message("pages of other sites may not post here"))
             length = headers.get("content-length", "0")
             if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-                return _Answer(413, f"at most {MAX_BODY_BYTES:,} bytes at once")
+                return self._refused(scope, 413, Message("at most %(most)s bytes at once", most=f"{MAX_BODY_BYTES:,}"))
         elif scope["method"] not in ("GET", "HEAD"):
-            return _Answer(405, "only GET and HEAD are answered here", [(b"allow", b"GET, HEAD")])
+            return self._refused(scope, 405, Message("only GET and HEAD are answered here"), [(b"allow", b"GET, HEAD")])
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
-            return _Answer(414, f"an address has at most {MAX_URL_BYTES:,} bytes")
+            return self._refused(
+                scope, 414, Message("an address has at most %(most)s bytes", most=f"{MAX_URL_BYTES:,}")
+            )
         if self._access.hosts is not None and _host_name(headers.get("host", "")) not in self._access.hosts:
-            return _Answer(421, "this host name is not served here; web_hosts names those that are")
+            return self._refused(
+                scope, 421, Message("this host name is not served here; web_hosts names those that are")
+            )
         if scope["path"] in OPEN_PATHS:
             return None
         wait_s = self._rates.wait_s(scope["client"][0] if scope["client"] else "")
         if wait_s:
-            return _Answer(429, "too many requests", [(b"retry-after", str(int(wait_s) + 1).encode())])
+            return self._refused(
+                scope, 429, Message("too many requests"), [(b"retry-after", str(int(wait_s) + 1).encode())]
+            )
         if scope["path"] in _OF_LOGIN:
             return None
         return self._unauthorised(scope, headers)
@@ -197,7 +208,7 @@ class Guard:
             if headers.get(access.proxy_header.lower(), "") and _is_within(peer, access.proxies):
                 return None
         if not access.token:
-            return _Answer(403, "ask through the proxy") if access.proxy_header else None
+            return self._refused(scope, 403, Message("ask through the proxy")) if access.proxy_header else None
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and _same(given.strip(), access.token):
             return None
@@ -206,8 +217,16 @@ class Guard:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         offered = [value for name, value in query if name == "token"]
         if offered and _same(offered[0], access.token):
-            return _welcome(scope, access, [(name, value) for name, value in query if name != "token"])
+            return _welcome(
+                scope, access, self._words(scope, _GO_ON), [(name, value) for name, value in query if name != "token"]
+            )
         return self._ask_for_token(scope, [pair for pair in query if pair[0] != "token"], wrong=bool(offered))
+
+    def _refused(
+        self, scope: Scope, status: int, message: Message, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> _Answer:
+        of_api = scope["path"].startswith("/api/")
+        return _Answer(status, message if of_api else self._words(scope, message), headers)
 
     def _ask_for_token(self, scope: Scope, query: list[tuple[str, str]], *, wrong: bool) -> _Answer:
         headers = [(b"www-authenticate", b'Bearer realm="milestones"'), (b"vary", b"cookie, accept-language")]
@@ -216,7 +235,10 @@ class Guard:
         return _Answer(401, self._login(scope, query, wrong), headers, page=True)
 
 
-def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Answer:
+_GO_ON: Final = Message("Go on")
+
+
+def _welcome(scope: Scope, access: Access, go_on: str, query: list[tuple[str, str]]) -> _Answer:
     """Sets the session cookie and reloads the page without the token in the address.
 
     The page refreshes itself, because a redirect after a link from another site would be requested without the strict cookie.
@@ -226,7 +248,7 @@ def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Ans
     secure = "; Secure" if scope["scheme"] == "https" else ""
     cookie = f"{_COOKIE}={access.session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
     safe = html.escape(target, quote=True)
-    text = f'<p><a href="{safe}">Go on</a></p>'
+    text = f'<p><a href="{safe}">{html.escape(go_on)}</a></p>'
     refresh = target.encode("ascii", "ignore").replace(b"\n", b"").replace(b"\r", b"")
     return _Answer(200, text, [(b"set-cookie", cookie.encode()), (b"refresh", b"0; url=" + refresh)], page=True)
 
@@ -262,7 +284,7 @@ class _HeaderingSend:
         self._send = send
         self._head_only = head_only
 
-    async def __call__(self, message: Message) -> None:
+    async def __call__(self, message: Sent) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
         elif message["type"] == "http.response.body" and self._head_only:

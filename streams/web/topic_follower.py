@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from schemas.messages import Message, first_line
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import live_options, partition_counts, quiet_clients
@@ -88,7 +89,7 @@ class FollowState:
     missing: tuple[str, ...] = ()
     broker_seen_s: float | None = None
     caught_up_s: float | None = None
-    problem: str = "not connected yet"
+    problem: str = Message("not connected yet")
     records: Counter[Feed] = field(default_factory=Counter)
     newest_ms: int = 0
     reconnects: int = 0
@@ -186,7 +187,7 @@ class Follower:
             self._writing.shutdown(wait=True)
 
     def _lost(self, error: Exception) -> None:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         if reason != self.state.problem:
             logger.warning("there is no connection to Kafka: %s", reason)
         self.state.problem = reason

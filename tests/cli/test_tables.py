@@ -272,11 +272,28 @@ def test_a_table_in_another_encoding_takes_the_option(tmp_path: Path) -> None:
     told = [str(path), "--map", str(mapping), "--dry-run"]
     refused = CliRunner().invoke(command, told)
     assert isinstance(refused.exception, ExpectedError)
-    assert "is not in UTF-8, as the others are read; name the encoding with --encoding" in str(refused.exception)
+    assert str(refused.exception) == (
+        f"{path}: line 2,002 is not in UTF-8, as those before it are; name the encoding with --encoding"
+    )
     done = CliRunner().invoke(command, [*told, "--encoding", "big5"])
     assert (done.exit_code, done.stdout) == (0, "deliveries     2024-10      2,001\n"), done.output
     last = list(TableReader(path, read_mapping(mapping.read_bytes()), encoding="big5").events())[-1]
     assert json.loads(last.text)["data"]["variant"] == "臺北高雄"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("rows", "line"), [(0, "2"), (3, "5"), (5_000, "5,002")])
+def test_a_table_that_is_not_in_the_named_encoding_is_told_by_its_line(
+    tmp_path: Path, rows: int, line: str, *, packed: bool
+) -> None:
+    path, mapping = tmp_path / "t.csv", tmp_path / "m.toml"
+    plain = [f"D-{number},LNBSU7A10R100{number:04},2024-10-07 14:03" for number in range(rows)]
+    content = "\n".join(["order_id,vin,time", *plain, "D-9999,LNBSU7A10R1009999,2024-10-07 14:03 é"]).encode()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    mapping.write_text(MAPPING, encoding="utf-8")
+    refused = CliRunner().invoke(command, [str(path), "--map", str(mapping), "--dry-run", "--encoding", "ascii"])
+    assert isinstance(refused.exception, ExpectedError)
+    assert str(refused.exception) == f"{path}: line {line} is not in ascii: name another --encoding"
 
 
 def test_an_encoding_that_there_is_not_is_said(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def client(
     *, peer: str = "127.0.0.1", base: str = "http://127.0.0.1:8080", rate: float = 1000.0, **settings: Any
 ) -> httpx.AsyncClient:
     pages = Pages(FOLDER, Assets(FOLDER / "static"))
-    guard = Guard(inner, access_of(Settings(**settings)), rate_per_s=rate, login=pages.login)
+    guard = Guard(inner, access_of(Settings(**settings)), rate_per_s=rate, words=pages.words, login=pages.login)
     return httpx.AsyncClient(transport=httpx.ASGITransport(guard, client=(peer, 4711)), base_url=base)
 
 

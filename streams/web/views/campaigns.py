@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from schemas.outputs import Instant, WindowRow
+from streams.domain.suggestions import unknown
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     Aim,
@@ -15,6 +16,7 @@ from streams.web.views.common import (
     MetricName,
     MilestoneLine,
     Text,
+    UnknownNameError,
     View,
     milestone_line,
 )
@@ -60,8 +62,12 @@ class CampaignView(View):
     past: EarlierMoment | None
 
 
-def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> CampaignView | None:
-    """The view of a campaign; None if neither the settings nor any row have one with this name."""
+def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> CampaignView:
+    """The view of a campaign.
+
+    Raises:
+        UnknownNameError: Neither the settings nor any row have one with this name.
+    """
     period = f"campaign:{name}"
     metrics = ask.view.windows.metrics()
     metric = parameters.metric or ("orders_placed" if "orders_placed" in metrics else ask.metric(""))
@@ -74,7 +80,7 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
     campaigns = ask.campaigns(scope)
     span = _span(name, rows, campaigns)
     if span is None:
-        return None
+        raise UnknownNameError(unknown("campaign", name, [each.name for each in campaigns]))
     starts_at, ends_at = span
     start, end = datetime.fromisoformat(starts_at), datetime.fromisoformat(ends_at)
     minutes = (end - start) // _MINUTE

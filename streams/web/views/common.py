@@ -20,12 +20,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from schemas.facts import DIMENSIONS, METRICS, ROW_METRICS
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
+from schemas.messages import Message
+from schemas.outputs import DATE_PATTERN, CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from schemas.rows import date_of_day
 from schemas.texts import ALL, template_of
 from streams.domain.daytypes import DayTypes
-from streams.domain.suggestions import period_fault, unknown
+from streams.domain.suggestions import not_counted, period_fault, unknown
 from streams.domain.zone import BusinessZone
+from streams.holidays import calendar_of
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.wording.sentences import sentences
 
@@ -47,6 +49,7 @@ _NEAR_SCOPES: Final = 500
 #: Number of campaign rows to look at, the latest first.
 _MOST_CAMPAIGN_ROWS: Final = 400
 _MOST_WORDS: Final = 8
+_DATE: Final = re.compile(DATE_PATTERN)
 _LEVELS: Final = 6
 #: Number of recent milestones among which to find the most frequent scope.
 _RECENT_MILESTONES: Final = 200
@@ -74,19 +77,50 @@ def _repaired(text: object) -> object:
     return text.strip().replace(" ", "+") if isinstance(text, str) else text
 
 
+#: What `parse_instant` may say.
+_OF_INSTANTS: Final = {
+    str(each): each
+    for each in (
+        Message("not a date and time with an offset, such as 2024-10-07T14:03:11+08:00"),
+        Message("the year is not within 2000-2100"),
+        Message("leap seconds are not accepted"),
+        Message("there is no such date or time of day"),
+        Message("a date and time without an offset names no instant; append one, such as +08:00"),
+        Message("-00:00 says that the offset is unknown"),
+        Message("there is no such offset"),
+    )
+}
+
+
 def _checked(text: str) -> str:
     if text:
-        parse_instant(text)
+        try:
+            parse_instant(text)
+        except ValueError as error:
+            raise ValueError(_OF_INSTANTS.get(str(error), str(error))) from None
     return text
 
 
-def _existing(text: str) -> str:
-    date.fromisoformat(text)
+def _date(text: str) -> str:
+    if text and not is_date(text):
+        raise ValueError(Message("%(text)r is no date; write YYYY-MM-DD, such as 2024-10-07", text=text))
     return text
 
 
-#: A date in an address.
-GivenDate = Annotated[CivilDate, AfterValidator(_existing)]
+def is_date(text: str) -> bool:
+    """Whether a text is a date that exists, as in `2024-10-07`."""
+    try:
+        return bool(_DATE.fullmatch(text)) and bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+#: A date in an address, or nothing. What is wrong is said in our own words, so the document alone has the pattern.
+GivenDate = Annotated[
+    str,
+    AfterValidator(_date),
+    Field(json_schema_extra={"pattern": f"^({DATE_PATTERN.strip('^$')})?$"}),
+]
 #: RFC 3339 with an offset, or nothing.
 AsOf = Annotated[str, BeforeValidator(lambda value: _checked(_repaired(value)) if isinstance(value, str) else value)]
 
@@ -149,7 +183,7 @@ def checked_place(size: Callable[[Mapping[str, Any]], int]) -> AfterValidator:
             place = ()
         fits = place is None or (len(place) == size(info.data) and all(type(each) in {str, int} for each in place))
         if not fits:
-            raise ValueError("no place in this order; take the next or previous of a page")
+            raise ValueError(Message("no place in this order; take the next or previous of a page"))
         return text
 
     return AfterValidator(checked)
@@ -163,7 +197,16 @@ PeriodStart = Annotated[Text, AfterValidator(_possible_period)]
 
 
 class UnknownNameError(Exception):
-    """Something requested by name does not exist; the message says what does."""
+    """Something requested by name does not exist.
+
+    Attributes:
+        message: What does not, and what does.
+        parameter: The parameter that asked for it; empty if it was the path.
+    """
+
+    def __init__(self, message: str, parameter: str = "") -> None:
+        super().__init__(message)
+        self.message, self.parameter = message, parameter
 
 
 class UnknownScopeError(UnknownNameError):
@@ -174,8 +217,8 @@ class UnknownScopeError(UnknownNameError):
         alike: Scopes that contain all of its words, at most a list's worth.
     """
 
-    def __init__(self, wanted: str, alike: list[str], known: list[str], count: int) -> None:
-        super().__init__(unknown("scope", wanted, alike or known, count))
+    def __init__(self, parameter: str, wanted: str, alike: list[str], known: list[str], count: int) -> None:
+        super().__init__(unknown("scope", wanted, alike or known, count), parameter)
         self.wanted = wanted
         self.alike = alike
 
@@ -453,7 +496,19 @@ class Ask:
                 day += timedelta(days=1)
         return counts
 
-    def check_scopes(self, wanted: Iterable[str]) -> None:
+    def check_period(self, start: str, parameter: str = "period") -> None:
+        """Checks that periods whose id starts like this are counted, or were; to be asked if nothing was found.
+
+        Raises:
+            UnknownNameError: They are not, nor is there a row of one.
+        """
+        if not start or (start.startswith("campaign:") and not self.knows_campaigns):
+            return
+        fault = not_counted(start, calendar_of(self.settings), [each.name for each in self.settings.campaigns])
+        if fault is not None and not self.view.windows.page(WindowQuery(period=start, limit=1)).rows:
+            raise UnknownNameError(fault, parameter)
+
+    def check_scopes(self, wanted: Iterable[str], parameter: str = "scope") -> None:
         """Checks that there are rows of each scope.
 
         Raises:
@@ -463,7 +518,9 @@ class Ask:
             if scope and not self.view.windows.has_scope(scope):
                 windows = self.view.windows
                 alike = windows.scopes(words=words_of(scope), limit=LISTED_SCOPES)
-                raise UnknownScopeError(scope, alike, windows.scopes(limit=_NEAR_SCOPES), windows.scope_count())
+                raise UnknownScopeError(
+                    parameter, scope, alike, windows.scopes(limit=_NEAR_SCOPES), windows.scope_count()
+                )
 
     def goal(self, metric: str, scope: str) -> Goal | None:
         """The greatest number that a rule has for days of this scope."""

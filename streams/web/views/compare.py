@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field
 
 from schemas.facts import Dimension
+from schemas.messages import Message
 from schemas.outputs import CivilDate
 from schemas.texts import scope_names
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
@@ -35,7 +36,7 @@ _MOST_LINES: Final = 6
 _MOST_DAYS: Final = 800
 _ENDS: Final = 10
 _SATURDAY: Final = 5
-_FORMS: Final = (
+_FORMS: Final = Message(
     "write a period, such as month:2024-10, year:2024 or holiday:national-day:2024, or two dates, such as "
     "2024-10-01..2024-10-15"
 )
@@ -262,9 +263,12 @@ def _stretch(ask: Ask, text: str) -> _Stretch:
     except (ValueError, OverflowError):
         found = None
     if found is None or found.end < found.start:
-        raise UnknownNameError(f"{text!r} is no period; {_FORMS}")
+        raise UnknownNameError(Message("%(period)r is no period; %(forms)s", period=text, forms=_FORMS), "period")
     if (found.end - found.start).days >= _MOST_DAYS:
-        raise UnknownNameError(f"{text!r} has more than {_MOST_DAYS} days; compare shorter periods")
+        raise UnknownNameError(
+            Message("%(period)r has more than %(most)s days; compare shorter periods", period=text, most=_MOST_DAYS),
+            "period",
+        )
     return found
 
 

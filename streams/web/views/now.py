@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from schemas.facts import INVENTORY, METRICS
+from schemas.messages import Message
 from schemas.outputs import CivilDate, WindowRow
 from streams.domain.periods import PERIOD_OF, TOTAL, month_period, rolling_period, year_period
 from streams.web.filters import sum_of
@@ -45,8 +46,8 @@ class NowParameters(DatedParameters):
     """`scope`: such as `model=SU7`; by default that of the targets. `first` and `last`: the dates of a custom range."""
 
     scope: Text = ""
-    first: GivenDate | Literal[""] = ""
-    last: GivenDate | Literal[""] = ""
+    first: GivenDate = ""
+    last: GivenDate = ""
 
 
 class Today(View):
@@ -190,7 +191,9 @@ def _own(ask: Ask, metric: str, scope: str, parameters: NowParameters) -> Span |
     start = date.fromisoformat(parameters.first)
     end = date.fromisoformat(parameters.last) if parameters.last else ask.today
     if not timedelta() <= end - start < timedelta(days=_MOST_DAYS):
-        raise UnknownNameError(f"{start} to {end} is no range of at most {_MOST_DAYS} days")
+        raise UnknownNameError(
+            Message("%(start)s to %(end)s is no range of at most %(most)s days", start=start, end=end, most=_MOST_DAYS)
+        )
     return span_of(ask, metric, scope, None, (f"{start}..{end}", start, end))
 
 

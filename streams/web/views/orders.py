@@ -142,11 +142,11 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
         row, dates = None, stretch_of(ask, period)
         published = sum_of(ask.day_counts(metric, scope, *dates).values())
     else:
-        if (fault := period_fault(period)) is not None:
-            raise UnknownNameError(fault)
+        if (impossible := period_fault(period)) is not None:
+            raise UnknownNameError(impossible, "period")
         row = ask.view.windows.get(metric, scope, period)
         if row is None and (fault := orders.period_fault(period) or _campaign_fault(ask, scope, period)) is not None:
-            raise UnknownNameError(fault)
+            raise UnknownNameError(fault, "period")
         published = ask.count_of(metric, scope, period, row)
         dates = (row.start, row.end) if row is not None else ("", "")
     passed = _passed(ask, row) if row is not None else {}

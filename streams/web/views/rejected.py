@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from schemas.facts import REASONS
+from schemas.messages import Message
 from schemas.outputs import VIOLATION_MESSAGES, RowControl, WindowRow
 from schemas.texts import tidy
 from schemas.wrappers import UNWRAPS
@@ -63,7 +64,7 @@ class DeadLettersParameters(_Paged):
 
     reason: Annotated[Text, AfterValidator(lambda text: _one_of("reason", text, REASONS))] = ""
     topic: Text = ""
-    day: GivenDate | Literal[""] = ""
+    day: GivenDate = ""
     order_id: Text = ""
     vin: Text = ""
     source: Text = ""
@@ -205,7 +206,7 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
 def _vin(ask: Ask, text: str) -> str:
     """The requested vehicle, if the settings allow it."""
     if text and not ask.settings.web_show_vins:
-        raise UnknownNameError("vehicles are not looked up here; web_show_vins = true allows it")
+        raise UnknownNameError(Message("vehicles are not looked up here; web_show_vins = true allows it"), "vin")
     return tidy(text).upper()
 
 

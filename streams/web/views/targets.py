@@ -118,6 +118,10 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
     every = [(row, line) for row in rows for line in _lines(ask, row)]
     wanted = [(row, line) for row, line in every if _is_wanted(line, parameters)]
     lines = [line for _, line in wanted]
+    if not lines:
+        # A target may have been withdrawn; a scope or a period that was counted stays.
+        ask.check_scopes((parameters.scope,))
+        ask.check_period(parameters.period)
     running = [line for line in lines if line.in_force]
     if parameters.sort == "behind":
         lines.sort(key=lambda line: (not line.in_force, line.share))

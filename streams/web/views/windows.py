@@ -82,8 +82,8 @@ class WindowsParameters(DatedParameters):
     kind: Annotated[tuple[PeriodKind, ...], Chosen, Field(max_length=len(PERIOD_KINDS))] = ()
     period: PeriodStart = ""
     status: Annotated[tuple[WindowStatus, ...], Chosen, Field(max_length=3)] = ()
-    first: GivenDate | Literal[""] = ""
-    last: GivenDate | Literal[""] = ""
+    first: GivenDate = ""
+    last: GivenDate = ""
     has: Literal["", "targets", "controls"] = ""
     sort: Sort = "-start"
     after: _Place = ""
@@ -142,8 +142,8 @@ class SideParameters(DatedParameters):
     within: Text = ""
     metric: MetricName = ""
     kind: PeriodKind = "month"
-    first: GivenDate | Literal[""] = ""
-    last: GivenDate | Literal[""] = ""
+    first: GivenDate = ""
+    last: GivenDate = ""
     period: Text = ""
     sort: Literal["count", "name"] = "count"
 
@@ -210,17 +210,34 @@ class WindowsTable:
 
 def windows_table(ask: Ask, parameters: WindowsParameters) -> WindowsTable:
     """A page of rows as a table, without making a thousand models."""
-    ask.check_scopes(parameters.scope)
-    page = ask.view.windows.page(parameters.query())
+    page = _page(ask, parameters)
     return WindowsTable(_view(ask, parameters, page), page.bodies)
 
 
 def windows_json(ask: Ask, parameters: WindowsParameters) -> str:
     """The view as JSON; rows go out as published, without being decoded and encoded a thousand times."""
-    ask.check_scopes(parameters.scope)
-    page = ask.view.windows.page(parameters.query())
+    page = _page(ask, parameters)
     frame = _view(ask, parameters, page).model_dump_json()
     return f"{frame.removesuffix('[]}')}[{','.join(page.bodies)}]}}"
+
+
+def _page(ask: Ask, parameters: WindowsParameters) -> WindowPage:
+    ask.check_scopes(parameters.scope)
+    page = ask.view.windows.page(parameters.query())
+    if not page.total:
+        ask.check_period(parameters.period)
+    return page
+
+
+def check_asked(ask: Ask, parameters: WindowsParameters) -> None:
+    """Checks that what is asked for exists, before the first line of a file.
+
+    Raises:
+        UnknownNameError: It does not.
+    """
+    ask.check_scopes(parameters.scope)
+    if parameters.period and not ask.view.windows.page(parameters.model_copy(update={"limit": 1}).query()).rows:
+        ask.check_period(parameters.period)
 
 
 def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsView:
@@ -251,7 +268,7 @@ def side_by_side(
     """
     parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     windows, within = ask.view.windows, parameters.within
-    ask.check_scopes((within,))
+    ask.check_scopes((within,), "within")
     sets = [each for each in windows.dimension_sets() if each.split(",")[-1] == parameters.dimension]
     wider = [each.rpartition(",")[0] for each in sets]
     wanted = dimensions_of(within) if within else next(iter(wider), "")
