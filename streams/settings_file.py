@@ -45,8 +45,18 @@ _SCALARS: Final = (str, int, float, bool, type(None))
 _OF_A_KUBERNETES_SERVICE: Final = re.compile(
     r"([a-z0-9_]+_)?(service_host=.+|service_port(_[a-z0-9_]+)?=[0-9]+|port=[a-z]+://.+|port_[0-9]+_(tcp|udp|sctp)(_[a-z]+)?=.+)"
 )
-#: Environment variables of this project that are not settings of the service.
-_NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance", "hot_path", "language"}
+#: Environment variables of this project that are not settings of the service → what they have to name.
+_NOT_SETTINGS: Final = {
+    "config": "a settings file",
+    "jars": "a folder with the jars of Apache Kafka",
+    "maven_repository": "the address of a Maven repository",
+    "log_level": "DEBUG, INFO, WARNING or ERROR",
+    "instance": "the worker in its consumer group",
+    "hot_path": "compiled or python",
+    "language": "en or zh",
+}
+_LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_HOT_PATHS: Final = ("compiled", "python")
 
 
 def _built_in_rules() -> tuple[RuleSettings, ...]:
@@ -74,6 +84,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         ExpectedError: The file is missing or not TOML, a key is unknown, or a value is invalid: one line that names the key and
             where it is set.
     """
+    refuse_impossible_variables()
     values, origin = _from_file(config)
     sources = dict.fromkeys(values, origin)
     for name, about in Settings.model_fields.items():
@@ -134,6 +145,24 @@ def _is_scalar(annotation: Any) -> bool:
     if get_origin(annotation) is Literal or annotation in _SCALARS:
         return True
     return get_origin(annotation) in {Union, UnionType} and all(map(_is_scalar, get_args(annotation)))
+
+
+def refuse_impossible_variables() -> None:
+    """Checks the variables that are not settings; one that is empty would be taken for one that is not set.
+
+    Raises:
+        ExpectedError: One is empty, or not one of the values that it may have.
+    """
+    for name, what in _NOT_SETTINGS.items():
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        value = os.environ.get(variable)
+        if value is None:
+            continue
+        if not value.strip():
+            raise ExpectedError(f"{variable} is empty: name {what}, or unset it")
+        known = {"log_level": _LOG_LEVELS, "hot_path": _HOT_PATHS}.get(name)
+        if known is not None and (value.upper() if name == "log_level" else value) not in known:
+            raise ExpectedError(f"{variable}: {value!r} is not possible: name {what}, or unset it")
 
 
 def _refuse_unknown_variables() -> None:

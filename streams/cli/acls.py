@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import TEXT, cluster_options
 from streams.errors import ExpectedError
 from streams.kafka.rights import ROLES, Operation, Resource, Right, Role, rights_of
 from streams.settings_file import read_settings
@@ -26,7 +26,7 @@ _STRIMZI_TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRA
 
 
 @click.command(name="acls")
-@click.option("--principal", required=True, metavar="User:NAME", help="Who gets the permissions.")
+@click.option("--principal", type=TEXT, required=True, metavar="User:NAME", help="Who gets the permissions.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="The role.")
 @click.option(
     "--format",

@@ -14,6 +14,7 @@ import click
 from streams.cli.options import FilePath, WholeNumber
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.machine import port_is_free
+from streams.settings_file import refuse_impossible_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ def command(data_dir: Path | None, port: int | None) -> int:
 
     Prints `ready HOST:PORT` on stdout when it answers. It listens on 127.0.0.1 only.
     """
+    refuse_impossible_variables()
     try:
         with _sigterm_raises(), _directory(data_dir) as directory:
             _serve(EmbeddedKafka(directory, port=port or _usual_port(), log=_say))

@@ -16,7 +16,7 @@ from streams.audit.judging import EFFECTS
 from streams.audit.sums import Business
 from streams.audit.targets import counted_now
 from streams.cli.operators import one_line, operator
-from streams.cli.options import IDENTIFIER, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -73,7 +73,7 @@ def _options(function: F) -> F:
         click.option("--json", "in_json", is_flag=True, help="One JSON object: events, rows, milestones."),
         click.option("--yes", is_flag=True, help="Publish without asking."),
         click.option("--dry-run", is_flag=True, help="Only show what would change."),
-        click.option("--by", default=None, help="Name of the operator (default: user and host)."),
+        click.option("--by", type=TEXT, default=None, help="Name of the operator (default: user and host)."),
     ):
         told = option(told)
     return cast("F", told)
@@ -91,7 +91,7 @@ def _choosing(function: F) -> F:
 
 @command.command()
 @click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
-@click.option("--reason", required=True, help="Why, one line; it goes into the events.")
+@click.option("--reason", type=TEXT, required=True, help="Why, one line; it goes into the events.")
 @_choosing
 @_options
 def void(
@@ -120,11 +120,12 @@ def void(
 @click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
 @click.option(
     "--to",
+    type=TEXT,
     required=True,
     metavar="DATE|TIME",
     help="The right date, such as 2024-10-30 (the time of day stays), or the right time; business time without an offset.",
 )
-@click.option("--reason", required=True, help="Why, one line; it goes into the events.")
+@click.option("--reason", type=TEXT, required=True, help="Why, one line; it goes into the events.")
 @_choosing
 @_options
 def move(
@@ -161,8 +162,8 @@ def move(
 
 @command.command()
 @click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
-@click.option("--at", default=None, metavar="DATE|TIME", help="When it was cancelled (default: now).")
-@click.option("--reason", required=True, help="Why, one line; it goes into the events.")
+@click.option("--at", type=TEXT, default=None, metavar="DATE|TIME", help="When it was cancelled (default: now).")
+@click.option("--reason", type=TEXT, required=True, help="Why, one line; it goes into the events.")
 @_options
 def cancel(
     which: str,
@@ -192,7 +193,7 @@ def cancel(
 
 @command.command()
 @click.argument("which", metavar="ORDER|VIN", type=IDENTIFIER)
-@click.option("--reason", default=None, help="Why, one line; it goes into the events.")
+@click.option("--reason", type=TEXT, default=None, help="Why, one line; it goes into the events.")
 @_options
 def undo(
     which: str,

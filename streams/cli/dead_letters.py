@@ -14,7 +14,7 @@ from schemas.facts import REASONS
 from schemas.instants import FIRST_YEAR, LAST_YEAR, micros_of, utc_text
 from schemas.notes import Place
 from streams.cli.operators import operator
-from streams.cli.options import IDENTIFIER, VIN, business_text, instant_us, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, VIN, business_text, instant_us, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -54,7 +54,7 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
         ("--reason", "Only this reason, such as malformed_json."),
     ):
         metavar = "TIME" if option in {"--since", "--until"} else None
-        function = click.option(option, metavar=metavar, default=None, help=text)(function)
+        function = click.option(option, type=TEXT, metavar=metavar, default=None, help=text)(function)
     return function
 
 
@@ -64,7 +64,7 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     "--order", "order_id", type=IDENTIFIER, default=None, help="Only records of this order, as far as they can be read."
 )
 @click.option("--vin", type=VIN, default=None, help="Only records of this vehicle, likewise.")
-@click.option("--source", default=None, help="Only records of this event source, likewise.")
+@click.option("--source", type=TEXT, default=None, help="Only records of this event source, likewise.")
 @click.option("--by-reason", is_flag=True, help="Show only the number of records for each reason.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object per line.")
 @with_settings
@@ -104,10 +104,16 @@ def list_(
 @command.command(name="replay")
 @_filters
 @click.option(
-    "--offset", "offsets", metavar="TOPIC:PARTITION:OFFSET", multiple=True, help="Only this record; may be given again."
+    "--offset",
+    "offsets",
+    type=TEXT,
+    metavar="TOPIC:PARTITION:OFFSET",
+    multiple=True,
+    help="Only this record; may be given again.",
 )
 @click.option(
     "--edit",
+    type=TEXT,
     metavar="COMMAND",
     default=None,
     help="A filter that reads all records, one JSON object per line, and writes them repaired; those it leaves out are skipped.",
@@ -121,18 +127,26 @@ def list_(
 @click.option(
     "--set",
     "fields",
+    type=TEXT,
     metavar="FIELD=VALUE",
     multiple=True,
     help="Set a field, such as data.model=SU7, or an attribute: time=...",
 )
 @click.option(
-    "--set-header", "headers", metavar="NAME=VALUE", multiple=True, help="Set a header; without a VALUE, remove it."
+    "--set-header",
+    "headers",
+    type=TEXT,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a header; without a VALUE, remove it.",
 )
 @click.option("--unwrap", type=click.Choice(list(UNWRAPPERS)), multiple=True, help="Remove a wrapper around the value.")
 @click.option("--strip-bom", is_flag=True, help="Remove a byte order mark.")
-@click.option("--time-offset", metavar="+HH:MM", default="", help="Append this offset to times without one.")
+@click.option(
+    "--time-offset", type=TEXT, metavar="+HH:MM", default=None, help="Append this offset to times without one."
+)
 @click.option("--force", is_flag=True, help="Publish even what would be rejected again.")
-@click.option("--by", default=None, help="Name of the operator (default: user and host).")
+@click.option("--by", type=TEXT, default=None, help="Name of the operator (default: user and host).")
 @click.option("--dry-run", is_flag=True, help="Show what would be published; publish nothing.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object per line.")
 @with_settings
@@ -148,7 +162,7 @@ def replay_(
     headers: tuple[str, ...],
     unwrap: tuple[str, ...],
     strip_bom: bool,
-    time_offset: str,
+    time_offset: str | None,
     force: bool,
     by: str | None,
     dry_run: bool,
@@ -190,10 +204,10 @@ def replay_(
 
 
 def _mending(
-    fields: Sequence[str], headers: Sequence[str], unwrap: tuple[str, ...], *, strip_bom: bool, time_offset: str
+    fields: Sequence[str], headers: Sequence[str], unwrap: tuple[str, ...], *, strip_bom: bool, time_offset: str | None
 ) -> Mending:
     try:
-        return Mending(unwrap, strip_bom, _pairs("--set", fields), _pairs("--set-header", headers), time_offset)
+        return Mending(unwrap, strip_bom, _pairs("--set", fields), _pairs("--set-header", headers), time_offset or "")
     except ValueError as error:
         raise click.UsageError(printable(str(error))) from None
 

@@ -14,7 +14,7 @@ from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import owner_text, place_text
 from streams.audit.window_changes import WindowExplanation, explain_window
-from streams.cli.options import IDENTIFIER, business_text, instant_us, language_option, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, business_text, instant_us, language_option, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
@@ -33,6 +33,7 @@ _SHOWN_CHANGES = 20
 @click.argument("what", metavar="MILESTONE_ID|METRIC/SCOPE/PERIOD", type=IDENTIFIER)
 @click.option(
     "--between",
+    type=TEXT,
     nargs=2,
     metavar="T1 T2",
     default=None,

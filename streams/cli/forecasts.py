@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas.codec import decode_forecast
-from streams.cli.options import business_text, with_settings
+from streams.cli.options import TEXT, business_text, with_settings
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.domain.periods import TOTAL
@@ -26,7 +26,7 @@ _NOTHING = "-"
 
 
 @click.command()
-@click.option("--target", "target_id", default=None, help="Only this target.")
+@click.option("--target", "target_id", type=TEXT, default=None, help="Only this target.")
 @click.option("--json", "as_json", is_flag=True, help="One forecast per line, as on the topic.")
 @with_settings
 def command(

@@ -8,7 +8,7 @@ import click
 
 from schemas.instants import utc_text
 from streams.cli.operators import one_line, operator
-from streams.cli.options import IDENTIFIER, WholeNumber, business_text, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, WholeNumber, business_text, with_settings
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
@@ -57,8 +57,8 @@ def list_(
 @command.command()
 @click.argument("topic", type=IDENTIFIER)
 @click.argument("partition", type=WholeNumber(min=0))
-@click.option("--reason", required=True, help="Why, one line.")
-@click.option("--by", default=None, help="Name of the operator (default: user and host).")
+@click.option("--reason", type=TEXT, required=True, help="Why, one line.")
+@click.option("--by", type=TEXT, default=None, help="Name of the operator (default: user and host).")
 @with_settings
 def accept(topic: str, partition: int, reason: str, by: str | None, settings: Settings) -> None:
     """Continue counting without what was removed.

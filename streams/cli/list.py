@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
-from streams.cli.options import IDENTIFIER, WholeNumber, language_option, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, WholeNumber, language_option, with_settings
 from streams.cli.periods import check_period, why_not_counted
 from streams.cli.running import run
 from streams.domain.suggestions import unknown
@@ -34,7 +34,10 @@ _KINDS = get_args(MilestoneKind)
 @click.option("--metric", type=click.Choice(METRICS), default=None, help="Only of this metric.")
 @click.option("--scope", type=IDENTIFIER, default=None, help="Only of this scope, such as model=SU7 or all.")
 @click.option(
-    "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
+    "--period",
+    type=TEXT,
+    default=None,
+    help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
 )
 @click.option("--kind", type=click.Choice(_KINDS), default=None, help="Only of this kind.")
 @click.option("--limit", type=WholeNumber(1), default=None, help="Show at most this many, the latest ones.")

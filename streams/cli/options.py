@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import click
@@ -63,6 +63,24 @@ def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
     return f" {'above' if numbers.min_open else 'of at least'} {numbers.min or 0:,}"
 
 
+class Text(click.ParamType):
+    """A text; an empty one, as of a variable of a script that is not set, would be taken for no option at all."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, if there is any."""
+        if not str(value).strip():
+            refuse_empty(self, param, ctx)
+        return str(value)
+
+
+def refuse_empty(of: click.ParamType, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+    """Ends the command, since a value is empty that has no meaning then."""
+    may_be_left_out = isinstance(param, click.Option) and not param.required
+    of.fail(f"it is empty: give a value{', or leave the option out' if may_be_left_out else ''}", param, ctx)
+
+
 class TidyText(click.ParamType):
     """The number of an order, or an id, as it is counted: without spaces around it, its Unicode in normal form.
 
@@ -79,10 +97,11 @@ class TidyText(click.ParamType):
         """The text as it is counted, if there is any."""
         text = tidy(str(value))
         if not text:
-            self.fail("it is empty.", param, ctx)
+            refuse_empty(self, param, ctx)
         return text.upper() if self._in_capitals else text
 
 
+TEXT: Final = Text()
 IDENTIFIER: Final = TidyText()
 VIN: Final = TidyText(in_capitals=True)
 
@@ -96,7 +115,7 @@ class FilePath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, if it is one."""
         if not os.fspath(value):
-            self.fail("it is empty.", param, ctx)
+            refuse_empty(self, param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -127,7 +146,7 @@ def cluster_options(function: F) -> F:
         "--config", type=FilePath(), default=None, help="Settings file (default: milestones.toml)."
     )(function)
     return click.option(
-        "--bootstrap-servers", metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."
+        "--bootstrap-servers", type=TEXT, metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."
     )(function)
 
 
@@ -145,7 +164,8 @@ def encoding_option(function: F) -> F:
     """Adds `--encoding`, the encoding of a table; empty if it is to be recognised."""
     return click.option(
         "--encoding",
-        default="",
+        type=TEXT,
+        default=None,
         metavar="NAME",
         callback=_known_encoding,
         help="Encoding of a CSV file, such as windows-1252 or big5; Unicode and GBK are recognised.",
@@ -163,9 +183,11 @@ def language_option(function: F) -> F:
     )(function)
 
 
-def _known_encoding(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _known_encoding(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    if value is None:
+        return ""
     try:
-        b"a".decode(value or "utf-8", "replace")
+        b"a".decode(value, "replace")
     except (LookupError, UnicodeError):
         raise click.BadParameter(
             f"no encoding is called {value!r}; such as gbk, big5, windows-1252, shift_jis", context, parameter

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.facts import FAMILIES, family_of
-from streams.cli.options import FilePath, Number, encoding_option, with_settings
+from streams.cli.options import TEXT, FilePath, Number, encoding_option, with_settings
 from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.errors import ExpectedError
@@ -66,7 +66,11 @@ class _Tally:
 @click.command()
 @click.argument("file", metavar="FILE|-", type=FilePath(allow_dash=True))
 @click.option(
-    "--topic", "topics", multiple=True, help="Which of several topics of orders or of deliveries to publish to."
+    "--topic",
+    "topics",
+    type=TEXT,
+    multiple=True,
+    help="Which of several topics of orders or of deliveries to publish to.",
 )
 @click.option(
     "--map",

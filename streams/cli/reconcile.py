@@ -14,7 +14,7 @@ from streams.audit.differences import WRITERS, differences
 from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, owner_text, place_text
-from streams.cli.options import IDENTIFIER, FilePath, business_text, encoding_option, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, FilePath, business_text, encoding_option, with_settings
 from streams.cli.periods import check_filter, why_not_counted
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
@@ -72,10 +72,13 @@ class _Filter(NamedTuple):
 
 
 @click.command()
-@click.option("--metric", default=None, help="Only this metric, such as deliveries.")
+@click.option("--metric", type=TEXT, default=None, help="Only this metric, such as deliveries.")
 @click.option("--scope", type=IDENTIFIER, default=None, help="Only this scope, such as model=SU7 or all.")
 @click.option(
-    "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
+    "--period",
+    type=TEXT,
+    default=None,
+    help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
 )
 @click.option("--source", type=IDENTIFIER, default=None, help="Only totals of this system, as its events name it.")
 @click.option("--all", "show_all", is_flag=True, help="Also show totals that agree.")
@@ -90,6 +93,7 @@ class _Filter(NamedTuple):
 @click.option(
     "--column",
     "columns",
+    type=TEXT,
     multiple=True,
     metavar="KIND=NAME",
     help="The column of the list with the order_id, vin or date, by name or number; NAME alone for orders or VINs.",

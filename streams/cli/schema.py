@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from streams.cli.options import FilePath
+from streams.cli.options import TEXT, FilePath
 from streams.cli.printable import as_json, printable
 from streams.errors import ExpectedError
 from streams.events.checking import EventChecker, EventVerdict
@@ -29,7 +29,9 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", metavar="FILE|-", type=FilePath(allow_dash=True))
-@click.option("--topic", default=None, help="The topic that the events are on (default: that of their type).")
+@click.option(
+    "--topic", type=TEXT, default=None, help="The topic that the events are on (default: that of their type)."
+)
 @click.option("--json", "in_json", is_flag=True, help="One object per event.")
 @click.option("--config", type=FilePath(), default=None, help="Settings file (default: milestones.toml).")
 def check(file: Path, topic: str | None, in_json: bool, config: Path | None) -> None:

@@ -12,7 +12,7 @@ from schemas.codec import read_row
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
 from schemas.texts import template_name
-from streams.cli.options import WholeNumber, with_settings
+from streams.cli.options import TEXT, WholeNumber, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
@@ -31,7 +31,11 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
 
 @click.command()
 @click.option(
-    "--add", metavar="DIMENSIONS", default=None, help="Also show what this set would cost, such as model,region."
+    "--add",
+    type=TEXT,
+    metavar="DIMENSIONS",
+    default=None,
+    help="Also show what this set would cost, such as model,region.",
 )
 @click.option(
     "--keep-days",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import TEXT, cluster_options
 from streams.installation import load_settings
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--bind", metavar="HOST:PORT", default=None, help="Where to listen (default: 127.0.0.1:8080; port 0 is a free one)."
+    "--bind",
+    type=TEXT,
+    metavar="HOST:PORT",
+    default=None,
+    help="Where to listen (default: 127.0.0.1:8080; port 0 is a free one).",
 )
 @click.option("--fresh", is_flag=True, hidden=True, help="Reload templates and static files on each request.")
 @cluster_options

@@ -13,7 +13,7 @@ from schemas.codec import decode_row, encode_row, read_row
 from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from schemas.texts import template_name, template_of
-from streams.cli.options import IDENTIFIER, WholeNumber, business_text, instant_us, with_settings
+from streams.cli.options import IDENTIFIER, TEXT, WholeNumber, business_text, instant_us, with_settings
 from streams.cli.periods import check_filter, why_not_counted
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -78,14 +78,18 @@ class _Filter(NamedTuple):
 
 
 @click.command()
-@click.option("--metric", default=None, help="Only this metric, such as deliveries.")
+@click.option("--metric", type=TEXT, default=None, help="Only this metric, such as deliveries.")
 @click.option("--scope", type=IDENTIFIER, default=None, help="Only this scope, such as model=SU7 or all.")
 @click.option(
-    "--period", default=None, help="Only periods whose id starts like this, such as month:2024-10 or day:2024."
+    "--period",
+    type=TEXT,
+    default=None,
+    help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
 )
 @click.option("--limit", type=WholeNumber(min=1), default=None, help="Show at most this many rows, the first ones.")
 @click.option(
     "--as-of",
+    type=TEXT,
     metavar="TIME",
     default=None,
     help="As of a moment, such as 2024-10-07T18:00:00+08:00: a recount of what had been appended by then.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import TEXT, cluster_options
 from streams.installation import load_settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--instance", default=None, help="Name in the consumer group (default: this host and a free number).")
+@click.option(
+    "--instance", type=TEXT, default=None, help="Name in the consumer group (default: this host and a free number)."
+)
 @cluster_options
 def command(instance: str | None, bootstrap_servers: str | None, config: Path | None) -> None:
     """Run one worker; start more for more throughput."""

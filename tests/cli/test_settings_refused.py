@@ -233,6 +233,43 @@ def test_a_variable_that_is_not_used_as_it_stands_is_refused(
     assert said(monkeypatch, capsys, "windows").startswith(f"milestones: {name}: {VARIABLES[name]}")
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("CONFIG=", "MILESTONES_CONFIG is empty: name a settings file, or unset it"),
+        ("INSTANCE= ", "MILESTONES_INSTANCE is empty: name the worker in its consumer group, or unset it"),
+        ("JARS=", "MILESTONES_JARS is empty: name a folder with the jars of Apache Kafka, or unset it"),
+        (
+            "MAVEN_REPOSITORY=",
+            "MILESTONES_MAVEN_REPOSITORY is empty: name the address of a Maven repository, or unset it",
+        ),
+        ("LANGUAGE=", "MILESTONES_LANGUAGE is empty: name en or zh, or unset it"),
+        ("HOT_PATH=", "MILESTONES_HOT_PATH is empty: name compiled or python, or unset it"),
+        ("HOT_PATH=fast", "MILESTONES_HOT_PATH: 'fast' is not possible: name compiled or python, or unset it"),
+        ("LOG_LEVEL=", "MILESTONES_LOG_LEVEL is empty: name DEBUG, INFO, WARNING or ERROR, or unset it"),
+        (
+            "LOG_LEVEL=LOUD",
+            "MILESTONES_LOG_LEVEL: 'LOUD' is not possible: name DEBUG, INFO, WARNING or ERROR, or unset it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["worker", "list", "broker"])
+def test_a_variable_that_is_no_setting_is_not_ignored_if_it_is_empty_or_impossible(
+    command: str, given: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, _, value = given.partition("=")
+    monkeypatch.setenv(f"MILESTONES_{name}", value)
+    assert said(monkeypatch, capsys, command) == f"milestones: {line}"
+
+
+@pytest.mark.parametrize("value", ["X Forwarded", "X" * 65, "Ü"])
+def test_the_name_of_a_header_is_refused_in_words(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MILESTONES_WEB_PROXY_HEADER", value)
+    assert "at most 64 letters, digits and hyphens make the name of a header" in said(monkeypatch, capsys, "windows")
+
+
 def test_what_kubernetes_says_about_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     plain = read_settings()

@@ -124,9 +124,12 @@ def test_an_option_without_its_value_is_told_in_one_line_that_names_both(
         ),
         (
             ["explain", " "],
-            "milestones explain: MILESTONE_ID|METRIC/SCOPE/PERIOD: it is empty; see milestones explain --help",
+            "milestones explain: MILESTONE_ID|METRIC/SCOPE/PERIOD: it is empty: give a value; see milestones explain --help",
         ),
-        (["windows", "--scope", ""], "milestones windows: --scope: it is empty; see milestones windows --help"),
+        (
+            ["windows", "--scope", ""],
+            "milestones windows: --scope: it is empty: give a value, or leave the option out; see milestones windows --help",
+        ),
         (["windows", "a\nb\x1b[2J"], None),
         (
             ["windows", "--config", "a\nb\x1b[2J"],
@@ -162,7 +165,32 @@ def test_an_empty_path_is_not_the_current_directory(
     """As of a variable of a script that is not set."""
     command = " ".join(("milestones", *names))
     given = (parameter.opts[-1], "") if isinstance(parameter, click.Option) else ("",)
-    assert f": it is empty; see {command} --help" in said(monkeypatch, capsys, *names, *given)
+    assert ": it is empty: give a value" in (line := said(monkeypatch, capsys, *names, *given))
+    assert line.endswith(f"; see {command} --help")
+
+
+#: The empty prefix is that of an installation without one.
+_MAY_BE_EMPTY = {"--output-prefix", "--against"}
+
+
+@pytest.mark.parametrize(
+    ("names", "option"),
+    [
+        (names, option)
+        for names, command in ALL.items()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.is_flag
+        if names != ("rebuild",) or option.opts[-1] not in _MAY_BE_EMPTY
+    ],
+    ids=lambda each: each.opts[-1] if isinstance(each, click.Option) else " ".join(each),
+)
+def test_an_empty_value_is_not_taken_for_no_option(
+    names: tuple[str, ...], option: click.Option, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a variable of a script that is not set: `--source "$SOURCE"`."""
+    line = said(monkeypatch, capsys, *names, option.opts[-1], *[""] * option.nargs)
+    assert line.startswith(f"{' '.join(('milestones', *names))}: {option.opts[-1]}: "), line
+    assert "it is empty: give a value" in line or "''" in line
 
 
 def test_a_group_without_a_command_shows_its_help(
