@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from schemas.authority import SourceRecord
 
 VARIABLE: Final = "MILESTONES_HOT_PATH"
+#: Why Python is used although nothing is wrong.
+AS_CHOSEN: Final = f"as {VARIABLE} says"
+NOT_BUILT: Final = "no extension was built"
+#: How the files of compiled modules end, here and elsewhere.
+_OF_EXTENSIONS: Final = (".so", ".pyd")
 
 
 class PlainFacts(Protocol):
@@ -54,12 +60,26 @@ def extension(name: str) -> tuple[Any, str]:
         name: The module's qualified name.
     """
     if os.environ.get(VARIABLE) == "python":
-        return None, f"as {VARIABLE} says"
+        return None, AS_CHOSEN
     try:
         module = import_module(name)
     except ImportError:
-        return None, "no extension was built"
+        return None, _why_not_there(name)
     return module, "" if is_current(module) else "the extension was built from another version of its source"
+
+
+def _why_not_there(name: str) -> str:
+    """Why a compiled module cannot be imported: there is none, or it is of another Python or another machine."""
+    package, _, stem = name.rpartition(".")
+    folders = [Path(folder) for folder in import_module(package).__path__]
+    built = sorted(
+        path.name for folder in folders for path in folder.glob(f"{stem}.*") if path.suffix in _OF_EXTENSIONS
+    )
+    if not built:
+        return NOT_BUILT
+    if f"{stem}{EXTENSION_SUFFIXES[0]}" in built:
+        return f"the extension {stem}{EXTENSION_SUFFIXES[0]} cannot be loaded"
+    return f"the extension was built for another Python: {built[0]}, where this one takes {stem}{EXTENSION_SUFFIXES[0]}"
 
 
 _scanner, _why = extension("schemas._scanner")

@@ -463,7 +463,10 @@ class StandbyStatus(_Output):
 
 
 class WorkerStatus(_Output):
-    """`worker/NAME` of `vehicle.status.v1`."""
+    """`worker/NAME` of `vehicle.status.v1`.
+
+    `hot_path_reason` says why the hot path runs in Python.
+    """
 
     name: str
     health: Health
@@ -471,6 +474,7 @@ class WorkerStatus(_Output):
     started_at: Instant
     updated_at: Instant
     hot_path: HotPath | None = Field(default=None, exclude_if=_is_none)
+    hot_path_reason: str | None = Field(default=None, exclude_if=_is_none)
     standbys: list[StandbyStatus] = Field(default_factory=list, exclude_if=_is_empty)
 
 

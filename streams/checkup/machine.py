@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _PYTHON = (3, 11)
 _MIB = 1024 * 1024
+_BUILD_AGAIN = (
+    "install milestones again with this Python, which builds it (in a checkout: pip install --no-deps --editable .), and start the "
+    "workers again"
+)
 
 
 def machine_findings() -> Iterator[Finding]:
@@ -83,7 +87,10 @@ def _python(name: str) -> Finding:
 def _hot_path(name: str) -> Finding:
     if not hotpath.WHY_PYTHON:
         return ok(name, hotpath.HOT_PATH)
-    return note(name, f"Python, {hotpath.WHY_PYTHON}: the results are the same, at a fraction of the speed")
+    detail = f"Python, {hotpath.WHY_PYTHON}: the results are the same, at a fraction of the speed"
+    if not hotpath.IS_UNUSABLE:
+        return note(name, detail)
+    return wrong(name, detail, _BUILD_AGAIN)
 
 
 def _java(name: str) -> Finding:

@@ -15,6 +15,8 @@ _rows, _why_rows = hotpath.extension("streams.domain._rows")
 
 #: Empty if it is compiled.
 WHY_PYTHON: Final = hotpath.WHY_PYTHON or _why or _why_rows
+#: Whether there are compiled modules that cannot be used: they were built of another source, or for another Python.
+IS_UNUSABLE: Final = WHY_PYTHON not in ("", hotpath.AS_CHOSEN, hotpath.NOT_BUILT)
 HOT_PATH: Final[HotPath] = "python" if WHY_PYTHON else "compiled"
 
 #: `streams.domain.steps`, or the same compiled.

@@ -71,6 +71,7 @@ class StandbyState(_Said):
 class WorkerState(_Said):
     """A worker; `silent` if it has not reported for 4 s without saying that it stopped.
 
+    `hot_path` is `compiled` or `python`, and `hot_path_reason` says why it is the latter.
     One that has been silent for an hour, and whose partitions others have taken over, is no longer reported.
     """
 
@@ -79,6 +80,8 @@ class WorkerState(_Said):
     silent: bool
     partitions: list[int]
     standbys: list[StandbyState]
+    hot_path: str | None
+    hot_path_reason: str | None
     started_at: str
     age_s: float
 
@@ -222,6 +225,8 @@ def _worker(status: WorkerStatus, age_s: float, *, hears: bool) -> WorkerState:
         silent=hears and status.health != "stopped" and age_s > WORKER_SILENT_S,
         partitions=status.partitions,
         standbys=[StandbyState(partition=each.partition, behind=each.behind) for each in status.standbys],
+        hot_path=status.hot_path,
+        hot_path_reason=status.hot_path_reason,
         started_at=status.started_at,
         age_s=age_s,
     )

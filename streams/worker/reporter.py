@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from schemas.codec import encode_status
 from schemas.instants import utc_text
 from schemas.outputs import Health, StandbyStatus, WorkerStatus
-from streams.domain.hotpath import HOT_PATH
+from streams.domain.hotpath import HOT_PATH, WHY_PYTHON
 from streams.kafka.connection import throttling
 from streams.kafka.outbox import Outgoing
 from streams.kafka.plain_writer import PlainWriter
@@ -107,6 +107,7 @@ class WorkerReporter:
             started_at=self._started_at,
             updated_at=utc_text(self._context.now_us()),
             hot_path=HOT_PATH,
+            hot_path_reason=WHY_PYTHON or None,
             standbys=self._keeps.standbys if health != "stopped" else [],
         )
         return Outgoing(

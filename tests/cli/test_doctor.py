@@ -65,12 +65,22 @@ def findings(name: str, *options: str, **variables: str) -> list[dict[str, str]]
 def test_it_says_how_the_hot_path_runs() -> None:
     (usual,) = findings("hot path")
     if hotpath.WHY_PYTHON:
-        assert usual["state"] == "note"
+        assert usual["state"] == ("wrong" if hotpath.IS_UNUSABLE else "note")
     else:
         assert usual == {"name": "hot path", "state": "ok", "detail": "compiled", "cure": ""}
     (forced,) = findings("hot path", MILESTONES_HOT_PATH="python")
     assert forced["state"] == "note"
     assert forced["detail"].startswith("Python, as MILESTONES_HOT_PATH says")
+
+
+def test_compiled_modules_that_cannot_be_used_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "the extension was built from another version of its source"
+    monkeypatch.setattr("streams.checkup.machine.hotpath.WHY_PYTHON", why)
+    monkeypatch.setattr("streams.checkup.machine.hotpath.IS_UNUSABLE", True)
+    found = next(finding for finding in machine_findings() if finding.name == "hot path")
+    assert (found.state, why in found.detail) == ("wrong", True)
+    assert "install milestones again with this Python" in found.cure
+    told_both_ways(found)
 
 
 def test_each_thing_that_is_wrong_comes_with_its_cure_and_wrong_settings_end_it_with_2(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from schemas import codec, fast, hotpath
+from streams.domain import hotpath as domain_hotpath
 from tests.contract.builders import FUTURE_LIMIT_US, plain_record
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +82,39 @@ def test_the_codec_takes_the_way_that_is_set(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(hotpath, "plain_facts", watched)
     codec.decode_batch([plain_record("order.placed.v1")], topic=0, future_limit_us=FUTURE_LIMIT_US)
     assert taken == [1]
+
+
+@pytest.mark.parametrize(
+    ("built", "why"),
+    [
+        ([], hotpath.NOT_BUILT),
+        (["_other.cpython-311-x86_64-linux-gnu.so", "_made.pyx"], hotpath.NOT_BUILT),
+        (
+            ["_made.cpython-39-x86_64-linux-gnu.so"],
+            "the extension was built for another Python: _made.cpython-39-x86_64-linux-gnu.so, where this one takes _made{}",
+        ),
+        (
+            ["_made.cp39-win_amd64.pyd"],
+            "the extension was built for another Python: _made.cp39-win_amd64.pyd, where this one takes _made{}",
+        ),
+        (["_made{}"], "the extension _made{} cannot be loaded"),
+    ],
+)
+def test_why_a_compiled_module_is_not_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: list[str], why: str
+) -> None:
+    package = tmp_path / "some_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name in built:
+        (package / name.format(EXTENSION_SUFFIXES[0])).write_bytes(b"of another machine")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv(hotpath.VARIABLE, raising=False)
+    try:
+        assert hotpath.extension("some_package._made") == (None, why.format(EXTENSION_SUFFIXES[0]))
+    finally:
+        sys.modules.pop("some_package", None)
+
+
+def test_only_modules_that_were_built_and_cannot_be_used_are_a_fault() -> None:
+    assert (domain_hotpath.WHY_PYTHON not in ("", hotpath.AS_CHOSEN, hotpath.NOT_BUILT)) == domain_hotpath.IS_UNUSABLE
