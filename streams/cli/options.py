@@ -63,7 +63,7 @@ def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
     return f" {'above' if numbers.min_open else 'of at least'} {numbers.min or 0:,}"
 
 
-class Text(click.ParamType):
+class GivenText(click.ParamType):
     """A text; an empty one, as of a variable of a script that is not set, would be taken for no option at all."""
 
     name = "text"
@@ -101,7 +101,7 @@ class TidyText(click.ParamType):
         return text.upper() if self._in_capitals else text
 
 
-TEXT: Final = Text()
+TEXT: Final = GivenText()
 IDENTIFIER: Final = TidyText()
 VIN: Final = TidyText(in_capitals=True)
 

@@ -59,7 +59,7 @@ class StreamParameters(Parameters):
     rows: bool = True
 
 
-class Refusal(BaseModel):
+class Problem(BaseModel):
     """What is wrong, in one line of English, and the parameter that it is about, if it is about one."""
 
     detail: str
@@ -72,9 +72,9 @@ def router(web: Web) -> APIRouter:
         prefix="/api/v1",
         dependencies=[Depends(known_only)],
         responses={
-            404: {"model": Refusal, "description": "Something that is asked for does not exist, or is not counted."},
-            422: {"model": Refusal, "description": "A parameter is unknown, or cannot be what it is."},
-            503: {"model": Refusal, "description": "Not everything has been read yet."},
+            404: {"model": Problem, "description": "Something that is asked for does not exist, or is not counted."},
+            422: {"model": Problem, "description": "A parameter is unknown, or cannot be what it is."},
+            503: {"model": Problem, "description": "Not everything has been read yet."},
         },
     )
     _add_service(routes, web)

@@ -94,7 +94,14 @@ def test_no_refusal_is_in_the_words_of_a_library_or_shows_a_pattern(refusals: di
 async def test_the_document_says_how_refusals_look(site: Site) -> None:
     document = (await site.get("/api/v1/openapi.json")).json()
     assert "HTTPValidationError" not in document["components"]["schemas"]
-    assert set(document["components"]["schemas"]["Refusal"]["properties"]) == {"detail", "parameter"}
+    assert set(document["components"]["schemas"]["Problem"]["properties"]) == {"detail", "parameter"}
+
+
+async def test_the_page_about_the_api_shows_how_events_are_judged_where_they_are(site: Site) -> None:
+    page = await site.get("/api")
+    assert page.status_code == 200
+    assert re.search(r">POST</span> <code[^>]*>/api/v1/check<", page.text)
+    assert 'href="/api/v1/check"' not in page.text
 
 
 async def test_what_is_wrong_is_told_to_chinese_readers_in_chinese(site: Site, refusals: dict[str, str]) -> None:
