@@ -42,7 +42,7 @@ class Comparisons:
 
     def put(self, row: Row) -> None:
         """Notes a period that may have changed, or is new."""
-        if row.period.id not in self._known and row.published_count > 0:
+        if row.period.id not in self._known and row.earlier_count > 0:
             self._first_before = min(self._first_before or row.ordering, row.ordering)
         self._known[row.period.id] = row.period
         index = bisect_left(self._with_units, row.ordering)

@@ -280,7 +280,7 @@ class MilestoneJudging:
         for _ in range(length):
             if row is None:
                 break
-            is_new = rule.passed_by(row.count) and not rule.passed_by(row.published_count)
+            is_new = rule.passed_by(row.count) and not rule.passed_by(row.known_count)
             if is_new and row.grew and not row.only_backfilled:
                 return True
             earlier = self._calendar.before(row.period)
@@ -338,13 +338,12 @@ class MilestoneJudging:
         if passes and base is not None:
             passed = (
                 base.was_over
-                and base.published_count > 0
+                and base.earlier_count > 0
                 and comparisons.has_history(base, before=True)
-                and row.published_count >= rule.units_of(base.published_count)
+                and row.earlier_count >= rule.units_of(base.earlier_count)
                 and (rule.while_running or row.was_over)
             )
-            # As with records, the clock may trigger it: then no unit of the step tells history from news.
-            self._book.pass_(claim, row, news=not (passed or row.only_backfilled or row.count == row.backfilled))
+            self._book.pass_(claim, row, news=not passed and _has_news(row))
         elif not self._is_held_back(milestone_id, row, rule):
             self._book.retract(claim, row)
 
@@ -405,10 +404,9 @@ class MilestoneJudging:
         if passes:
             self._held.end(claim.milestone_id)
         if passes and not stands:
-            had_enough = row.was_over and row.published_count >= claim.position
+            had_enough = row.was_over and row.earlier_count >= claim.position
             is_own = (row.grew or not row.was_over) and not had_enough
-            news = is_own and not (row.only_backfilled or row.count == row.backfilled)
-            self._book.pass_(claim, row, news=news)
+            self._book.pass_(claim, row, news=is_own and _has_news(row))
         elif stands and not passes and not self._is_held_back(claim.milestone_id, row, rule):
             self._book.retract(claim, row)
 
@@ -464,9 +462,7 @@ class MilestoneJudging:
         if is_record:
             self._held.end(claim.milestone_id)
         if is_record and not stands:
-            # Periods loaded as history end by the clock: then no unit of the step tells them from news.
-            news = not (was_record or row.only_backfilled or row.count == row.backfilled)
-            self._book.pass_(claim, row, news=news)
+            self._book.pass_(claim, row, news=not was_record and _has_news(row))
         elif stands and not is_record and not self._is_held_back(claim.milestone_id, row, rule):
             self._book.retract(claim, row)
 
@@ -487,6 +483,14 @@ def _position(rule: Rule) -> int:
 
 
 def _records_before(rows: Sequence[Row]) -> set[str]:
-    """The records among periods, given in order, by their published counts."""
-    published = records_among(row.published_count for row in rows)
-    return {row.period.id for row, is_record in zip(rows, published, strict=True) if is_record}
+    """The records among periods, given in order, by their counts before the step."""
+    found = records_among(row.earlier_count for row in rows)
+    return {row.period.id for row, is_record in zip(rows, found, strict=True) if is_record}
+
+
+def _has_news(row: Row) -> bool:
+    """Whether a period that is compared with others has more than loaded history, and more than was there when its row was added.
+
+    The clock may have decided: then no unit of the step tells history from news.
+    """
+    return not (row.only_backfilled or row.count == row.backfilled or row.only_met)

@@ -35,6 +35,7 @@ class Row:
         "controls",
         "count",
         "grew",
+        "is_added",
         "key",
         "metric",
         "period",
@@ -60,8 +61,11 @@ class Row:
         self.place = place
         self.count = 0
         self.backfilled = 0
-        #: For a rolling window: units, and those loaded as history, of its days before the last one.
+        #: For a rolling window: units, and those loaded as history, of its days before the last one. For a row that is added: those
+        #: that were counted before it was.
         self.begun_with = 0, 0
+        #: Whether units of it were counted before it had a row: its window, campaign or scope has only become known with this step.
+        self.is_added = False
         #: The part of the count that is an opening balance.
         self.balance = 0
         self.targets: tuple[Target, ...] = ()
@@ -86,16 +90,26 @@ class Row:
 
     @property
     def was_over(self) -> bool:
-        """Whether that was already so before this step."""
-        return self.published_status not in (None, "open")
+        """Whether that was already so before this step; for a row that is added, whether it is."""
+        return self.published_status not in (None, "open") or (self.is_added and self.is_over)
+
+    @property
+    def earlier_count(self) -> int:
+        """The count before this step, published or, for a row that is added, not."""
+        return self.begun_with[0] if self.is_added else self.published_count
+
+    @property
+    def only_met(self) -> bool:
+        """Whether it is added, and all its units were counted before."""
+        return self.is_added and self.count <= self.begun_with[0]
 
     @property
     def known_count(self) -> int:
         """The count that is no news: the published one, plus the opening balance if it is the first.
 
-        In a rolling window, the days before its last one are no news either.
+        In a rolling window, the days before its last one are no news either, nor is what a row that is added begins with.
         """
-        return max(self._published_with_balance, self.begun_with[0])
+        return max(self._published_with_balance, self.begun_with[0] + (self.balance if self.is_added else 0))
 
     @property
     def _published_with_balance(self) -> int:

@@ -16,6 +16,7 @@ windows.py          a step: which rows it is about, and these as objects
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from itertools import chain, compress, islice
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,12 @@ from schemas import vectors
 from schemas.facts import INVENTORY
 from schemas.texts import template_of
 from streams.domain import hotpath, packed_days
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.orders import DELIVERIES_METRIC, PRODUCED_METRIC
 from streams.domain.pauses import telling_pauses
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_blocks import RowBlocks
-from streams.domain.row_columns import STATUSES, UNPUBLISHED
+from streams.domain.row_columns import OPEN, STATUSES, UNPUBLISHED
 from streams.domain.row_table import FEW_ROWS, NEVER_US
 from streams.domain.window_row import Row
 
@@ -75,6 +77,8 @@ class Windows(RowBlocks):
         self._keeps_inventory = keeps_inventory
         self._is_first = False
         self._loaded: dict[int, Row] = {}
+        #: Days of the loaded scope that leave unpublished with the first step.
+        self._unseen: list[int] = []
         #: Campaigns whose growth before the first step is news, as the previous writer counted them too.
         self._known_campaigns: set[str] = set()
         #: Scopes whose units before the first step were known before, though their rows are new.
@@ -214,13 +218,15 @@ class Windows(RowBlocks):
 
     def begin_group(self) -> None:
         """Begins the rows of another scope; those of the previous one have been published."""
-        self._loaded = {}
+        self._loaded, self._unseen = {}, []
 
     def load(self, places: Iterable[int]) -> None:
         """Creates the row objects of the group."""
         for place in places:
             if not self._leaves_unseen(place):
                 self._loaded[place] = self._load(place)
+            elif self._is_first:
+                self._unseen.append(place)
 
     def forget(self, places: Iterable[int]) -> None:
         """Forgets the objects of rows, which have been judged, and what they grew by; the rows are about to be published."""
@@ -300,6 +306,7 @@ class Windows(RowBlocks):
         Only the whole day's published count is known: if that has risen, any hour of it may be the one that grew.
         """
         for row in rows:
+            self._add(row)
             if row.count <= row.published_count or row.scope in self._known_before:
                 continue
             if row.period.kind != "day":
@@ -312,12 +319,59 @@ class Windows(RowBlocks):
                 and row.period.start < self.kept.of(template_of(row.scope)).known_until
             ):
                 continue  # it has come back
-            series = self._series[self.columns.series[row.place]]
-            if any(count > 0 for _, count in packed_days.counts_of(self.columns.cells[row.place])):
-                for number in self._known.of_series(row.period.start, series.rolling):
-                    of = self._loaded.get(series.rows[number])
-                    if of is not None:
-                        of.grew = True
+            self._grow_with(row.place)
+        for place in self._unseen:
+            self._grow_with(place)
+
+    def _grow_with(self, place: int) -> None:
+        """Tells the rows that a day in them has grown, if it has any units."""
+        columns = self.columns
+        series = self._series[columns.series[place]]
+        if series.scope in self._known_before or not any(n > 0 for _, n in packed_days.counts_of(columns.cells[place])):
+            return
+        for number in self._known.of_series(self._known.periods[columns.period[place]].start, series.rolling):
+            of = self._loaded.get(series.rows[number])
+            if of is not None:
+                of.grew = True
+
+    def _add(self, row: Row) -> None:
+        """Finds out whether a row is added in the first step: units of it were counted before, and it was not, or otherwise."""
+        if row.scope in self._known_before or (
+            row.period.kind == CAMPAIGN and row.period.id not in self._known_campaigns
+        ):
+            row.is_added, row.begun_with = True, (row.count, row.backfilled)
+        elif not self.columns.version[row.place] and row.period.kind not in ("day", CAMPAIGN):
+            known = self._counted_before(row)
+            if known[0] > 0:
+                row.is_added, row.begun_with = True, known
+
+    def _counted_before(self, row: Row) -> tuple[int, int]:
+        """The units in a row, and those loaded as history, that rows of its days said before the first step."""
+        columns, series, known = self.columns, self._series[self.columns.series[row.place]], self._known
+        first, last = row.period.start, min(row.period.end, self.newest_day)
+        if row.period.kind == ROLLING:
+            # Days before its last one are in rolling windows that were published.
+            day = self.find((row.metric, row.scope, f"day:{row.period.end.isoformat()}"))
+            if day is None or columns.published_status[day] in {UNPUBLISHED, OPEN}:
+                return 0, 0
+        numbers: Iterable[int]
+        if (last - first).days < len(series.rows):
+            days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+            numbers = (known.numbers_of_day[day][0] for day in days if day in known.numbers_of_day)
+        else:
+            of = ((number, known.periods[number]) for number in series.rows)
+            numbers = (number for number, period in of if period.kind == "day" and first <= period.start <= last)
+        places = [series.rows[number] for number in numbers if number in series.rows]
+        units = sum(columns.published_count[place] for place in places)
+        loaded = sum(columns.published_backfilled[place] for place in places)
+        if series.kept.since > date.min:
+            for number, place in series.rows.items():
+                month = known.periods[number]
+                if month.kind == "month" and columns.version[place]:
+                    for day_of_month, count, backfilled in packed_days.in_month(columns.cells[place]):
+                        if first <= month.start.replace(day=day_of_month) <= last:
+                            units, loaded = units + count, loaded + backfilled
+        return units, loaded
 
     def _grow_without_rows(self, month: Row) -> None:
         """The same for days that have no row: growth that the other days do not explain is theirs."""

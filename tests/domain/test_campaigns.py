@@ -261,6 +261,25 @@ def test_what_a_campaign_had_passed_when_it_became_known_is_on_record_and_the_re
     assert world.counted == {}
 
 
+def test_a_campaign_that_had_more_than_earlier_ones_when_it_became_known_is_a_record_on_record() -> None:
+    rules = rule("best", "campaign", metric="orders_placed", record=True, while_running=True)
+    early, late, last = (
+        Campaign(name, FIRST_US + hour * 60 * MINUTE_US, FIRST_US + (hour + 1) * 60 * MINUTE_US, MODELS)
+        for hour, name in enumerate(("early", "late", "last"))
+    )
+    world = World(rules, windows=("day",), campaigns=(early,))
+    world.put_minute("early", 1, 5)
+    world.step("2024-03-28T22:05:00+08:00")
+    world.restart(campaigns=(early, late, last))
+    world.put_minute("late", 1, 9)
+    assert told(world.step("2024-03-29T00:05:00+08:00")) == [
+        ("recorded", "record-passed:campaign:late"),
+        ("recorded", "record:campaign:late"),
+    ]
+    world.put_minute("last", 6, 10)
+    assert told(world.step("2024-03-29T00:07:00+08:00")) == [("raised", "record-passed:campaign:last")]
+
+
 def test_loaded_orders_are_on_record_and_a_unit_may_move_to_another_minute() -> None:
     launch = Campaign("launch", FIRST_US, FIRST_US + 1440 * MINUTE_US, MODELS)
     world = World(rule("each", "campaign", metric="orders_placed", every=10), windows=("day",), campaigns=(launch,))

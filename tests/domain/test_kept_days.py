@@ -101,6 +101,19 @@ def test_units_of_a_day_that_has_left_are_news_also_for_who_takes_over() -> None
     assert told(made.step(at(3))) == [("recorded", "month:2024-09/reaches:4")]
 
 
+def test_units_of_days_that_never_get_a_row_are_news_with_the_first_step_too() -> None:
+    made = world(2, rule("month", "month", reaches=5), rule("quarter", "quarter", reaches=5, first=True))
+    made.put(FIRST - timedelta(days=20), 5)
+    made.put(FIRST + timedelta(days=4), 1)
+    found = told(made.step(at(5)))
+    assert days_of(made) == ["01"]
+    assert found == [
+        ("raised", "month:2024-09/reaches:5"),
+        ("raised", "quarter:2024-Q3/reaches:5"),
+        ("raised", "first:quarter/reaches:5"),
+    ]
+
+
 def test_a_day_stays_as_long_as_a_milestone_of_it_waits_for_its_unit() -> None:
     made = world(2, rule("day", reaches=3))
     made.put(FIRST, 2)

@@ -402,6 +402,67 @@ def test_a_new_rule_whose_window_passes_while_no_writer_ran_is_news() -> None:
     assert step.milestones[0].data.position == 11
 
 
+#: What is judged by numbers, and by other periods and scopes.
+OF_ADDED_WINDOWS = (
+    rule("week", "week", exceeds=4, first=True, streak=2, record=True, while_running=True),
+    rule("more", "week", factor=1.5),
+    rule("share", "week", share=0.5, leader=True),
+    rule("each", "total", every=10),
+)
+
+
+def added_windows(*, before_restart: Sequence[tuple[str, int]]) -> World:
+    """Weeks and `total` are added by a restart, before which some units arrived that no writer has counted yet."""
+    world = World(rule(exceeds=1000), windows=("day", "month"))
+    counts = [("2024-09-10", 1), ("2024-09-17", 5), ("2024-09-24", 10), ("2024-10-01", 12)]
+    for day, count in counts:
+        world.put(day, count)
+        world.put(day, count // 2, scope="model=YU7")
+        world.put(day, count + count // 2, scope="all")
+    world.step("2024-10-10T12:00:00+08:00")
+    for day, count in before_restart:
+        world.put(day, count)
+    world.windows = ("day", "month", "week", "total")
+    world.restart(*OF_ADDED_WINDOWS)
+    return world
+
+
+def test_what_an_added_window_had_passed_is_on_record_whatever_it_is_compared_with() -> None:
+    world = added_windows(before_restart=())
+    found = told(world.step("2024-10-10T12:01:00+08:00"))
+    assert {kind for kind, _ in found} == {"recorded"}
+    names = {name.split("/")[-1].split(":")[0] for _, name in found}
+    assert names == {"exceeds", "streak", "factor", "share-of-all", "record", "record-passed", "every"}
+    # What passes later is news.
+    world.put("2024-10-10", 13)
+    assert ("raised", "record-passed:week:2024-W41") in told(world.step("2024-10-10T12:02:00+08:00"))
+
+
+def test_units_that_came_while_no_writer_ran_are_news_if_they_pass_what_an_added_window_had_not() -> None:
+    world = added_windows(before_restart=[("2024-09-24", 11), ("2024-09-10", 5), ("2024-10-02", 2)])
+    found = told(world.step("2024-10-10T12:01:00+08:00"))
+    # The 29th to 34th unit; of the weeks, only the earliest had not passed.
+    assert [name for kind, name in found if kind == "raised"] == [
+        "week:2024-W37/exceeds:4",
+        "total/every:10:30",
+        "first:week/exceeds:4",
+        "week:2024-W38/streak:exceeds:4:2",
+        "week:2024-W39/streak:exceeds:4:3",
+        "week:2024-W40/streak:exceeds:4:4",
+    ]
+
+
+def test_the_balance_of_an_added_total_and_what_was_counted_pass_nothing_that_is_news() -> None:
+    world = World(rule(exceeds=1000), windows=("day",), holidays=())
+    world.put("2024-10-07", 95)
+    world.step(NOON)
+    world.windows = ("day", "total")
+    world.restart(rule("each", "total", every=100))
+    world.balance("2024-10-01T00:00:00+08:00", 10)
+    world.put("2024-10-07", 96)
+    assert told(world.step("2024-10-07T12:01:00+08:00")) == [("recorded", "total/every:100:100")]
+
+
 def test_the_hour_of_a_unit_follows_from_the_counts_of_its_window() -> None:
     """A late unit of 5 October takes the month past 10; the eleventh unit is the last one of 6 October."""
     world = World(rule(window="month", exceeds=10))
