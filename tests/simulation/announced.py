@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from schemas.memory import ANNOUNCED, SIDE, key_of
+from schemas.memory import ANNOUNCED, COUNTED, SIDE, key_of
 from tests.simulation.broken import BrokenError
 from tests.simulation.periods import LONGEST, Campaign, Campaigns
 
@@ -63,10 +63,7 @@ class Announced:
             name, _, span = each.partition("@")
             said.pop(f"campaign:{name}", None)
             if span != "-":
-                first, minutes = (int(part) for part in span.partition(" ")[0].split("+"))
-                start = datetime.fromtimestamp(first * 60, UTC)
-                is_of_all = "all" in span.partition(" ")[2].split("|")
-                said[f"campaign:{name}"] = Campaign(start, start + timedelta(minutes=minutes), is_of_all)
+                said[f"campaign:{name}"] = _campaign_in(span)
         events = self._so_far.announcements()
         if not any(said == self._counted_after(events[:known]) for known in range(len(events) + 1)):
             raise BrokenError("announced", f"{who} counts by {text!r}, which no events come to")
@@ -95,6 +92,22 @@ class Announced:
                 raise BrokenError("announced", f"totals {number} goes on by {part.announced!r}, ledgers by {others}")
             self._world.seen["announcements adopted"] += 1
             part.unchecked |= {key for key in part.summed.sums if key[2].startswith("campaign:")}
+
+    def hear_judged(self, number: int, entries: list[Entry], *, has_rows: bool) -> None:
+        """Notes the campaigns whose rows have been judged with this transaction, as the totals remember them."""
+        part = self._so_far.parts[number]
+        if part.judged is None and not part.has_published:
+            part.judged = {}
+        part.has_published |= has_rows
+        prefix = key_of(SIDE, COUNTED)
+        for entry in entries:
+            if not (entry.key or b"").startswith(prefix):
+                continue
+            period = (entry.key or b"")[len(prefix) :].decode()
+            part.judged = part.judged or {}
+            part.judged.pop(period, None)
+            if entry.value is not None:
+                part.judged[period] = _campaign_in(entry.value.decode().partition("@")[2])
 
     @property
     def is_announcing(self) -> bool:
@@ -125,3 +138,11 @@ class Announced:
         self._world.seen["campaigns withdrawn"] += any(
             key[2].startswith("campaign:") and self._so_far.is_left_as_it_is(key) for key in self._so_far.table
         )
+
+
+def _campaign_in(span: str) -> Campaign:
+    """The campaign in the text that follows its name."""
+    times, _, scopes = span.partition(" ")
+    first, minutes = map(int, times.split("+"))
+    start = datetime.fromtimestamp(first * 60, UTC)
+    return Campaign(start, start + timedelta(minutes=minutes), "all" in scopes.split("|"))

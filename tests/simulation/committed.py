@@ -25,9 +25,11 @@ from tests.simulation.periods import (
     Cell,
     Counted,
     Minute,
+    Series,
     day_of,
     end_of_day_s,
     periods_of,
+    window_of,
 )
 from tests.simulation.source_hours import ToldHours, hour_of
 
@@ -155,6 +157,8 @@ class TotalsPart:
 
     def __init__(self, calendar: Calendar) -> None:
         self._calendar = calendar
+        #: Whether it has ever published rows.
+        self.has_published = False
         #: Thresholds whose milestone stands without being passed, or the reverse.
         self.wrong: set[tuple[str, str, str, int]] = set()
         self.unchecked: set[Cell] = set()
@@ -171,6 +175,14 @@ class TotalsPart:
         #: Since when thresholds stand without being passed, by the service's clock, microseconds: held-back retractions wait
         #: again from when they are found.
         self.below_since_us: dict[tuple[str, str, str, int], int] = {}
+        #: The same for milestones that compare periods or scopes: rule, kind, scope, period and length.
+        self.held_since_us: dict[tuple[str, str, str, str, int], int] = {}
+        #: Milestones that compare scopes, with the time of their step, until it is complete.
+        self.compared: tuple[int, list[dict[str, Any]]] | None = None
+        #: What may have to be judged since everything was.
+        self.unjudged: set[Series] = set()
+        #: The campaigns whose rows have been judged; `None` while that is forgotten.
+        self.judged: Campaigns | None = None
         #: The remembered first day for which models have rows.
         self.kept_since = ""
         #: The remembered announcement that it counts by, and the campaigns that are counted by it.
@@ -245,12 +257,51 @@ class Committed:
         self.kept = KeptOut() if world.plan.bounded else None
         self.by_dimensions = world.settings.limits.beyond == "other"
         self.table: dict[Cell, dict[str, Any]] = {}
+        #: The same by period, for each series.
+        self.series: defaultdict[Series, dict[str, dict[str, Any]]] = defaultdict(dict)
         #: The rows of the latest transaction as they were before it; None for one that was not there.
         self.before: dict[Cell, dict[str, Any] | None] = {}
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
         #: The same, with those that stand but wait for their unit.
         self.decided: dict[str, dict[str, Any]] = {}
+        #: The same by rule and scope.
+        self.decided_by: defaultdict[tuple[str | None, str], dict[str, dict[str, Any]]] = defaultdict(dict)
+
+    def decide(self, name: str, data: dict[str, Any]) -> None:
+        """Notes that a milestone stands."""
+        self.decided[name] = self.decided_by[data["rule"], data["scope"]][name] = data
+
+    def undecide(self, name: str, data: dict[str, Any]) -> None:
+        """Notes that a milestone no longer stands."""
+        self.decided.pop(name, None)
+        self.decided_by[data["rule"], data["scope"]].pop(name, None)
+
+    def forget_decided(self) -> None:
+        """Notes that those that wait for their unit are forgotten."""
+        self.decided_by.clear()
+        self.decided = {}
+        for name, data in self.standing.items():
+            self.decide(name, data)
+
+    def put(self, key: Cell, row: dict[str, Any]) -> None:
+        """Takes a version of a row."""
+        metric, scope, period = key
+        self.table[key] = self.series[metric, scope, window_of(period)][period] = row
+
+    def remove(self, key: Cell) -> dict[str, Any]:
+        """Removes a row; returns its last version."""
+        metric, scope, period = key
+        del self.series[metric, scope, window_of(period)][period]
+        return self.table.pop(key)
+
+    def was(self, key: Cell) -> dict[str, Any] | None:
+        """A row as it was before the latest transaction; None if it was not there."""
+        return self.before[key] if key in self.before else self.table.get(key)
+
+    def is_split(self) -> bool:
+        """Whether parts are so small that rows and milestones of one metric and scope may be in several transactions."""
+        return self.world.plan.part_rows < self.world.plan.series_records
 
     def position(self, tp: Partition) -> int:
         """How far a source partition is applied according to the commits."""

@@ -1,38 +1,30 @@
 """Rules that compare periods or scopes, judged by the rows: firsts, streaks, records, factors, shares and leaders.
 
-At the end of each schedule, and after each step of one with a history.
+What compares periods of one scope is in one transaction with its rows, so it is judged after each one, for the rows and milestones in
+it. What compares scopes is judged when a step is complete: until then, two scopes may show different moments. So is everything if parts
+are so small that rows of one scope are in several transactions.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from tests.simulation import past
 from tests.simulation.broken import BrokenError
 from tests.simulation.committed import OTHERS, order_of
-from tests.simulation.periods import period_before, year_before
+from tests.simulation.decided import HELD_BACK
+from tests.simulation.periods import period_before, window_of, year_before
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     from streams.settings_sections import RuleSettings
-    from tests.simulation.committed import Committed
+    from tests.simulation.committed import Committed, TotalsPart
+    from tests.simulation.periods import Series
 
-#: What depends on other scopes, which are judged one after another: it may stand a step later.
 _AMONG_SCOPES: Final = frozenset({"scope_share", "leader"})
-#: Scope and period, and for a streak its length.
-Standing = set[tuple[str, str, int]]
-
-
-class _Period(NamedTuple):
-    """A row that a rule watches."""
-
-    id: str
-    start: str
-    units: int
-    is_over: bool
+#: Periods, each for a streak with its length.
+Standing = set[tuple[str, int]]
 
 
 class Comparisons:
@@ -45,168 +37,218 @@ class Comparisons:
     def __init__(self, so_far: Committed) -> None:
         self._so_far = so_far
         self._world = so_far.world
-        #: By rule: the milestones that stand. By metric and kind of window: the rows, with their scopes.
-        self._standing: defaultdict[str | None, list[dict[str, Any]]] = defaultdict(list)
-        self._rows: defaultdict[tuple[str, str], list[tuple[str, _Period]]] = defaultdict(list)
+        self._metrics = {rule.name: rule.metric for rule in so_far.world.settings.rule}
+        self._kinds: dict[tuple[str, bool, str], list[tuple[RuleSettings, str]]] = {}
+        self._judges: dict[str, Callable[[RuleSettings, Series], Standing]] = {
+            "first": self._firsts,
+            "streak": self._streaks,
+            "record": lambda _, series: self._records(series, while_running=False),
+            "record_passed": lambda _, series: self._records(series, while_running=True),
+            "factor": self._factors,
+            "scope_share": self._shares,
+            "leader": self._leaders,
+        }
+
+    def check(self, part: TotalsPart, touched: set[Series], *, is_whole: bool) -> None:
+        """Checks that after a transaction exactly the milestones stand that the rows give.
+
+        Args:
+            part: The totals partition whose transaction it is.
+            touched: The series of its rows and milestones.
+            is_whole: Whether everything has been judged by the clock of the step.
+        """
+        part.unjudged |= touched
+        if is_whole:
+            touched, part.unjudged = part.unjudged, set()
+            touched |= {
+                (self._metrics[rule], scope, window_of(period)) for rule, _, scope, period, _ in part.held_since_us
+            }
+        elif self._so_far.is_split():
+            return
+        for series in touched:
+            for rule, kind in self._kinds_of(series):
+                if kind not in _AMONG_SCOPES:
+                    self._check_standing(part, rule, kind, series, is_whole=is_whole)
+        if is_whole:
+            self._check_among(part, touched)
 
     def check_end(self) -> None:
-        """Checks that in the end exactly the milestones stand that the rows give."""
-        self._begin(self._so_far.standing)
-        for rule in self._world.settings.rule:
-            for kind, judge in self._kinds_of(rule).items():
-                # By the time of events, a retraction may be held back for ever.
-                self._check_standing(rule, kind, judge(rule), is_held=self._world.settings.clock == "events")
+        """Checks everything at the end."""
+        for part in self._so_far.parts:
+            self.check(part, {each for each in self._so_far.series if part is self._part_of(each)}, is_whole=True)
 
-    def check_step(self, number: int) -> None:
-        """Checks the same of a totals partition after a step, where there is a history: what passes stands at once."""
-        if not self._world.plan.past:
-            return
-        self._begin(self._so_far.decided, number)
-        for rule in self._world.settings.rule:
-            kinds = self._kinds_of(rule) if rule.name in past.RULES else {}
-            for kind in kinds.keys() - _AMONG_SCOPES:
-                judge = kinds[kind]
-                self._check_standing(rule, kind, judge(rule), is_held=True)
-        self._world.seen["steps compared with a history"] += 1
+    def _part_of(self, series: Series) -> TotalsPart:
+        return self._so_far.parts[self._so_far.home(series[1])]
 
-    def _begin(self, standing: Mapping[str, dict[str, Any]], number: int | None = None) -> None:
-        """Sorts what stands and the rows, of one totals partition or of all."""
-        so_far = self._so_far
-        self._standing, self._rows = defaultdict(list), defaultdict(list)
-        for data in standing.values():
-            if number is None or so_far.home(data["scope"]) == number:
-                self._standing[data["rule"]].append(data)
-        for (metric, scope, period), row in so_far.table.items():
-            if (number is None or so_far.home(scope) == number) and not so_far.is_left_as_it_is(
-                (metric, scope, period)
-            ):
-                found = _Period(period, row["start"], row["count"], row["status"] != "open")
-                self._rows[metric, period.partition(":")[0]].append((scope, found))
+    def _check_among(self, part: TotalsPart, touched: Iterable[Series]) -> None:
+        """The same of rules that compare scopes, all of whose scopes have to be judged if one has changed."""
+        changed = {(metric, window) for metric, _, window in touched}
+        for series in [each for each in self._so_far.series if each[1] != "all" and (each[0], each[2]) in changed]:
+            for rule, kind in self._kinds_of(series):
+                if kind in _AMONG_SCOPES:
+                    self._check_standing(part, rule, kind, series, is_whole=True)
 
-    def _kinds_of(self, rule: RuleSettings) -> dict[str, Callable[[RuleSettings], Standing]]:
-        """What a rule raises, besides numbers, and how that is judged."""
-        found: dict[str, tuple[bool, Callable[[RuleSettings], Standing]]] = {
-            "first": (rule.first, self._firsts),
-            "streak": (rule.streak is not None, self._streaks),
-            "record": (rule.record, lambda rule: self._records(rule, while_running=False)),
-            "record_passed": (
-                rule.record and rule.as_ == "passed",
-                lambda rule: self._records(rule, while_running=True),
-            ),
-            "factor": (rule.factor is not None, self._factors),
-            "scope_share": (rule.share is not None, self._shares),
-            "leader": (rule.leader, self._leaders),
-        }
-        return {kind: judge for kind, (is_raised, judge) in found.items() if is_raised}
+    def _kinds_of(self, series: Series) -> list[tuple[RuleSettings, str]]:
+        """The rules that compare periods or scopes of a series, with the kinds of milestones that they raise."""
+        metric, scope, window = series
+        key = metric, scope == "all", window
+        found = self._kinds.get(key)
+        if found is None:
+            found = self._kinds[key] = [
+                (rule, kind)
+                for rule in self._world.settings.rule
+                if rule.metric == metric
+                and (scope == "all") == (rule.scope == ())
+                and f"{window}:".startswith(f"{rule.window}:")
+                for kind, is_raised in (
+                    ("first", rule.first),
+                    ("streak", rule.streak is not None),
+                    ("record", rule.record),
+                    ("record_passed", rule.record and rule.as_ == "passed"),
+                    ("factor", rule.factor is not None),
+                    ("scope_share", rule.share is not None),
+                    ("leader", rule.leader),
+                )
+                if is_raised
+            ]
+        return found
 
-    def _firsts(self, rule: RuleSettings) -> Standing:
+    def _rows_of(self, series: Series) -> dict[str, dict[str, Any]]:
+        """The rows that are compared, by period."""
+        rows = self._so_far.series.get(series, {})
+        if series[2] != "campaign":
+            return rows
+        return {period: row for period, row in rows.items() if not self._so_far.is_left_as_it_is((*series[:2], period))}
+
+    def _firsts(self, rule: RuleSettings, series: Series) -> Standing:
         """The earliest period whose threshold stands."""
-        passing = self._passing(rule)
-        found: Standing = set()
-        for scope in {scope for scope, _ in passing}:
-            periods = [period for of, period in passing if of == scope]
-            found.add((scope, min(periods, key=lambda period: order_of(self._so_far, period, scope)), 0))
-        return found
+        passing = self._passing(rule, series)
+        if not passing:
+            return set()
+        return {(min(passing, key=lambda period: order_of(self._so_far, period, series[1])), 0)}
 
-    def _streaks(self, rule: RuleSettings) -> Standing:
+    def _streaks(self, rule: RuleSettings, series: Series) -> Standing:
         """Periods that end a run of periods whose thresholds stand, if it is long enough for the rule."""
-        passing = self._passing(rule)
+        passing = self._passing(rule, series)
         found: Standing = set()
-        for scope, period in passing:
+        for period in passing:
             length, at = 0, period
-            while (scope, at) in passing:
+            while at in passing:
                 length += 1
-                at = period_before(at, passing[scope, at], self._so_far.calendar)
+                at = period_before(at, passing[at], self._so_far.calendar)
             if length >= (rule.streak or 0):
-                found.add((scope, period, length))
+                found.add((period, length))
         return found
 
-    def _passing(self, rule: RuleSettings) -> dict[tuple[str, str], str]:
-        """Scope and period of the standing thresholds of a rule, with the first date; one may be held back."""
+    def _passing(self, rule: RuleSettings, series: Series) -> dict[str, str]:
+        """The periods of the standing thresholds of a rule, with their first date; one may be held back."""
+        metric, scope, _ = series
         return {
-            (data["scope"], data["period"]): data["start"]
-            for data in self._standing[rule.name]
-            if data["kind"] == "threshold"
-            and not self._so_far.is_left_as_it_is((data["metric"], data["scope"], data["period"]))
+            data["period"]: data["start"]
+            for data in self._so_far.decided_by[rule.name, scope].values()
+            if data["kind"] == "threshold" and not self._so_far.is_left_as_it_is((metric, scope, data["period"]))
         }
 
-    def _records(self, rule: RuleSettings, *, while_running: bool) -> Standing:
+    def _records(self, series: Series, *, while_running: bool) -> Standing:
         """Periods, over or not, that have more than every earlier one, at least one of which has units."""
         found: Standing = set()
-        for scope, rows in self._rows_of(rule).items():
-            peak = 0
-            for row in sorted(rows, key=lambda row: order_of(self._so_far, row.id, scope)):
-                if row.is_over or while_running:
-                    if 0 < peak < row.units:
-                        found.add((scope, row.id, 0))
-                    peak = max(peak, row.units)
+        peak, rows = 0, self._rows_of(series)
+        for period in sorted(rows, key=lambda period: order_of(self._so_far, period, series[1])):
+            row = rows[period]
+            if while_running or row["status"] != "open":
+                if 0 < peak < row["count"]:
+                    found.add((period, 0))
+                peak = max(peak, row["count"])
         return found
 
-    def _factors(self, rule: RuleSettings) -> Standing:
+    def _factors(self, rule: RuleSettings, series: Series) -> Standing:
         """Periods with so many times the count of another, which is over and not the first with units."""
         found: Standing = set()
-        for scope, rows in self._rows_of(rule).items():
-            with_units = sorted((row.start, row.id) for row in rows if row.units)
-            over = {row.id: row.units for row in rows if row.is_over and row.units}
-            for row in rows:
-                base = year_before(row.id) if rule.than == "last-year" else self._before(row)
-                is_compared = base in over and base != with_units[0][1]
-                wanted = Fraction(str(rule.factor)) * over.get(base, 0)
-                if is_compared and row.units >= wanted and (row.is_over or rule.as_ == "passed"):
-                    found.add((scope, row.id, 0))
-        return found
-
-    def _shares(self, rule: RuleSettings) -> Standing:
-        """Scopes with a share of `all` in a period that is over."""
-        found: Standing = set()
-        for scope, rows in self._rows_of(rule).items():
-            for row in rows:
-                whole = self._so_far.table.get((rule.metric, "all", row.id), {"count": 0})["count"]
-                if row.is_over and whole and row.units >= Fraction(str(rule.share)) * whole:
-                    found.add((scope, row.id, 0))
-        return found
-
-    def _leaders(self, rule: RuleSettings) -> Standing:
-        """Scopes that lead in a period that is over, where another one led, or several were tied, in the one before."""
-        rows = self._rows_of(rule)
-        over = {row.id for of_scope in rows.values() for row in of_scope if row.is_over}
-        counts = {(scope, row.id): row.units for scope, of_scope in rows.items() for row in of_scope}
-        found: Standing = set()
-        for scope, of_scope in rows.items():
-            for row in of_scope:
-                before = self._before(row)
-                led = _leaders_of(counts, before)
-                if row.is_over and before in over and led and _leaders_of(counts, row.id) == [scope] != led:
-                    found.add((scope, row.id, 0))
-        return found
-
-    def _before(self, row: _Period) -> str:
-        return period_before(row.id, row.start, self._so_far.calendar)
-
-    def _rows_of(self, rule: RuleSettings) -> dict[str, list[_Period]]:
-        """The rows that a rule watches, by scope."""
-        found: dict[str, list[_Period]] = defaultdict(list)
-        for scope, row in self._rows[rule.metric, rule.window.partition(":")[0]]:
-            if row.id.startswith(f"{rule.window}:") and (scope == "all") == (rule.scope == ()):
-                found[scope].append(row)
-        return found
-
-    def _check_standing(self, rule: RuleSettings, kind: str, expected: Standing, *, is_held: bool) -> None:
-        """Compares what stands, of which more may stand if retractions are held back."""
-        standing: Standing = set()
-        for data in self._standing[rule.name]:
-            if data["kind"] != kind:
+        rows = self._rows_of(series)
+        first = min(((row["start"], period) for period, row in rows.items() if row["count"]), default=("", ""))[1]
+        for period, row in rows.items():
+            if row["status"] == "open" and rule.as_ != "passed":
                 continue
-            if not self._so_far.is_left_as_it_is((data["metric"], data["scope"], data["period"])):
-                standing.add((data["scope"], data["period"], data.get("streak") or 0))
+            base = year_before(period) if rule.than == "last-year" else self._before(period, row)
+            compared = rows.get(base)
+            if compared is None or compared["status"] == "open" or not compared["count"] or base == first:
+                continue
+            if row["count"] >= Fraction(str(rule.factor)) * compared["count"]:
+                found.add((period, 0))
+        return found
+
+    def _shares(self, rule: RuleSettings, series: Series) -> Standing:
+        """Periods that are over in which the scope has a share of `all`."""
+        metric, _, window = series
+        whole = self._so_far.series.get((metric, "all", window), {})
+        found: Standing = set()
+        for period, row in self._rows_of(series).items():
+            count = whole[period]["count"] if period in whole else 0
+            if row["status"] != "open" and count and row["count"] >= Fraction(str(rule.share)) * count:
+                found.add((period, 0))
+        return found
+
+    def _leaders(self, _: RuleSettings, series: Series) -> Standing:
+        """Periods that are over in which the scope leads, and another one led, or several were tied, in the one before."""
+        metric, scope, window = series
+        found: Standing = set()
+        for period, row in self._rows_of(series).items():
+            before = self._before(period, row)
+            led, is_over = self._leaders_in(metric, window, before)
+            if row["status"] != "open" and is_over and led:
+                found |= {(period, 0)} if self._leaders_in(metric, window, period)[0] == [scope] != led else set()
+        return found
+
+    def _leaders_in(self, metric: str, window: str, period: str) -> tuple[list[str], bool]:
+        """The scopes of models with the most units in a period, none without units, and whether it is over."""
+        found: list[str] = []
+        most, is_over = 0, False
+        for (of, scope, at), rows in self._so_far.series.items():
+            if (of, at) != (metric, window) or scope == "all" or period not in rows:
+                continue
+            is_over = is_over or rows[period]["status"] != "open"
+            count = rows[period]["count"]
+            if scope != OTHERS and count >= max(most, 1):
+                found, most = [*(found if count == most else ()), scope], count
+        return found, is_over
+
+    def _before(self, period: str, row: dict[str, Any]) -> str:
+        return period_before(period, row["start"], self._so_far.calendar)
+
+    def _check_standing(
+        self, part: TotalsPart, rule: RuleSettings, kind: str, series: Series, *, is_whole: bool
+    ) -> None:
+        """Compares what stands, of which more may stand for as long as retractions are held back."""
+        metric, scope, _ = series
+        expected, standing = self._judges[kind](rule, series), set()
+        for data in self._so_far.decided_by[rule.name, scope].values():
+            if data["kind"] != kind or window_of(data["period"]) != series[2]:
+                continue
+            if not self._so_far.is_left_as_it_is((metric, scope, data["period"])):
+                standing.add((data["period"], data.get("streak") or 0))
             elif kind == "first":
-                # The first of all campaigns has been withdrawn: that does not undo what was achieved.
-                expected = {each for each in expected if each[0] != data["scope"]}
-        if standing != (expected | standing if is_held and rule.retract_after_s else expected):
-            raise BrokenError(kind, f"standing by {rule.name} are {sorted(standing)}, the rows give {sorted(expected)}")
+                return  # the first of all campaigns has been withdrawn: that does not undo what was achieved
+        held = standing - expected if rule.retract_after_s and kind in HELD_BACK else set()
+        if standing - held != expected:
+            raise BrokenError(
+                kind, f"standing by {rule.name} in {scope} are {sorted(standing)}, the rows give {sorted(expected)}"
+            )
+        if rule.retract_after_s and kind in HELD_BACK:
+            self._check_held(part, rule, kind, series, held, is_whole=is_whole)
+        self._world.seen["comparisons judged again"] += 1
 
-
-def _leaders_of(counts: Mapping[tuple[str, str], int], period: str) -> list[str]:
-    """The scopes of models with the most units in a period; empty without units."""
-    named = {scope: count for (scope, of), count in counts.items() if of == period and scope != OTHERS and count}
-    return [scope for scope, count in named.items() if count == max(named.values())]
+    def _check_held(
+        self, part: TotalsPart, rule: RuleSettings, kind: str, series: Series, held: Standing, *, is_whole: bool
+    ) -> None:
+        """Checks that a retraction is held back no longer than its rule says."""
+        names = {(rule.name, kind, series[1], *each) for each in held}
+        for name in [
+            each
+            for each in part.held_since_us
+            if each[:3] == (rule.name, kind, series[1]) and window_of(each[3]) == series[2] and each not in names
+        ]:
+            del part.held_since_us[name]
+        for name in names if part.step_us else ():
+            since_us = part.held_since_us.setdefault(name, part.step_us)
+            if is_whole and part.step_us >= since_us + rule.retract_after_s * 1_000_000:
+                raise BrokenError("held back", f"{name} does not stand for {(part.step_us - since_us) / 1e6} s")

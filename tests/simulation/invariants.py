@@ -29,6 +29,7 @@ from tests.simulation.counts import Counts
 from tests.simulation.decided import RETRACTED, Decided
 from tests.simulation.moments import Moments, stand_of
 from tests.simulation.over import Over
+from tests.simulation.periods import window_of
 from tests.simulation.plans import Plans
 from tests.simulation.rebuilt import Rebuilt
 from tests.simulation.rows import Rows
@@ -224,8 +225,10 @@ class Invariants:
         for key in {key[2]: key for key in over}.values():
             self.over.check(key, summed)
         self._thresholds.check(part, is_whole=is_whole and settled)
-        if is_whole and settled and part.step_us and (published or found[self.so_far.catalogue.milestones.name]):
-            self._comparisons.check_step(number)
+        touched = {(metric, scope, window_of(period)) for metric, scope, period in published}
+        touched |= self._decided.end(part, is_whole=is_whole)
+        self._comparisons.check(part, touched, is_whole=is_whole and settled)
+        self.announced.hear_judged(number, memory, has_rows=bool(published))
 
     def _hear_milestones(self, entries: list[Entry], forecasts: list[Entry]) -> list[dict[str, Any]]:
         """Takes milestones and forecasts. Returns the alerts about silences."""
@@ -304,6 +307,7 @@ class Invariants:
         }
         self._world.seen["campaigns"] += sum(key[2].startswith("campaign:") for key in published)
         self._rows.check_minutes()
+        self._rows.check_hours()
         self._world.seen["rolling windows"] += sum(key[2].startswith("rolling:") for key in published)
         if published != expected:
             key = min(

@@ -60,7 +60,7 @@ class Moments:
             self._thresholds.turn(event, back=True)
             self._thresholds.forgotten.add(number_of(event["data"]))
         self.waiting = {}
-        self._so_far.decided = dict(self._so_far.standing)
+        self._so_far.forget_decided()
 
     def note_answer(self, number: int, shard: Shard, answer: Answer) -> None:
         """Notes the units that the shard counts when it answers: the unit found must follow from these."""

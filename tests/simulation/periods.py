@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 Cell = tuple[str, str, str]  # metric, scope, period id
+#: The periods of a window follow each other: metric, scope, and the window as `window_of` has it.
+Series = tuple[str, str, str]
 
 #: The length of a campaign without an end.
 LONGEST: Final = timedelta(days=7)
@@ -86,6 +88,11 @@ def _year_of(day: date, begins: tuple[int, int]) -> tuple[str, int]:
         first = date(day.year - 1, *begins)
     months = (day.year - first.year) * 12 + day.month - first.month - (day.day < first.day)
     return (f"{day.year}" if begins == (1, 1) else f"FY{first.year + 1}"), months
+
+
+def window_of(period: str) -> str:
+    """The window of a period: its kind, of a holiday or a rolling window with its name, and empty for `total`."""
+    return period.rpartition(":")[0]
 
 
 def period_before(period: str, start: str, calendar: Calendar) -> str:

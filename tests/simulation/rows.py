@@ -15,7 +15,7 @@ from tests.simulation.committed import OTHERS, units_in
 from tests.simulation.periods import Cell, Minute, day_of, periods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from tests.simulation.cluster import Entry
     from tests.simulation.committed import Committed, TotalsPart
@@ -67,23 +67,49 @@ class Rows:
             row = orjson.loads(entry.value)
             key = (row["metric"], row["scope"], row["period"])
             before = self._so_far.table.get(key)
-            if before is not None and before["version"] == 1 and before not in replaced:
-                raise BrokenError("history", f"the first version of {key} is replaced and nowhere else: {before}")
-            if before is not None and row["version"] <= before["version"]:
-                raise BrokenError("versions", f"{key} went from version {before['version']} to {row['version']}")
-            if before is not None and before.get("ends_at") != row.get("ends_at"):
-                self._world.seen["campaigns with another end"] += 1
-                if row["status"] != "open" and self._so_far.end_s(key[2], row) > part.step_us / 1e6:
-                    raise BrokenError("called over", f"{key} ends at {row['ends_at']} now, and is {row['status']}")
+            self._check_version(key, row, before, replaced)
             if row["status"] != "open" and (before is None or before["status"] == "open"):
                 over.append(key)
-            self._so_far.table[key] = row
+            self._check_status(key, row, before, part)
+            self._so_far.put(key, row)
             self._so_far.before.setdefault(key, before)
             published.add(key)
             if key[0] != INVENTORY:
                 part.unchecked.add(key)
                 self._thresholds.judge(key, row["count"])
         return over, published
+
+    def _check_version(
+        self, key: Cell, row: dict[str, Any], before: dict[str, Any] | None, replaced: Collection[dict[str, Any]]
+    ) -> None:
+        """Checks the number of a version, and what it says of targets, control totals and versions before."""
+        if before is not None and before["version"] == 1 and before not in replaced:
+            raise BrokenError("history", f"the first version of {key} is replaced and nowhere else: {before}")
+        if row["version"] != (before["version"] if before is not None else 0) + 1:
+            raise BrokenError("versions", f"{key} is version {row['version']} after {before}")
+        self._check_restated(key, row, before)
+        if row["targets"] or row.get("controls"):
+            _check_plans(key, row, before)
+
+    def _check_status(self, key: Cell, row: dict[str, Any], before: dict[str, Any] | None, part: TotalsPart) -> None:
+        """Checks that a period is not called over or closed by the clock before it is."""
+        is_moved = before is not None and before.get("ends_at") != row.get("ends_at")
+        self._world.seen["campaigns with another end"] += is_moved
+        if not is_moved and row["status"] == (before["status"] if before is not None else "open"):
+            return
+        closed_s = self._world.settings.closed_after_s if row["status"] == "closed" else 0
+        if row["status"] != "open" and self._so_far.end_s(key[2], row) + closed_s > part.step_us / 1e6:
+            raise BrokenError("called over", f"{key} is {row['status']} at {part.step_us / 1e6}, which is too early")
+
+    def _check_restated(self, key: Cell, row: dict[str, Any], before: dict[str, Any] | None) -> None:
+        """Checks the number of versions since the first closed one, of which those that only add history are none."""
+        expected = before["restated"] if before is not None else 0
+        if before is not None and before["status"] == "closed":
+            had, balance = before["count"], before.get("balance", 0)
+            had += 0 if balance else row.get("balance", 0)
+            expected += not 0 < row.get("backfilled", 0) - before.get("backfilled", 0) >= row["count"] - had
+        if row["restated"] != expected:
+            raise BrokenError("restated", f"{key} is restated {row['restated']} times, not {expected}: {before}, {row}")
 
     def check_inventories(self, scopes: Iterable[str]) -> None:
         """Checks that produced and undelivered vehicles have a row, in one transaction with the rows that it follows from."""
@@ -126,7 +152,7 @@ class Rows:
         """Checks a leaving row: its day is not kept, nothing waits for it, and the history has its last version."""
         metric, scope, period = name.decode().split("/")
         key = metric, scope, period
-        row = self._so_far.table.pop(key)
+        row = self._so_far.remove(key)
         if not period.startswith("day:") or scope == "all" or period.removeprefix("day:") >= part.kept_since:
             raise BrokenError("kept days", f"{key} has left, kept are days from {part.kept_since} on")
         if part.history.get(key) != row["version"]:
@@ -204,6 +230,21 @@ class Rows:
             if published != expected[key]:
                 raise BrokenError("end", f"{key} has the minutes {published}, the events give {expected[key]}")
 
+    def check_hours(self) -> None:
+        """Checks that days have the hours of the events, from the one in which days begin; only the totals know which models are kept out."""
+        so_far = self._so_far
+        expected: defaultdict[Cell, list[int]] = defaultdict(lambda: [0] * 24)
+        for shard in so_far.shards:
+            for of_order in shard.dated.values():
+                for metric, scope, (time, _, _) in of_order:
+                    hour = datetime.fromisoformat(time).astimezone(so_far.zone).hour - so_far.starts
+                    for each in ("all", scope):
+                        expected[metric, each, f"day:{so_far.date_of(time)}"][hour % 24] += 1
+        for key, row in so_far.table.items():
+            is_known = so_far.kept is None or key[1] == "all"
+            if is_known and key[2].startswith("day:") and row["by_hour"] != expected[key]:
+                raise BrokenError("end", f"{key} has the hours {row['by_hour']}, the events give {expected[key]}")
+
     def expected_sums(self) -> Counter[Cell]:
         """The count of each row by the events."""
         sums: Counter[Cell] = Counter()
@@ -217,3 +258,18 @@ class Rows:
         folded = self._so_far.kept.folded(self._so_far.table, sums)
         self._world.seen["models kept out"] += any(count and scope == OTHERS for (_, scope, _), count in folded.items())
         return folded
+
+
+def _check_plans(key: Cell, row: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Checks which targets a row says are reached, and the differences from other systems' counts."""
+    for each in row["targets"]:
+        if each["reached"] is not (row["count"] >= each["value"]):
+            raise BrokenError("plans", f"{key} has {row['count']} and says {each}")
+    earlier = {each["source"]: each for each in (before or {}).get("controls", [])}
+    for each in row.get("controls", []):
+        since, was = each.get("differs_since"), earlier.get(each["source"], {}).get("differs_since")
+        differs = each["difference"] != 0
+        if each["difference"] != row["count"] - each["count"] or differs is not (since is not None):
+            raise BrokenError("plans", f"{key} has {row['count']} and says {each}")
+        if differs and since != (was or row["updated_at"]):
+            raise BrokenError("plans", f"{key} differs since {was or row['updated_at']}, and says {each}")
