@@ -1,6 +1,6 @@
 """The packed form of an event, and access to bytes with checks; included by the modules that read and write it.
 
-`streams.domain.packing` says what each field means.
+`streams.domain.orders.packing` says what each field means.
 """
 
 cdef extern from *:

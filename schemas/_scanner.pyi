@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 from schemas.authority import SourceRecord
 from schemas.fast import Events as Events
-from streams.domain.packing import unpack as unpack
-from streams.domain.packing import unpack_at as unpack_at
+from streams.domain.orders.packing import unpack as unpack
+from streams.domain.orders.packing import unpack_at as unpack_at
 
 SOURCE: str
 

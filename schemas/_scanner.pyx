@@ -728,7 +728,7 @@ cdef class Events:
 
 
 def unpack(str order_id not None, bytes blob not None, words):
-    """As `streams.domain.packing.unpack`."""
+    """As `streams.domain.orders.packing.unpack`."""
     cdef list facts = []
     cdef Py_ssize_t at = 0
     while at < len(blob):
@@ -737,7 +737,7 @@ def unpack(str order_id not None, bytes blob not None, words):
 
 
 def unpack_at(str order_id not None, bytes blob not None, Py_ssize_t at, words):
-    """As `streams.domain.packing.unpack_at`."""
+    """As `streams.domain.orders.packing.unpack_at`."""
     return unpack_next(order_id, blob, &at, words)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, FAMILIES, USUAL_FAMILIES, family_of, place_of
 from schemas.texts import template_name
-from streams.domain.campaigns import Campaigns
-from streams.domain.scopes import Scopes
-from streams.domain.totals_homes import TotalsHomes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.scopes.totals_homes import TotalsHomes
+from streams.domain.time.campaigns import Campaigns
+from streams.domain.time.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.log import KafkaLog, Log

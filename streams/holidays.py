@@ -1,4 +1,4 @@
-"""Reads holiday calendars; the rules about them are in `streams.domain.calendar`.
+"""Reads holiday calendars; the rules about them are in `streams.domain.time.calendar`.
 
 China's is checked in, since its make-up work days are announced year by year. Other countries' come from the library
 `holidays`, and a company's own from a file in the format of the checked-in one.
@@ -17,15 +17,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
-from streams.domain.periods import CIVIL
-from streams.domain.zone import BusinessZone
+from streams.domain.time.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
+from streams.domain.time.periods import CIVIL
+from streams.domain.time.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from streams.domain.campaigns import Campaign
-    from streams.domain.periods import Reckoning
+    from streams.domain.time.campaigns import Campaign
+    from streams.domain.time.periods import Reckoning
 
 #: Extension of a calendar file.
 FILE_ENDING: Final = ".json"

@@ -21,10 +21,10 @@ from pydantic import Field, field_validator, model_validator
 from schemas.facts import DIMENSIONS, FAMILIES, METRICS_OF, USUAL_FAMILIES, EventFamily, family_of
 from schemas.texts import ALL, SOURCE
 from schemas.topics import Catalogue
-from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
-from streams.domain.campaigns import CAMPAIGN, Campaign, Campaigns
-from streams.domain.periods import ROLLING, TOTAL, WEEK_DAYS, Reckoning
-from streams.domain.zone import MINUTE_US
+from streams.domain.time.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
+from streams.domain.time.campaigns import CAMPAIGN, Campaign, Campaigns
+from streams.domain.time.periods import ROLLING, TOTAL, WEEK_DAYS, Reckoning
+from streams.domain.time.zone import MINUTE_US
 from streams.errors import ExpectedError
 from streams.settings_sections import (
     AliasSettings,
@@ -43,8 +43,8 @@ from streams.settings_sections import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from streams.domain.aliases import Aliases
-    from streams.domain.zone import BusinessZone
+    from streams.domain.scopes.aliases import Aliases
+    from streams.domain.time.zone import BusinessZone
 
 #: Time zones whose default holiday calendar is China's.
 CHINESE_ZONES: Final = frozenset(

@@ -13,10 +13,10 @@ from schemas.events import canonical_scope
 from schemas.facts import DIMENSIONS, MAX_TOPICS, MOST_MINUTES, Metric
 from schemas.instants import micros_of, parse_instant
 from schemas.texts import is_name, tidy_name
-from streams.domain.aliases import Alias, Aliases
-from streams.domain.campaigns import MINUTES, Campaign
-from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING
-from streams.domain.zone import MINUTE_US
+from streams.domain.scopes.aliases import Alias, Aliases
+from streams.domain.time.campaigns import MINUTES, Campaign
+from streams.domain.time.periods import LEAST_ROLLING, MOST_ROLLING
+from streams.domain.time.zone import MINUTE_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

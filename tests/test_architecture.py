@@ -24,14 +24,14 @@ ONLY_IN = {
     "numpy": (
         "schemas",
         "streams.lookup.postings",
-        "streams.domain.asked_units",
-        "streams.domain.counted_units",
-        "streams.domain.day_effects",
-        "streams.domain.forecast_range",
-        "streams.domain.level_shift",
-        "streams.domain.pace",
-        "streams.domain.packed_columns",
-        "streams.domain.restored_units",
+        "streams.domain.counts.asked_units",
+        "streams.domain.counts.counted_units",
+        "streams.domain.forecasts.day_effects",
+        "streams.domain.forecasts.forecast_range",
+        "streams.domain.forecasts.level_shift",
+        "streams.domain.forecasts.pace",
+        "streams.domain.orders.packed_columns",
+        "streams.domain.counts.restored_units",
     ),
     "babel": ("streams.web", "streams.wording"),
     "fastapi": ("streams.web",),
@@ -40,19 +40,19 @@ ONLY_IN = {
     "uvicorn": ("streams.web",),
 }
 #: What the recount may use of the domain: data, and what ids mean.
-RECOUNT_MAY_IMPORT = ("streams.domain.calendar", "streams.domain.packing", "streams.domain.periods")
+RECOUNT_MAY_IMPORT = ("streams.domain.time.calendar", "streams.domain.orders.packing", "streams.domain.time.periods")
 #: The web view reads what is published, and the changelog through `lookup`: it knows neither how it is written nor the
 #: sources and how they are recounted. Of the lower layers, it may use these.
 WEB_MAY_IMPORT = (
     "streams.web",
     "streams.spreadsheets",
-    "streams.domain.calendar",
-    "streams.domain.daytypes",
-    "streams.domain.limit_usage",
-    "streams.domain.suggestions",
-    "streams.domain.periods",
-    "streams.domain.likely_slips",
-    "streams.domain.zone",
+    "streams.domain.time.calendar",
+    "streams.domain.time.daytypes",
+    "streams.domain.scopes.limit_usage",
+    "streams.domain.hints.suggestions",
+    "streams.domain.time.periods",
+    "streams.domain.hints.likely_slips",
+    "streams.domain.time.zone",
     "streams.errors",
     "streams.events",
     "streams.wording",

@@ -8,14 +8,14 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from streams.audit.expected_milestones import follows, passes
-from streams.domain.periods import window_of
+from streams.domain.time.periods import window_of
 
 if TYPE_CHECKING:
     from datetime import date
 
     from schemas.outputs import MilestoneData
     from streams.audit.sums import Business
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
 
 #: Kinds that exceed the best earlier period.
 _RECORDS: Final = ("record", "record_passed")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import MilestoneData, MilestoneEvent, WindowRow
     from streams.audit.sums import Window
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
     from streams.settings import Settings
     from streams.settings_sections import RuleSettings
 

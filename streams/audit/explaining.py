@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import MilestoneData, MilestoneEvent
     from streams.audit.sums import Business
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
     from streams.listener import Listener
     from streams.lookup.finder import Reach
     from streams.settings import Settings

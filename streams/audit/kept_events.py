@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from schemas.changelog import STATE_KEY, chunk_number, decode_entries, decode_words, is_chunk, is_words
 from schemas.codec import decode_marker
-from streams.domain.packing import Vocabulary, unpack
+from streams.domain.orders.packing import Vocabulary, unpack
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_last, read_to_end
 from streams.kafka.records import record_key, record_value

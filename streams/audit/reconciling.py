@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.audit.judging import Reading
     from streams.audit.sources import Stops
     from streams.audit.sums import Business
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings
 

@@ -15,7 +15,7 @@ from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from schemas.texts import ALL, escaped, template_of
 from streams.audit.judging import read_order
-from streams.domain.periods import WEEK_DAYS, Period
+from streams.domain.time.periods import WEEK_DAYS, Period
 from streams.holidays import calendar_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schemas.counts import CountKey
     from schemas.facts import Fact
     from streams.audit.judging import Reading, RecountedUnit
-    from streams.domain.calendar import Calendar
+    from streams.domain.time.calendar import Calendar
     from streams.settings import Settings
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from schemas.rows import RowKey
     from streams.audit.sums import Business
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings
 

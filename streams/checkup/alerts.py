@@ -10,8 +10,8 @@ from schemas.memory import SIDE, SOURCE_HOURS, key_of
 from schemas.source_hours import SourceKey
 from schemas.texts import template_of
 from streams.checkup import Finding, note, ok
-from streams.domain.calendar import NO_CALENDAR
 from streams.domain.rules import stalled_id
+from streams.domain.time.calendar import NO_CALENDAR
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of
 from streams.kafka.clients import partition_counts, read_latest

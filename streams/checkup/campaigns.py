@@ -11,8 +11,8 @@ from schemas.facts import ID_CONFLICT, Rejection
 from schemas.memory import ANNOUNCED, SIDE, key_of
 from streams.checkup import Finding, note, ok, wrong
 from streams.context import Context
-from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
-from streams.domain.campaigns import CAMPAIGN, Campaigns
+from streams.domain.announced.announcements import Announcement, CampaignBook, campaign_change_of
+from streams.domain.time.campaigns import CAMPAIGN, Campaigns
 from streams.installation import rules_of, targets_of
 from streams.kafka.append_time import LOG_APPEND_TIME
 from streams.kafka.clients import partition_counts, read_last, read_latest, read_to_end
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from schemas.events import PlanEvent
     from schemas.memory import SideState
-    from streams.domain.announcements import CampaignChange
+    from streams.domain.announced.announcements import CampaignChange
     from streams.domain.rules import Rule
     from streams.kafka.records import LogRecord
     from streams.settings import Settings

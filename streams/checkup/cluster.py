@@ -15,7 +15,7 @@ from streams.checkup import Finding, failed, note, ok, wrong
 from streams.checkup.alerts import alert_findings, read_published
 from streams.checkup.campaigns import campaign_findings, read_campaigns
 from streams.checkup.standbys import read_workers, standby_finding
-from streams.domain.likely_slips import LikelySlip, likely_slips, longest
+from streams.domain.hints.likely_slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
 from streams.kafka.client_options import client_options

@@ -18,10 +18,10 @@ from schemas.codec import decode_row
 from schemas.facts import INVENTORY
 from streams.cli.options import CalendarDate, cluster_options
 from streams.cli.running import run
-from streams.domain.backtest import DailyForecast, Past, Score, complete_periods, score
-from streams.domain.daytypes import DayTypes
-from streams.domain.periods import month_period
+from streams.domain.forecasts.backtest import DailyForecast, Past, Score, complete_periods, score
 from streams.domain.rules import Target
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.periods import month_period
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.installation import load_settings, targets_of
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from streams.domain.calendar import Calendar
-    from streams.domain.periods import Period
+    from streams.domain.time.calendar import Calendar
+    from streams.domain.time.periods import Period
     from streams.settings import Settings
 
 _DAYS_OF_MONTH: Final = (1, 15)

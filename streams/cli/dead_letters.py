@@ -19,7 +19,7 @@ from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.context import Context
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.repairs import UNWRAPPERS, Mending

@@ -12,7 +12,7 @@ import click
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.checkup.machine import machine_findings, orders_finding, state_finding
 from streams.cli.options import cluster_options
-from streams.domain.limit_usage import WARN_AT
+from streams.domain.scopes.limit_usage import WARN_AT
 from streams.embedded import probe
 from streams.errors import ExpectedError
 from streams.installation import load_settings

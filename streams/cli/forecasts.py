@@ -10,8 +10,8 @@ from schemas.codec import decode_forecast
 from streams.cli.options import TEXT, business_text, with_settings
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
-from streams.domain.periods import TOTAL
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
+from streams.domain.time.periods import TOTAL
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest

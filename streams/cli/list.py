@@ -14,7 +14,7 @@ from schemas.outputs import MilestoneKind
 from streams.cli.options import IDENTIFIER, TEXT, WholeNumber, language_option, with_settings
 from streams.cli.periods import check_period, why_not_counted
 from streams.cli.running import run
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader

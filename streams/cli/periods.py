@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streams.audit.targets import counted_now
-from streams.domain.campaigns import CAMPAIGN
-from streams.domain.suggestions import not_counted, period_fault, unknown
+from streams.domain.hints.suggestions import not_counted, period_fault, unknown
+from streams.domain.time.campaigns import CAMPAIGN
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 

@@ -19,7 +19,7 @@ from streams.cli.periods import check_filter, why_not_counted
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.operations.reconcile import Compared, Situation, read_situation
 from streams.tables import DATE, ORDER_ID, VIN
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from streams.domain.controls import Control
+    from streams.domain.announced.controls import Control
     from streams.settings import Settings
 
 _SHOWN: Final = 20

@@ -16,8 +16,8 @@ from streams.cli.options import TEXT, WholeNumber, with_settings
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
-from streams.domain.limit_usage import LimitUse, ScopeCosts, SetCost, limit_uses
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
+from streams.domain.scopes.limit_usage import LimitUse, ScopeCosts, SetCost, limit_uses
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest

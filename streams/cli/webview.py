@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from streams.domain.limit_usage import LimitUse
+from streams.domain.scopes.limit_usage import LimitUse
 from streams.errors import ExpectedError
 from streams.settings import installation_digest, secret
 from streams.web_addresses import web_address

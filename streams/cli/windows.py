@@ -19,7 +19,7 @@ from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.cli.webview import rows_of_web_view
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest

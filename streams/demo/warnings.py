@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
 from schemas.texts import template_of
-from streams.domain.daytypes import DayTypes
-from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast
+from streams.domain.forecasts.forecast import HISTORY_DAYS, DailyHistory, Known, forecast
 from streams.domain.rules import forecast_behind_id, forecast_moved_id
+from streams.domain.time.daytypes import DayTypes
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of, targets_of
 from streams.story.events import midnight_s

@@ -1,18 +1,19 @@
 """Pure rules: values in, values out; no I/O, no async, no clock, no Kafka.
 
-time         zone.py, calendar.py, periods.py, daytypes.py, campaigns.py, announcements.py
-ledger       ledger.py; orders.py judges an order; packing.py, steps.py, hotpath.py (which chooses between it and the compiled
-             _steps.pyx), packed_columns.py, restored_units.py, delivered_vehicles.py
-counts       daycounts.py, counted_days.py, scopes.py, aliases.py, value_bounds.py, source_hours.py; counted_units.py,
-             asked_units.py (which unit was the N-th)
-steps        totals.py, step_parts.py; kept_days.py, overflow.py, totals_homes.py
-rows         windows.py on top of row_table.py, counted_rows.py, published_rows.py, row_versions.py, leaving_rows.py, row_blocks.py
-             and, compiled, _rows.pyx; window_row.py, known_periods.py, row_columns.py, packed_days.py
-milestones   rules.py, milestone_judging.py, milestones.py, firsts.py, records.py, streaks.py, comparisons.py, among_scopes.py, delayed_retractions.py,
-             nth.py
-events       dated_changes.py, disposition.py, targets.py, balances.py, controls.py
-forecasts    forecast.py, pace.py, day_effects.py, level_shift.py, forecast_range.py, backtest.py
-alerts       alerts.py, early_warnings.py, silences.py
-hints        limit_usage.py, likely_slips.py, suggestions.py
-long work    pauses.py
+Imports point downwards; `.importlinter` has the layers.
+
+the states     ledger.py (a ledger partition's), totals.py (that of the totals)
+milestones/    which milestones the rows have reached
+forecasts/     when a target will be met
+alerts/        targets at risk, and silence
+rows/          one per metric, scope and period
+counts/        what a ledger partition counts, and which unit was the N-th
+orders/        the events of an order: how they are stored, and what they count as
+hotpath.py     chooses between what runs for every event, count or row in Python and the same compiled (_steps.pyx, _rows.pyx)
+announced/     targets, opening balances, control totals and campaigns, as events announce them
+rules.py       the rules of an installation
+scopes/        what is counted together
+time/          local time, periods and holidays
+hints/         what somebody may have meant
+pauses.py      long work in pieces
 """

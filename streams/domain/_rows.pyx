@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
-"""What runs for every count and every row of the totals, compiled; `streams.domain.windows` does the same, and the rare cases.
+"""What runs for every count and every row of the totals, compiled; `streams.domain.rows.windows` does the same, and the rare cases.
 
 Counts and rows are read from their JSON and written to it without an object for each. Whatever is not in the form in which
 this service writes it, or not plain, is left to the Python version. Columns are accessed by place, which is checked once; bytes
@@ -16,8 +16,8 @@ from libc.string cimport memchr, memcmp, memcpy
 import msgspec
 
 from schemas.counts import HOURS_BEGIN as _HOURS_BEGIN, MARKER as _MARKER
-from streams.domain.packed_days import MOST_PARTS, MOST_SHARED, SHARED, SHARED_BYTES, WEIGHTS
-from streams.domain.row_columns import STATUSES
+from streams.domain.counts.packed_days import MOST_PARTS, MOST_SHARED, SHARED, SHARED_BYTES, WEIGHTS
+from streams.domain.rows.row_columns import STATUSES
 
 include "_json.pxi"
 
@@ -34,7 +34,7 @@ SOURCE = (<bytes> MILESTONES_SOURCE).decode()
 
 cdef enum:
     HOURS = 24
-    #: Numbers of a partition in a packed day before its hours; see `streams.domain.packed_days`.
+    #: Numbers of a partition in a packed day before its hours; see `streams.domain.counts.packed_days`.
     ENTRY = 4
     MOST_ENTRY = ENTRY + 2 * HOURS
     #: Upper bounds of the bytes of a packed number, and of a row besides its names and dates.
@@ -68,7 +68,7 @@ cdef struct Cursor:
     const unsigned char* at
     const unsigned char* end
 
-#: The columns of `streams.domain.row_columns`, valid until a row is added.
+#: The columns of `streams.domain.rows.row_columns`, valid until a row is added.
 cdef struct Numbers:
     Py_ssize_t rows
     Py_ssize_t room
@@ -208,7 +208,7 @@ cdef inline unsigned long long fingerprint_of(const long long* hours) noexcept:
     return found
 
 
-# Packed days; see `streams.domain.packed_days` ----------------------------------------------------------------------
+# Packed days; see `streams.domain.counts.packed_days` ----------------------------------------------------------------------
 
 
 cdef inline unsigned long long big_endian(const unsigned char* at, int size) noexcept:
@@ -300,7 +300,7 @@ cdef bytes pack(const long long* integers, Py_ssize_t size):
 
 
 cdef bytes shared(bytes packed):
-    """As `streams.domain.packed_days.shared`."""
+    """As `streams.domain.counts.packed_days.shared`."""
     cdef dict known = SHARED
     if PyBytes_GET_SIZE(packed) > LONGEST_SHARED:
         return packed
@@ -563,7 +563,7 @@ def take(columns, dict scopes not None, dict days not None, dict first_cells not
 
 
 cdef int note_watched(series, day, long long shard, bytes value) except -1:
-    """Keeps what a count says of its latest unit; see `streams.domain.row_table.Series`."""
+    """Keeps what a count says of its latest unit; see `streams.domain.rows.row_table.Series`."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(NEWEST), ends = PyBytes_GET_SIZE(value) - size
     if day >= series.newest_day:
         if day > series.newest_day:

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
-"""The work for every event, compiled, with orders in compact memory; `streams.domain.steps` does the same, and the rare cases.
+"""The work for every event, compiled, with orders in compact memory; `streams.domain.orders.steps` does the same, and the rare cases.
 
 Lists are read with bounds checks. Bytes are read and written through cursors, which check each access against their end.
 """
@@ -22,12 +22,12 @@ import msgspec
 
 from schemas._scanner import Events, unpack, unpack_at
 from schemas.facts import LatestUnit
-from streams.domain.counted_days import latest_of, rank
-from streams.domain.packed_columns import Heads, PlainUnits, Restored
-from streams.domain.packing import pack
-from streams.domain.steps import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US, MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
-from streams.domain.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
-from streams.domain.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
+from streams.domain.orders.counted_days import latest_of, rank
+from streams.domain.orders.packed_columns import Heads, PlainUnits, Restored
+from streams.domain.orders.packing import pack
+from streams.domain.orders.steps import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US, MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
+from streams.domain.time.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
+from streams.domain.time.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
 cdef extern from *:
     void __builtin_prefetch(const void*) noexcept nogil

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas import fast, hotpath
-from streams.domain import steps
+from streams.domain.orders import steps
 
 if TYPE_CHECKING:
     from schemas.outputs import HotPath
@@ -19,9 +19,9 @@ WHY_PYTHON: Final = hotpath.WHY_PYTHON or _why or _why_rows
 IS_UNUSABLE: Final = WHY_PYTHON not in ("", hotpath.AS_CHOSEN, hotpath.NOT_BUILT)
 HOT_PATH: Final[HotPath] = "python" if WHY_PYTHON else "compiled"
 
-#: `streams.domain.steps`, or the same compiled.
+#: `streams.domain.orders.steps`, or the same compiled.
 way: Any = steps if WHY_PYTHON else _steps
-#: What `streams.domain.windows` does for every count and row, compiled; None if it is to do so itself.
+#: What `streams.domain.rows.windows` does for every count and row, compiled; None if it is to do so itself.
 rows: Any = None if WHY_PYTHON else _rows
 
 

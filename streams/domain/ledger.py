@@ -19,10 +19,12 @@ from schemas.counts import decode_counted
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
 from schemas.source_hours import SourceKey
 from streams.domain import hotpath
-from streams.domain.asked_units import GROUP_OF_SOLE, AskedUnits
-from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
-from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
-from streams.domain.orders import (
+from streams.domain.counts.asked_units import GROUP_OF_SOLE, AskedUnits
+from streams.domain.counts.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
+from streams.domain.counts.restored_units import RestoredUnits
+from streams.domain.counts.source_hours import FAMILY_OF_KIND
+from streams.domain.orders.delivered_vehicles import DeliveredVehicles, DeliveryKey
+from streams.domain.orders.orders import (
     CANCELLATIONS_METRIC,
     CANCELLED,
     DELIVERED,
@@ -39,7 +41,7 @@ from streams.domain.orders import (
     judge,
     produced_within,
 )
-from streams.domain.packing import (
+from streams.domain.orders.packing import (
     MIN_EVENT_BYTES,
     Vocabulary,
     VocabularyEntry,
@@ -50,11 +52,9 @@ from streams.domain.packing import (
     sole_event,
     source_at,
 )
+from streams.domain.orders.steps import GROUP_SHIFT, KNOWN, Refused
 from streams.domain.pauses import nothing, whole
-from streams.domain.restored_units import RestoredUnits
-from streams.domain.source_hours import FAMILY_OF_KIND
-from streams.domain.steps import GROUP_SHIFT, KNOWN, Refused
-from streams.domain.zone import MINUTE_US, QUARTER_HOUR_US
+from streams.domain.time.zone import MINUTE_US, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -63,13 +63,13 @@ if TYPE_CHECKING:
     from schemas.counts import CountKey
     from schemas.questions import Answer, Question
     from schemas.told import VehicleDelivery
-    from streams.domain.campaigns import Campaigns
-    from streams.domain.packed_columns import Restored
+    from streams.domain.counts.source_hours import SourceHours
+    from streams.domain.orders.packed_columns import Restored
+    from streams.domain.orders.steps import EventOf, PackedOrders, Restoring, Room, Touched
     from streams.domain.pauses import Piece
-    from streams.domain.scopes import Scopes
-    from streams.domain.source_hours import SourceHours
-    from streams.domain.steps import EventOf, PackedOrders, Restoring, Room, Touched
-    from streams.domain.zone import BusinessZone
+    from streams.domain.scopes.scopes import Scopes
+    from streams.domain.time.campaigns import Campaigns
+    from streams.domain.time.zone import BusinessZone
 
 
 #: Orders to judge between two pauses, and orders to look at for other campaigns.

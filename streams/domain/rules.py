@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.texts import ALL, SOURCE, is_name, unescaped
-from streams.domain.calendar import WINDOWS
-from streams.domain.campaigns import CAMPAIGN
-from streams.domain.periods import ROLLING, TOTAL, window_of
+from streams.domain.time.calendar import WINDOWS
+from streams.domain.time.campaigns import CAMPAIGN
+from streams.domain.time.periods import ROLLING, TOTAL, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schemas.outputs import Operator
-    from streams.domain.calendar import Calendar
+    from streams.domain.time.calendar import Calendar
 
 #: Smallest number whose multiples a rule may raise, as each multiple is a milestone.
 LEAST_EVERY: Final = 10

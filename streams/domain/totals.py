@@ -20,20 +20,14 @@ from schemas.counts import CampaignHour, decode_counts_key
 from schemas.instants import utc_text
 from schemas.rows import PublishedRow, RowKey
 from schemas.texts import ALL, template_of
-from streams.domain.balances import BalanceBook
-from streams.domain.campaigns import CAMPAIGN, MINUTES
-from streams.domain.controls import Controls
-from streams.domain.delayed_retractions import HeldBack
-from streams.domain.disposition import APPLIED
-from streams.domain.kept_days import KeptDays
-from streams.domain.milestone_judging import MilestoneJudging
-from streams.domain.milestones import MilestoneBook
-from streams.domain.overflow import scope_of_others
-from streams.domain.periods import TOTAL
-from streams.domain.row_versions import PlainVersions
-from streams.domain.rules import Rule, Target, check_rules, check_targets
-from streams.domain.scopes import Scopes
-from streams.domain.step_parts import (
+from streams.domain.announced.balances import BalanceBook
+from streams.domain.announced.controls import Controls
+from streams.domain.announced.disposition import APPLIED
+from streams.domain.announced.targets import TargetBook
+from streams.domain.milestones.delayed_retractions import HeldBack
+from streams.domain.milestones.milestone_judging import MilestoneJudging
+from streams.domain.milestones.milestones import MilestoneBook
+from streams.domain.milestones.step_parts import (
     PAUSE_ROWS,
     RECORDS_OF_ROW,
     RISEN,
@@ -44,9 +38,15 @@ from streams.domain.step_parts import (
     ordered,
     pause,
 )
-from streams.domain.targets import TargetBook
-from streams.domain.windows import Windows
-from streams.domain.zone import BusinessZone
+from streams.domain.rows.kept_days import KeptDays
+from streams.domain.rows.row_versions import PlainVersions
+from streams.domain.rows.windows import Windows
+from streams.domain.rules import Rule, Target, check_rules, check_targets
+from streams.domain.scopes.overflow import scope_of_others
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.campaigns import CAMPAIGN, MINUTES
+from streams.domain.time.periods import TOTAL
+from streams.domain.time.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
@@ -54,16 +54,16 @@ if TYPE_CHECKING:
 
     from schemas.facts import DayCount, LatestUnit, Metric
     from schemas.outputs import MilestoneEvent
-    from streams.domain.balances import BalanceChange
-    from streams.domain.calendar import Calendar
-    from streams.domain.campaigns import Campaign
-    from streams.domain.controls import Control
-    from streams.domain.disposition import Disposition
-    from streams.domain.kept_days import KeptState
-    from streams.domain.nth import InCell
-    from streams.domain.overflow import ScopeBounds
-    from streams.domain.row_table import CountedDay
-    from streams.domain.targets import TargetChange
+    from streams.domain.announced.balances import BalanceChange
+    from streams.domain.announced.controls import Control
+    from streams.domain.announced.disposition import Disposition
+    from streams.domain.announced.targets import TargetChange
+    from streams.domain.counts.nth import InCell
+    from streams.domain.rows.kept_days import KeptState
+    from streams.domain.rows.row_table import CountedDay
+    from streams.domain.scopes.overflow import ScopeBounds
+    from streams.domain.time.calendar import Calendar
+    from streams.domain.time.campaigns import Campaign
 
 _NO_LIMIT: Final = 1 << 62
 

@@ -11,7 +11,7 @@ from schemas.authority import leniencies
 from schemas.facts import BEYOND_LIMITS
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
-from streams.domain.value_bounds import ValueBounds
+from streams.domain.scopes.value_bounds import ValueBounds
 from streams.kafka.append_time import LOG_APPEND_TIME, with_append_times
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward

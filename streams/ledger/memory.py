@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from schemas.outputs import source_name, source_of
-from streams.domain.announcements import Announcement
+from streams.domain.announced.announcements import Announcement
+from streams.domain.counts.source_hours import SourceHours
 from streams.domain.ledger import Ledger
 from streams.domain.pauses import whole
-from streams.domain.source_hours import SourceHours
 from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns
 from streams.ledger.changelog import Changelog

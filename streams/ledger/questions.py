@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from schemas.questions import ANNOUNCEMENT, decode_questions
-from streams.domain.announcements import Announcement
+from streams.domain.announced.announcements import Announcement
 from streams.kafka.pacing import in_turns
 from streams.kafka.records import header_values, record_value
 

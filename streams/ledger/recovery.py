@@ -16,7 +16,7 @@ from schemas.facts import BEYOND_LIMITS, BY_STATE, FUTURE_TIME, QUARANTINED, Day
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from schemas.source_hours import decode_hours_key
-from streams.domain.campaigns import MINUTES
+from streams.domain.time.campaigns import MINUTES
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.pacing import paced
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
-    from streams.domain.orders import OrderViolations
+    from streams.domain.orders.orders import OrderViolations
     from streams.kafka.log import LogReader, Partition
     from streams.kafka.records import LogRecord
 

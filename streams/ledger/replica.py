@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.codec import decode_marker
 from schemas.facts import DELIVERIES, ORDERS
 from schemas.outputs import source_of
-from streams.domain.announcements import Announcement
+from streams.domain.announced.announcements import Announcement
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns, pause

@@ -15,7 +15,7 @@ from schemas.codec import encode_violations
 from schemas.outputs import ToldState
 from schemas.partitioner import homes
 from schemas.told import Told, decode_told, encode_told, teller_key, teller_of
-from streams.domain.delivered_vehicles import said_of
+from streams.domain.orders.delivered_vehicles import said_of
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.outbox import Outgoing
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from schemas.facts import Fact
     from schemas.told import VehicleDelivery
     from streams.context import Context
-    from streams.domain.delivered_vehicles import DeliveryKey
     from streams.domain.ledger import Ledger, LedgerChanges
-    from streams.domain.orders import OrderViolations
+    from streams.domain.orders.delivered_vehicles import DeliveryKey
+    from streams.domain.orders.orders import OrderViolations
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch

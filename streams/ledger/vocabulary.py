@@ -10,7 +10,7 @@ from streams.kafka.records import record_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from streams.domain.packing import VocabularyEntry
+    from streams.domain.orders.packing import VocabularyEntry
     from streams.kafka.records import LogRecord
 
 

@@ -26,10 +26,10 @@ from schemas.facts import Fact
 from schemas.outputs import source_name
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
-from streams.domain.announcements import Announcement
-from streams.domain.campaigns import Campaigns
-from streams.domain.packing import has_event_between, terms, unpack
-from streams.domain.zone import BusinessZone
+from streams.domain.announced.announcements import Announcement
+from streams.domain.orders.packing import has_event_between, terms, unpack
+from streams.domain.time.campaigns import Campaigns
+from streams.domain.time.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.kafka.clients import Silence, meet, partition_counts, read_to_end, reader
 from streams.kafka.forwarding import unwrap

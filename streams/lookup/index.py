@@ -14,8 +14,8 @@ from zlib import crc32
 
 from schemas.changelog import STATE_KEY, chunk_number, decode_entries, decode_words, is_chunk, is_words
 from schemas.codec import decode_marker
-from streams.domain.packing import Vocabulary, terms
-from streams.domain.zone import QUARTER_HOUR_US
+from streams.domain.orders.packing import Vocabulary, terms
+from streams.domain.time.zone import QUARTER_HOUR_US
 from streams.kafka.records import record_key, record_value
 from streams.lookup.postings import Postings
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from schemas.changelog import Entries
     from schemas.outputs import Marker
-    from streams.domain.zone import BusinessZone
+    from streams.domain.time.zone import BusinessZone
     from streams.kafka.records import LogRecord
 
 #: What can be searched for; the number is part of the hash, so that an order and an event with the same text differ.

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.events import VIN_CHARACTERS
 from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, TYPES_OF_VEHICLES, Fact, Metric, type_of
 from schemas.texts import template_of
-from streams.domain.orders import (
+from streams.domain.orders.orders import (
     CANCELLED,
     DELIVERED,
     DELIVERIES_METRIC,
@@ -26,14 +26,14 @@ from streams.domain.orders import (
     judge,
     produced_within,
 )
-from streams.domain.overflow import counted_in
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.overflow import counted_in
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from streams.domain.calendar import Calendar
+    from streams.domain.time.calendar import Calendar
     from streams.lookup.finder import FoundOrder, Reach
     from streams.settings import Settings
 

@@ -15,7 +15,7 @@ from schemas.codec import encode_marker
 from schemas.counts import encode_marker_key
 from schemas.memory import SIDE, WAITING, name_of
 from schemas.outputs import Books, Marker, source_name, source_of
-from streams.domain.packing import heads
+from streams.domain.orders.packing import heads
 from streams.errors import ExpectedError, GapError
 from streams.kafka.log import Partition, require_topics
 from streams.kafka.outbox import Outgoing

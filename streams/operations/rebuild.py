@@ -28,7 +28,7 @@ from schemas.rows import RowKey, date_of_day
 from schemas.source_hours import decode_hours_key
 from schemas.texts import template_of
 from streams.context import Context, wall_clock_us
-from streams.domain.campaigns import CAMPAIGN, Campaigns
+from streams.domain.time.campaigns import CAMPAIGN, Campaigns
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.admin import apply_topics
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from schemas.outputs import Marker
-    from streams.domain.calendar import Calendar
+    from streams.domain.time.calendar import Calendar
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
     from streams.listener import Listener

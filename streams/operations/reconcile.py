@@ -9,7 +9,7 @@ from schemas.codec import decode_control, decode_row
 from schemas.facts import Rejection
 from schemas.rows import RowKey
 from streams.context import wall_clock_us
-from streams.domain.controls import Controls, control_of
+from streams.domain.announced.controls import Controls, control_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.append_time import with_append_times
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import RowControl, WindowRow
-    from streams.domain.controls import Control
+    from streams.domain.announced.controls import Control
     from streams.settings import Settings
 
 

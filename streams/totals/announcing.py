@@ -15,15 +15,15 @@ from schemas.codec import decode_target
 from schemas.events import CampaignSet, CampaignWithdrawn
 from schemas.memory import ANNOUNCED, SIDE, key_of
 from schemas.questions import FROM_TOTALS, announcing
-from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
+from streams.domain.announced.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.kafka.append_time import with_append_times
 from streams.kafka.outbox import Outgoing
 
 if TYPE_CHECKING:
     from schemas.events import CampaignEvent
     from streams.context import Context
-    from streams.domain.campaigns import Campaigns
-    from streams.domain.disposition import Disposition
+    from streams.domain.announced.disposition import Disposition
+    from streams.domain.time.campaigns import Campaigns
     from streams.kafka.log import LogReader
     from streams.totals.shards import Shards
 

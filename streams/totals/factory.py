@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.domain.overflow import ScopeBounds
+from streams.domain.scopes.overflow import ScopeBounds
 from streams.domain.totals import Totals
 from streams.holidays import calendar_of
 from streams.installation import rules_of, targets_of

@@ -4,7 +4,7 @@ A forecast is computed once a minute of the service's clock, and on a new busine
 per target, if it differs from the previous one: in the business date while the period lasts, the state, the projected date, a
 range where there was none, 1 % of the target or more in the projected total, or the count of a period that is over. A target
 that is no longer in force gets a tombstone. The topic says what was published, so a restart publishes only changes. Alerts about
-forecasts are judged by each published forecast, in the same transaction (`domain/early_warnings.py`).
+forecasts are judged by each published forecast, in the same transaction (`domain/alerts/early_warnings.py`).
 
 If events are the clock, a minute of it can pass in no time, or never. Such a clock is read at most once a second of real time,
 and forecasts that it delays are published once it has stood still for two seconds.
@@ -20,11 +20,11 @@ from schemas.codec import decode_expected, decode_forecast, encode_forecast, enc
 from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from schemas.memory import EXPECTED, SIDE, key_of
-from streams.domain.campaigns import CAMPAIGN
-from streams.domain.daytypes import DayTypes
-from streams.domain.early_warnings import EarlyWarnings, TargetPlace
-from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
-from streams.domain.zone import MINUTE_US
+from streams.domain.alerts.early_warnings import EarlyWarnings, TargetPlace
+from streams.domain.forecasts.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
+from streams.domain.time.campaigns import CAMPAIGN
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import MINUTE_US
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of
 from streams.kafka.outbox import Outgoing
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from schemas.outputs import Forecast, MilestoneEvent
     from streams.context import Context
-    from streams.domain.calendar import Calendar
-    from streams.domain.periods import Period
     from streams.domain.rules import Target
-    from streams.domain.zone import BusinessZone
+    from streams.domain.time.calendar import Calendar
+    from streams.domain.time.periods import Period
+    from streams.domain.time.zone import BusinessZone
 
 #: (metric, scope)
 _Series = tuple[Metric, str]

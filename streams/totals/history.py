@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
 from streams.domain import hotpath
-from streams.domain.row_columns import STATUS_CODES
-from streams.domain.zone import MINUTE_US
+from streams.domain.rows.row_columns import STATUS_CODES
+from streams.domain.time.zone import MINUTE_US
 from streams.kafka.outbox import Outbox, Outgoing
 from streams.kafka.pacing import ITEMS, paced, pause
 from streams.kafka.records import record_value
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from schemas.rows import PublishedRow
     from streams.context import Context
-    from streams.domain.row_columns import Columns
-    from streams.domain.row_versions import PublishedRecord
+    from streams.domain.rows.row_columns import Columns
+    from streams.domain.rows.row_versions import PublishedRecord
     from streams.kafka.log import LogReader
 
 _SECOND_US: Final = 1_000_000

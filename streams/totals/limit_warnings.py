@@ -6,14 +6,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from schemas.texts import OTHER
-from streams.domain.limit_usage import limit_uses
 from streams.domain.pauses import whole
-from streams.domain.scopes import named_values
+from streams.domain.scopes.limit_usage import limit_uses
+from streams.domain.scopes.scopes import named_values
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from streams.domain.windows import Windows
+    from streams.domain.rows.windows import Windows
 
 
 #: Names of series to look at between two pauses.

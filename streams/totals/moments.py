@@ -23,10 +23,10 @@ from schemas.instants import micros_of
 from schemas.memory import CUT, SIDE, WAITING, FoundAt, key_of
 from schemas.questions import FROM_TOTALS, MOST_UNITS, Question, encode_questions
 from schemas.rows import RowKey
-from streams.domain.campaigns import CAMPAIGN
-from streams.domain.milestones import Completion, in_order
-from streams.domain.nth import Between, Miss, nth_unit
-from streams.domain.zone import HOURS, MINUTE_US, day_of_cell
+from streams.domain.counts.nth import Between, Miss, nth_unit
+from streams.domain.milestones.milestones import Completion, in_order
+from streams.domain.time.campaigns import CAMPAIGN
+from streams.domain.time.zone import HOURS, MINUTE_US, day_of_cell
 from streams.kafka.outbox import Outgoing
 from streams.kafka.pacing import pause
 from streams.totals.milestone_records import milestone_record
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from schemas.outputs import Marker, MilestoneEvent
     from schemas.questions import Answer, UnitKey
     from streams.context import Context
-    from streams.domain.nth import InCell
+    from streams.domain.counts.nth import InCell
     from streams.domain.totals import Totals
     from streams.totals.shards import Shards
 

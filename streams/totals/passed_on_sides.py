@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.announced.disposition import APPLIED, DUPLICATE
 from streams.kafka.forwarding import unwrap
 from streams.kafka.log import Partition
 from streams.kafka.pacing import paced

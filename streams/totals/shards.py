@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from schemas.outputs import Marker
-    from streams.domain.source_hours import SourceHours
+    from streams.domain.counts.source_hours import SourceHours
     from streams.kafka.records import LogRecord
 
 

@@ -21,7 +21,7 @@ from schemas.instants import utc_text
 from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.context import NOT_THE_SAME_TOPIC
-from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.announced.disposition import APPLIED, DUPLICATE
 from streams.errors import ExpectedError
 from streams.kafka.append_time import with_append_times
 from streams.kafka.dead_letter_headers import rejected_place
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from streams.context import Context
-    from streams.domain.disposition import Disposition
+    from streams.domain.announced.disposition import Disposition
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch

@@ -14,9 +14,9 @@ from schemas.facts import FAMILY_OF_METRIC
 from schemas.memory import JUDGED, QUIET, SIDE, SOURCE_HOURS, Held, key_of
 from schemas.source_hours import SourceKey, decode_hours, encode_hours
 from schemas.texts import scope_of_source
-from streams.domain.daytypes import DayTypes
-from streams.domain.silences import Days, SilenceAlerts
-from streams.domain.zone import MINUTE_US
+from streams.domain.alerts.silences import Days, SilenceAlerts
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import MINUTE_US
 from streams.holidays import holiday_years
 from streams.installation import rules_of
 from streams.kafka.outbox import Outgoing
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from schemas.outputs import MilestoneEvent
     from streams.context import Context
+    from streams.domain.counts.source_hours import SourceHours
+    from streams.domain.rows.windows import Windows
     from streams.domain.rules import Rule
-    from streams.domain.source_hours import SourceHours
-    from streams.domain.windows import Windows
-    from streams.domain.zone import BusinessZone
+    from streams.domain.time.zone import BusinessZone
 
 #: Scopes to check, and names to skip, in one step.
 _MOST_AT_ONCE: Final = 20

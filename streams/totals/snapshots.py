@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streams.context import Context
-    from streams.domain.windows import Windows
+    from streams.domain.rows.windows import Windows
     from streams.kafka.log import LogReader
     from streams.totals.shards import Shards
 

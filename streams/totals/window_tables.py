@@ -45,12 +45,12 @@ from schemas.memory import (
 )
 from schemas.outputs import ALERT_KINDS
 from schemas.rows import RowKey
-from streams.domain.balances import balance_of
-from streams.domain.controls import control_of
-from streams.domain.kept_days import KeptState
-from streams.domain.milestones import EARLIEST_SOURCE
-from streams.domain.source_hours import SourceHours
-from streams.domain.targets import change_of
+from streams.domain.announced.balances import balance_of
+from streams.domain.announced.controls import control_of
+from streams.domain.announced.targets import change_of
+from streams.domain.counts.source_hours import SourceHours
+from streams.domain.milestones.milestones import EARLIEST_SOURCE
+from streams.domain.rows.kept_days import KeptState
 from streams.errors import ExpectedError, ReopenError
 from streams.kafka.log import Partition
 from streams.kafka.outbox import Outbox, Outgoing
@@ -74,9 +74,9 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from streams.context import Context
-    from streams.domain.disposition import Disposition
-    from streams.domain.overflow import ScopeBounds
-    from streams.domain.step_parts import Step
+    from streams.domain.announced.disposition import Disposition
+    from streams.domain.milestones.step_parts import Step
+    from streams.domain.scopes.overflow import ScopeBounds
     from streams.domain.totals import Totals
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from schemas.messages import Message
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.web import api, health, pages
 from streams.web.assets import Assets
 from streams.web.bounded_waits import ended

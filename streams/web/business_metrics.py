@@ -10,10 +10,10 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import ROW_METRICS
-from streams.domain.periods import PERIOD_OF
+from streams.domain.time.periods import PERIOD_OF
 
 if TYPE_CHECKING:
-    from streams.domain.periods import Reckoning
+    from streams.domain.time.periods import Reckoning
     from streams.web.metrics import Family, Labels
     from streams.web.readmodel import Snapshot
     from streams.web.status import ServiceStatus

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import holiday_years
 from streams.web.metrics import Metrics
 from streams.web.status import ServiceStatus, service_status
 
 if TYPE_CHECKING:
-    from streams.domain.calendar import HolidayYear
+    from streams.domain.time.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.orders import Orders
     from streams.web.readmodel import ReadModel

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from schemas.instants import format_instant, parse_instant
 from schemas.messages import Message
 from schemas.outputs import DATE_PATTERN
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
 from streams.web.status import day_of, service_status
 from streams.web.times import text_of_us
 from streams.web.views.common import Ask, EarlierMoment, is_date, micros

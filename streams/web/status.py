@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.instants import format_instant
 from schemas.outputs import Books, PartitionStatus, SourceStatus, WorkerStatus
-from streams.domain.limit_usage import limit_uses
+from streams.domain.scopes.limit_usage import limit_uses
 from streams.settings import installation_digest
 from streams.web.times import text_of, text_of_ms
 

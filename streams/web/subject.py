@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from streams.domain.periods import parse_period
+from streams.domain.time.periods import parse_period
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from streams.audit.judging import read_order
 from streams.audit.sources import coordinates_of
 from streams.audit.sums import Business, Day, Tally, windows_of
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
+from streams.domain.scopes.scopes import Scopes
 from streams.settings import Settings
 from streams.settings_sections import AliasSettings, LimitSettings
 from tests.domain.facts import SU7, YU7, cancelled, delivered, placed, reversal, void

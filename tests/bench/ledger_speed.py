@@ -20,8 +20,8 @@ from schemas.changelog import encode_chunks
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
 from streams.domain.hotpath import HOT_PATH
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from streams.ledger.changelog import FULL_BYTES, Changelog
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from schemas.changelog import FULL_BYTES, encode_chunks
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
 from streams.domain.hotpath import HOT_PATH
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from streams.ledger.orders_file import OrdersFile
 from tests.bench.ledger_speed import FIRST_US, HOUR_US, say
 

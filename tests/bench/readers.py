@@ -24,7 +24,7 @@ from rich.table import Table
 
 from schemas.codec import encode_row
 from schemas.rows import PlainRow, RowKey
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -33,7 +33,7 @@ STAGES: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
     ("ledger: home partitions", "schemas/hotpath.py", frozenset(("strays",))),
     ("ledger: append times", "kafka/append_time.py", frozenset()),
     ("ledger: storing", "domain/ledger.py", frozenset(("apply",))),
-    ("ledger: spreading counts", "domain/daycounts.py", frozenset(("ending_step",))),
+    ("ledger: spreading counts", "domain/counts/daycounts.py", frozenset(("ending_step",))),
     ("ledger: judging and counting", "domain/ledger.py", frozenset(("draining",))),
     ("ledger: changelog", "ledger/changelog.py", frozenset()),
     ("ledger: records of a commit", "ledger/commit.py", frozenset()),

@@ -32,8 +32,8 @@ from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import Books, Marker
 from streams.app import _tune_interpreter
 from streams.context import BLOCK_ROWS, Context
-from streams.domain.calendar import DEFAULT_WINDOWS, WINDOWS
-from streams.domain.scopes import Scopes
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.calendar import DEFAULT_WINDOWS, WINDOWS
 from streams.kafka.transport import Batch
 from streams.settings import Settings
 from streams.settings_sections import RuleSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.cli.text_tables import lines_of, shortened
-from streams.domain.suggestions import nearest, period_fault, unknown
+from streams.domain.hints.suggestions import nearest, period_fault, unknown
 
 ROWS = [
     ("a-target-with-a-very-long-identifier-of-the-north", "1,234,567", "behind"),

@@ -25,9 +25,9 @@ from streams.checkup.cluster import _transactions, topic_findings
 from streams.checkup.machine import machine_findings
 from streams.cli.doctor import command
 from streams.domain import hotpath
-from streams.domain.announcements import Announcement
-from streams.domain.campaigns import Campaign
-from streams.domain.limit_usage import LimitUse
+from streams.domain.announced.announcements import Announcement
+from streams.domain.scopes.limit_usage import LimitUse
+from streams.domain.time.campaigns import Campaign
 from streams.embedded import java
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, apply_topics, catalogue_of

@@ -12,7 +12,7 @@ from schemas.instants import micros_of
 from schemas.memory import SideState
 from streams.checkup import Finding, note, ok, wrong
 from streams.checkup.campaigns import CampaignBasis, _plan_record, campaign_findings
-from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
+from streams.domain.announced.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.kafka.records import FetchedRecord
 from streams.settings import Settings
 from tests.cli.test_doctor import told_both_ways

@@ -8,8 +8,8 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from schemas.outputs import ProjectedDate, ProjectedTotal
-from streams.domain.calendar import DEFAULT_WINDOWS
-from streams.domain.early_warnings import EarlyWarnings, TargetPlace
+from streams.domain.alerts.early_warnings import EarlyWarnings, TargetPlace
+from streams.domain.time.calendar import DEFAULT_WINDOWS
 from streams.installation import rules_of, targets_of
 from streams.settings_sections import CampaignSettings, RuleSettings, TargetSettings
 from tests.domain.forecast_world import CALENDAR, a_forecast
@@ -18,9 +18,9 @@ from tests.domain.totals_world import SCOPE, World
 if TYPE_CHECKING:
     from schemas.memory import LastExpected
     from schemas.outputs import Forecast, MilestoneEvent
-    from streams.domain.campaigns import Campaign
+    from streams.domain.milestones.step_parts import Step
     from streams.domain.rules import Rule, Target
-    from streams.domain.step_parts import Step
+    from streams.domain.time.campaigns import Campaign
 
 _COUNT = re.compile(r"count (\S+) (\d+)(?: of (\S+))?(?: backfilled (\d+))?")
 _MINUTE = re.compile(r"orders (\d+) in minute (\d+) of (\S+)")

@@ -50,12 +50,12 @@ from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
-from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
-from streams.domain.calendar import WINDOWS
-from streams.domain.campaigns import Campaign, Campaigns
+from streams.domain.announced.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
-from streams.domain.zone import MINUTE_US, BusinessZone, hour_of_cell
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.calendar import WINDOWS
+from streams.domain.time.campaigns import Campaign, Campaigns
+from streams.domain.time.zone import MINUTE_US, BusinessZone, hour_of_cell
 from streams.events.table_files import read_mapping
 from streams.holidays import calendar_of, load_calendar
 from streams.settings import Settings

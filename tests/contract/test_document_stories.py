@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from schemas.outputs import AlertEnd, ForecastQuality, ForecastState, MilestoneKind, MilestoneType
 from streams.cli import COMMANDS, group, main
-from streams.domain import forecast
-from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.domain.forecasts import forecast
+from streams.domain.time.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.errors import ExpectedError
 from streams.holidays import holiday_years
 from streams.installation import load_settings

@@ -39,7 +39,7 @@ def said(**variables: str) -> str:
 @needs_extension
 def test_it_is_compiled_where_that_was_built_unless_the_environment_says_otherwise() -> None:
     assert said(MILESTONES_HOT_PATH="") == "compiled  streams.domain._steps"
-    assert said(MILESTONES_HOT_PATH="python") == "python as MILESTONES_HOT_PATH says streams.domain.steps"
+    assert said(MILESTONES_HOT_PATH="python") == "python as MILESTONES_HOT_PATH says streams.domain.orders.steps"
 
 
 def test_an_extension_from_another_version_of_its_source_is_not_used(tmp_path: Path) -> None:

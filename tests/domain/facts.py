@@ -10,7 +10,7 @@ from schemas.codec import decode_day_count
 from schemas.counts import decode_counted
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, Kind, topic_number
 from streams.domain import hotpath
-from streams.domain.delivered_vehicles import said_of
+from streams.domain.orders.delivered_vehicles import said_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from schemas.counts import CountKey
     from schemas.facts import DayCount, Metric
     from schemas.told import VehicleDelivery
-    from streams.domain.delivered_vehicles import DeliveryKey
     from streams.domain.ledger import Ledger, LedgerChanges
+    from streams.domain.orders.delivered_vehicles import DeliveryKey
 
 VIN = "LNBSU7A10R1000123"
 OTHER_VIN = "LNBSU7A10R1000999"

@@ -6,15 +6,15 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from schemas.outputs import Forecast
-from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
-from streams.domain.daytypes import DayTypes
-from streams.domain.forecast import DailyHistory, Known, forecast
+from streams.domain.forecasts.forecast import DailyHistory, Known, forecast
 from streams.domain.rules import Target
+from streams.domain.time.calendar import Calendar, Grade, Holiday, HolidayYear
+from streams.domain.time.daytypes import DayTypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
 
 #: A Monday.
 START = date(2024, 1, 1)

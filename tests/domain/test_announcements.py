@@ -18,16 +18,16 @@ from streams.audit.comparing import compare_campaigns
 from streams.audit.sums import Business
 from streams.audit.targets import TargetEvents
 from streams.context import Context
-from streams.domain.announcements import (
+from streams.domain.announced.announcements import (
     Announcement,
     CampaignBook,
     CampaignChange,
     campaign_change_of,
 )
-from streams.domain.campaigns import Campaign, Campaigns
-from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.announced.disposition import APPLIED, DUPLICATE
 from streams.domain.pauses import whole
-from streams.domain.zone import MINUTE_US
+from streams.domain.time.campaigns import Campaign, Campaigns
+from streams.domain.time.zone import MINUTE_US
 from streams.settings import Settings
 from streams.settings_sections import CampaignSettings, LimitSettings
 from tests.contract.goldens import MARKER

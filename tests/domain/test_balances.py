@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.domain.balances import BalanceBook, BalanceChange
-from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.announced.balances import BalanceBook, BalanceChange
+from streams.domain.announced.disposition import APPLIED, DUPLICATE
 from streams.wording.headline import headline
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told, us
 

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import chinese_calendar
 import pytest
 
-from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
-from streams.domain.zone import BusinessZone
+from streams.domain.time.calendar import Calendar, Grade, Holiday, HolidayYear
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import holiday_years, load_calendar
 
 ALL = ("new-year", "spring-festival", "qingming", "labour-day", "dragon-boat", "mid-autumn", "national-day")

@@ -14,14 +14,14 @@ from schemas.counts import CampaignHour, CountKey
 from schemas.facts import METRICS, DayCount
 from schemas.questions import Question
 from schemas.rows import RowKey
-from streams.domain.calendar import Calendar
-from streams.domain.campaigns import Campaign, Campaigns
+from streams.domain.counts.nth import answer_of
 from streams.domain.ledger import Ledger
-from streams.domain.nth import answer_of
 from streams.domain.pauses import whole
 from streams.domain.rules import check_rules
-from streams.domain.scopes import Scopes
-from streams.domain.zone import MINUTE_US
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.calendar import Calendar
+from streams.domain.time.campaigns import Campaign, Campaigns
+from streams.domain.time.zone import MINUTE_US
 from tests.domain.facts import cancelled, chunks_of, placed, read_counts
 from tests.domain.test_ledger_properties import (
     KEPT_ZONE,

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schemas.codec import full_row
-from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
-from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.calendar import Calendar, Grade, Holiday, HolidayYear
+from streams.domain.time.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.domain.time.zone import BusinessZone, day_of_cell, hour_of_cell
 from streams.domain.totals import Totals
-from streams.domain.zone import BusinessZone, day_of_cell, hour_of_cell
 from streams.holidays import holiday_years, load_calendar
 from tests.domain.facts import delivered, read_counts, us, void
 

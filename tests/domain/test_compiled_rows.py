@@ -14,8 +14,8 @@ from schemas.codec import encode_day_count, encode_row, read_row
 from schemas.facts import DayCount, LatestUnit
 from schemas.rows import RowKey
 from streams.domain import hotpath
-from streams.domain.row_columns import Columns
-from streams.domain.targets import TargetChange
+from streams.domain.announced.targets import TargetChange
+from streams.domain.rows.row_columns import Columns
 from tests.domain.test_totals_properties import at_us
 from tests.domain.totals_world import World, rule, target
 from tests.support.count_keys import encode_day_key
@@ -23,9 +23,9 @@ from tests.support.count_keys import encode_day_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.domain.row_versions import PublishedRecord
+    from streams.domain.milestones.step_parts import Step
+    from streams.domain.rows.row_versions import PublishedRecord
     from streams.domain.rules import Rule
-    from streams.domain.step_parts import Step
     from streams.domain.totals import Totals
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")

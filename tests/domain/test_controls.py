@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemas.codec import decode_control
 from schemas.events import ControlTotal
 from schemas.rows import RowKey
-from streams.domain.controls import Control, Controls, compare, control_of
+from streams.domain.announced.controls import Control, Controls, compare, control_of
 from tests.contract.builders import Record, structured
 
 if TYPE_CHECKING:

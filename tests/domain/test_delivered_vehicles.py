@@ -14,8 +14,8 @@ from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, t
 from schemas.partitioner import homes
 from streams.domain.ledger import Ledger
 from streams.domain.pauses import whole
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from tests.domain.facts import (
     OTHER_VIN,
     SU7,

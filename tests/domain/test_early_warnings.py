@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.codec import decode_milestone, encode_milestone
 from schemas.outputs import ProjectedDate, ProjectedTotal
 from streams.audit.alerts import PublishedAlerts, check_alerts
-from streams.domain.early_warnings import EarlyWarnings, TargetPlace
+from streams.domain.alerts.early_warnings import EarlyWarnings, TargetPlace
 from streams.domain.rules import Rule, Target
 from tests.domain.forecast_world import CALENDAR, a_forecast
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
-from streams.domain.forecast import forecast, project, usual_share
-from streams.domain.forecast_range import measure
-from streams.domain.pace import PaceModel
-from streams.domain.periods import total_period
+from streams.domain.forecasts.forecast import forecast, project, usual_share
+from streams.domain.forecasts.forecast_range import measure
+from streams.domain.forecasts.pace import PaceModel
 from streams.domain.rules import Target
+from streams.domain.time.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.domain.time.periods import total_period
 from tests.domain.forecast_world import AS_OF, AUTUMN, DAY, NO_HOLIDAYS, START, forecast_of, known, of
 from tests.domain.forecast_world import period as period_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schemas.outputs import Forecast
-    from streams.domain.forecast import Known
+    from streams.domain.forecasts.forecast import Known
 
 #: Complete days before 15 May 2024.
 MID_MAY = (date(2024, 5, 15) - START).days
@@ -484,7 +484,7 @@ def test_in_a_trend_errors_at_points_without_one_count_little(monkeypatch: pytes
         return spread.relative
 
     narrow = relative()
-    monkeypatch.setattr("streams.domain.forecast_range.WEIGHT_IF_UNLIKE", 1.0)
+    monkeypatch.setattr("streams.domain.forecasts.forecast_range.WEIGHT_IF_UNLIKE", 1.0)
     assert 0 < narrow < 0.8 * relative()
 
 

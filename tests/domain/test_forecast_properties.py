@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from streams.domain.daytypes import DayTypes
-from streams.domain.pace import PaceModel
+from streams.domain.forecasts.pace import PaceModel
+from streams.domain.time.daytypes import DayTypes
 from tests.domain.forecast_world import AUTUMN, DAY, NO_HOLIDAYS, START, forecast_of, known
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streams.domain.daytypes import HOLIDAY, DayTypes
-from streams.domain.zone import BusinessZone
+from streams.domain.time.daytypes import HOLIDAY, DayTypes
+from streams.domain.time.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of, holiday_years, load_calendar
 from streams.installation import check_installation

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from schemas.facts import DayCount
 from schemas.rows import RowKey
-from streams.domain import packed_days
-from streams.domain.kept_days import KeptDays, KeptState
-from streams.domain.windows import Windows
-from streams.domain.zone import BusinessZone
+from streams.domain.counts import packed_days
+from streams.domain.rows.kept_days import KeptDays, KeptState
+from streams.domain.rows.windows import Windows
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.test_totals_properties import naive_counts
 from tests.domain.totals_world import METRIC, World, rule, target, told, us

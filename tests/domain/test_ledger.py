@@ -7,8 +7,8 @@ import pytest
 
 from schemas.facts import NO_DIMS, Metric
 from streams.domain.ledger import Ledger, LedgerChanges
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from tests.domain.facts import (
     OTHER_VIN,
     SU7,
@@ -434,7 +434,7 @@ def test_an_order_is_restored_with_what_it_counts_and_what_is_wrong_with_it(life
 
 
 def test_the_units_of_one_day_are_added_to_their_scopes_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.domain.daycounts._PAUSE_SPREAD", 50)
+    monkeypatch.setattr("streams.domain.counts.daycounts._PAUSE_SPREAD", 50)
     ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes([["model"], ["region"], ["model", "region"], []]))
     ledger.apply([placed(T1, f"p{n}", order=f"SO-{n}", dims=(f"M{n}", "", "", "CN-11")) for n in range(100)])
     pieces = ledger.draining()

@@ -16,21 +16,21 @@ from schemas.changelog import encode_entries
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
 from streams.domain import hotpath
 from streams.domain import ledger as ledger_module
-from streams.domain.aliases import Alias, Aliases
-from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts
+from streams.domain.counts.daycounts import GROUP_OF_METRIC, DayCounts
 from streams.domain.ledger import Ledger
-from streams.domain.orders import judge
-from streams.domain.packing import unpack
+from streams.domain.orders.orders import judge
+from streams.domain.orders.packing import unpack
 from streams.domain.pauses import whole
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.aliases import Alias, Aliases
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, chunks_of, orders_in, placed, read_counts, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.counts import CampaignHour, CountKey
-    from streams.domain.steps import PackedOrders
+    from streams.domain.orders.steps import PackedOrders
 
 ZONE = "America/New_York"  # so that the days have 23, 24 and 25 hours
 SCOPES = [["model"], ["model", "region"], []]

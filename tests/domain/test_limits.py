@@ -7,7 +7,7 @@ import random
 import pytest
 
 from schemas.rows import RowKey
-from streams.domain.limit_usage import LimitUse, ScopeCosts, limit_uses
+from streams.domain.scopes.limit_usage import LimitUse, ScopeCosts, limit_uses
 
 
 def test_a_limit_is_near_from_eighty_per_cent_on() -> None:

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from schemas.facts import METRICS
 from schemas.questions import MOST_UNITS, Question, decode_questions, encode_questions
-from streams.domain import asked_units, hotpath, nth
-from streams.domain.aliases import Alias, Aliases
-from streams.domain.counted_units import CountedUnits
+from streams.domain import hotpath
+from streams.domain.counts import asked_units, nth
+from streams.domain.counts.counted_units import CountedUnits
+from streams.domain.counts.nth import Between, Miss, answer_of, nth_unit
 from streams.domain.ledger import Ledger
-from streams.domain.nth import Between, Miss, answer_of, nth_unit
 from streams.domain.pauses import whole
-from streams.domain.scopes import Scopes
+from streams.domain.scopes.aliases import Alias, Aliases
+from streams.domain.scopes.scopes import Scopes
 from tests.domain.facts import SU7, YU7, chunks_of, delivered, read_counts, us, void
 from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, TIMES, ZONE, event_sets, new_ledger, recount_order
 

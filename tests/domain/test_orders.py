@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.outputs import VIOLATION_MESSAGES
-from streams.domain.orders import judge
+from streams.domain.orders.orders import judge
 from tests.domain.facts import (
     OTHER_VIN,
     SU7,

@@ -18,8 +18,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.changelog import decode_entries, encode_entries
-from streams.domain import hotpath, steps
-from streams.domain.packing import Vocabulary, pack
+from streams.domain import hotpath
+from streams.domain.orders import steps
+from streams.domain.orders.packing import Vocabulary, pack
 from tests.domain.facts import SU7, chunks_of, delivered, placed, us
 from tests.domain.test_ledger_properties import new_ledger
 from tests.domain.test_steps import facts
@@ -27,7 +28,7 @@ from tests.domain.test_steps import facts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.domain.steps import PackedOrders
+    from streams.domain.orders.steps import PackedOrders
 
 pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.facts import Fact, Kind
-from streams.domain.packing import MIN_EVENT_BYTES, Vocabulary, holds, pack, sole_event, unpack
+from streams.domain.orders.packing import MIN_EVENT_BYTES, Vocabulary, holds, pack, sole_event, unpack
 from tests.domain.facts import SU7, VIN, cancelled, delivered, placed, reversal, us, void
 
 names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=256)

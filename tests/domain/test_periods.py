@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.audit.sums import Business
-from streams.domain.calendar import Calendar
-from streams.domain.periods import PERIOD_OF, WEEK_DAYS, Reckoning, parse_period
+from streams.domain.time.calendar import Calendar
+from streams.domain.time.periods import PERIOD_OF, WEEK_DAYS, Reckoning, parse_period
 from streams.settings import Settings
 
 WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total")

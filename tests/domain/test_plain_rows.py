@@ -8,13 +8,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.rows import RowKey
-from streams.domain.campaigns import Campaign
+from streams.domain.time.campaigns import Campaign
 from tests.domain.test_totals_properties import at_us
 from tests.domain.totals_world import World, rule, target
 
 if TYPE_CHECKING:
     from schemas.outputs import WindowRow
-    from streams.domain.windows import Windows
+    from streams.domain.rows.windows import Windows
 
 RULES = (rule("day", exceeds=2, first=True), rule("record", record=True))
 #: These watch rows that are plain under the rules above.

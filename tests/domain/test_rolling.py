@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.domain.rules import check_rules, check_targets
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import load_calendar
 from streams.wording.sentences import sentences
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told

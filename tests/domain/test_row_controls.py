@@ -8,7 +8,7 @@ import pytest
 
 from schemas.codec import full_row
 from schemas.rows import RowKey
-from streams.domain.controls import Control
+from streams.domain.announced.controls import Control
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, us
 
 DAY, PERIOD = "2024-10-07", "day:2024-10-07"

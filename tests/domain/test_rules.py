@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from schemas.texts import template_of
-from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import (
     Rule,
     check_rules,
@@ -17,7 +16,8 @@ from streams.domain.rules import (
     target_milestone_id,
     threshold_id,
 )
-from streams.domain.zone import BusinessZone
+from streams.domain.time.calendar import DEFAULT_WINDOWS
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.totals_world import rule, target
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from schemas.facts import DIMENSIONS
 from streams.audit.sums import Business
 from streams.context import Context
-from streams.domain.aliases import Alias, Aliases
-from streams.domain.scopes import Scopes
+from streams.domain.scopes.aliases import Alias, Aliases
+from streams.domain.scopes.scopes import Scopes
 from streams.settings import Settings
 from streams.settings_sections import ValueSettings
 from tests.domain.facts import SU7, YU7

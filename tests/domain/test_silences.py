@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import decode_milestone, encode_milestone
-from streams.domain.daytypes import DayTypes
+from streams.domain.alerts.silences import REACH_DAYS, SPAN_DAYS, Look, ScopeHours, SilenceAlerts
 from streams.domain.rules import Rule
-from streams.domain.silences import REACH_DAYS, SPAN_DAYS, Look, ScopeHours, SilenceAlerts
-from streams.domain.zone import BusinessZone
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import BusinessZone
 from tests.domain.forecast_world import AUTUMN
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from streams.domain.ledger import Ledger, LedgerChanges
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from tests.domain.facts import (
     OTHER_VIN,
     SU7,

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from streams.domain.likely_slips import LikelySlip, alike, likely_slips
+from streams.domain.hints.likely_slips import LikelySlip, alike, likely_slips
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from schemas.counts import encode_marker_key
 from schemas.facts import NO_DIMS, Fact, Kind
 from schemas.source_hours import SourceKey, decode_hours, decode_hours_key, encode_hours, encode_hours_key
 from schemas.texts import scope_of_source, source_of_scope, template_of
-from streams.domain.daytypes import DayTypes
+from streams.domain.alerts.silences import SilenceAlerts
+from streams.domain.counts.source_hours import KEPT_DAYS, MOST_SOURCES, SourceHours
 from streams.domain.ledger import Ledger
 from streams.domain.rules import Rule
-from streams.domain.scopes import Scopes
-from streams.domain.silences import SilenceAlerts
-from streams.domain.source_hours import KEPT_DAYS, MOST_SOURCES, SourceHours
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import BusinessZone
 from tests.domain import facts as make
 from tests.support.count_keys import encode_day_key
 

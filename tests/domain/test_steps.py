@@ -16,10 +16,10 @@ from schemas.hotpath import compiled_records
 from schemas.questions import Question
 from streams.domain import hotpath
 from streams.domain.ledger import Ledger
-from streams.domain.packing import pack
+from streams.domain.orders.packing import pack
 from streams.domain.pauses import whole
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from streams.kafka.records import FetchedRecord
 from tests.contract.builders import APPENDED_MS, document
 from tests.domain.facts import SU7, VIN, YU7, orders_in, us

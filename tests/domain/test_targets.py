@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from schemas.events import TargetSet, TargetWithdrawn
+from streams.domain.announced.targets import TargetBook, TargetChange, change_of
 from streams.domain.rules import Target
-from streams.domain.targets import TargetBook, TargetChange, change_of
 from tests.domain.totals_world import World, target, told, us
 
 EARLY, NOON, LATE = "2024-10-07T08:00:00+08:00", "2024-10-07T12:00:00+08:00", "2024-10-07T20:00:00+08:00"

@@ -10,9 +10,9 @@ import pytest
 from schemas.codec import encode_day_count
 from schemas.facts import DayCount
 from schemas.outputs import Cause
-from streams.domain.milestones import Completion
-from streams.domain.windows import Windows
-from streams.domain.zone import BusinessZone
+from streams.domain.milestones.milestones import Completion
+from streams.domain.rows.windows import Windows
+from streams.domain.time.zone import BusinessZone
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told, us
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from schemas.facts import Fact, Kind
 from streams.domain import hotpath
-from streams.domain.aliases import Alias, Aliases
-from streams.domain.campaigns import Campaign, Campaigns
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.aliases import Alias, Aliases
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.campaigns import Campaign, Campaigns
+from streams.domain.time.zone import BusinessZone
 from tests.domain.facts import SU7, VIN, YU7, us
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas.facts import NO_DIMS, Dims
-from streams.domain.scopes import Scopes
-from streams.domain.value_bounds import ValueBounds
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.scopes.value_bounds import ValueBounds
 from streams.settings_sections import AliasSettings
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.facts import DayCount, LatestUnit
-from streams.domain.periods import day_period
-from streams.domain.records import RecordPeriods, records_among
-from streams.domain.window_row import Row
-from streams.domain.windows import Windows
-from streams.domain.zone import BusinessZone
+from streams.domain.milestones.records import RecordPeriods, records_among
+from streams.domain.rows.window_row import Row
+from streams.domain.rows.windows import Windows
+from streams.domain.time.periods import day_period
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.totals_world import METRIC, SCOPE, us
 
@@ -154,7 +154,7 @@ def test_rows_of_periods_that_were_over_are_over_with_the_first_step_that_has_re
 ) -> None:
     """A few changes are collected as they come; many are searched for."""
     for module in ("row_table", "windows"):
-        monkeypatch.setattr(f"streams.domain.{module}.FEW_ROWS", few)
+        monkeypatch.setattr(f"streams.domain.rows.{module}.FEW_ROWS", few)
     later_us = NOON_US + 9 * 86_400_000_000
     windows.update(0, METRIC, SCOPE, DAY, count_of(1))
     publish(windows.end_step(now_us=later_us, caught_up=True))

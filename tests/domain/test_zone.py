@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.zone import DAY_US, EPOCH_CELL, HOUR_US, MINUTE_US, BusinessZone, day_of_cell, hour_of_cell
+from streams.domain.time.zone import DAY_US, EPOCH_CELL, HOUR_US, MINUTE_US, BusinessZone, day_of_cell, hour_of_cell
 from streams.holidays import load_calendar
 from tests.domain.facts import us
 
@@ -113,7 +113,7 @@ def test_an_instant_keeps_its_microseconds_as_a_datetime() -> None:
 
 
 def test_old_quarter_hours_are_forgotten_and_come_out_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.domain.zone._REMEMBERED_QUARTERS", 2)
+    monkeypatch.setattr("streams.domain.time.zone._REMEMBERED_QUARTERS", 2)
     zone = BusinessZone("America/New_York")
     times = [us("2024-11-03T00:00:00Z") + quarter * 900_000_000 for quarter in range(100)]
     assert [zone.cell_of(time) for time in times] == [_KEPT["America/New_York"].cell_of(time) for time in times]

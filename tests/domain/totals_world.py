@@ -12,21 +12,21 @@ from schemas.counts import CampaignHour
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
-from streams.domain.balances import BalanceChange
-from streams.domain.calendar import DEFAULT_WINDOWS
+from streams.domain.announced.balances import BalanceChange
+from streams.domain.announced.targets import TargetChange
 from streams.domain.rules import Rule, Target
-from streams.domain.targets import TargetChange
+from streams.domain.time.calendar import DEFAULT_WINDOWS
+from streams.domain.time.zone import BusinessZone
 from streams.domain.totals import Totals
-from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.support.count_keys import encode_day_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from streams.domain.campaigns import Campaign
-    from streams.domain.kept_days import KeptState
-    from streams.domain.step_parts import Step
+    from streams.domain.milestones.step_parts import Step
+    from streams.domain.rows.kept_days import KeptState
+    from streams.domain.time.campaigns import Campaign
 
 METRIC: Final = "deliveries"
 SCOPE = "model=SU7"

@@ -11,8 +11,8 @@ from schemas.events import CampaignSet, CampaignSetData, CampaignWithdrawn, Camp
 from schemas.memory import ANNOUNCED, SIDE, key_of
 from schemas.questions import ANNOUNCEMENT, decode_questions
 from streams.context import Context
-from streams.domain.announcements import Announcement
-from streams.domain.disposition import APPLIED
+from streams.domain.announced.announcements import Announcement
+from streams.domain.announced.disposition import APPLIED
 from streams.settings import Settings
 from streams.settings_sections import CampaignSettings
 from streams.totals import announcing

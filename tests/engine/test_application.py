@@ -15,7 +15,7 @@ from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.context import Context
 from streams.domain.ledger import LedgerChanges
-from streams.domain.steps import Touched
+from streams.domain.orders.steps import Touched
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Bounds, Partition

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import read_row
-from streams.domain.overflow import ScopeBounds, counted_in, scope_of_others
+from streams.domain.scopes.overflow import ScopeBounds, counted_in, scope_of_others
 from streams.settings_sections import LimitSettings
 from tests.bench.totals import process, save, settings_of
 from tests.engine.test_snapshots import World

@@ -10,8 +10,8 @@ import pytest
 
 from schemas.changelog import Decompressing, compressed, decode_entries, encode_chunks, encode_entries
 from streams.domain.ledger import Ledger
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from streams.ledger import changelog as module
 from streams.ledger.changelog import Changelog
 from tests.domain.facts import placed, us

@@ -11,10 +11,10 @@ import pytest
 
 from schemas.codec import decode_forecast, decode_milestone
 from schemas.memory import EXPECTED, name_of
-from streams.domain.daytypes import DayTypes
-from streams.domain.early_warnings import EarlyWarnings
+from streams.domain.alerts.early_warnings import EarlyWarnings
 from streams.domain.rules import Rule, Target
-from streams.domain.zone import MINUTE_US, BusinessZone
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import MINUTE_US, BusinessZone
 from streams.totals.forecasts import Forecasts, Parts, is_news
 from tests.domain.forecast_world import CALENDAR, forecast_of, known
 

@@ -13,7 +13,7 @@ from schemas.counts import encode_marker_key
 from schemas.facts import DayCount
 from schemas.questions import decode_questions
 from streams.context import Context
-from streams.domain.nth import answer_of
+from streams.domain.counts.nth import answer_of
 from streams.settings import Settings
 from streams.settings_sections import RuleSettings
 from streams.totals.window_tables import WindowTables

@@ -10,9 +10,9 @@ import pytest
 from schemas.codec import decode_row, encode_row
 from schemas.outputs import WindowRow
 from streams.context import Context
-from streams.domain.row_columns import Columns
-from streams.domain.row_versions import PublishedRecord
-from streams.domain.zone import MINUTE_US
+from streams.domain.rows.row_columns import Columns
+from streams.domain.rows.row_versions import PublishedRecord
+from streams.domain.time.zone import MINUTE_US
 from streams.settings import Settings
 from streams.totals.history import History as TotalsHistory
 

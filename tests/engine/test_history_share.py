@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streams.domain.zone import MINUTE_US
+from streams.domain.time.zone import MINUTE_US
 from streams.totals.window_tables import WindowTables
 from tests.bench.totals import batches_of, process
 from tests.engine.test_snapshots import World

@@ -12,9 +12,9 @@ from schemas.changelog import decode_entries
 from schemas.facts import NO_DIMS, Fact, Kind
 from schemas.outputs import EVENT_EFFECTS
 from streams.domain.ledger import Ledger
-from streams.domain.packing import unpack
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.orders.packing import unpack
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import load_calendar
 from streams.ledger.changelog import FULL_BYTES, Changelog
 from streams.ledger.vocabulary import vocabulary_record

@@ -18,7 +18,7 @@ from schemas.memory import SIDE, WAITING, key_of
 from schemas.outputs import WindowRow
 from schemas.rows import RowKey
 from streams.context import Context
-from streams.domain.campaigns import Campaigns
+from streams.domain.time.campaigns import Campaigns
 from streams.holidays import calendar_of
 from streams.operations.rebuild import _Published, _until_caught_up
 from streams.settings import Settings

@@ -9,11 +9,11 @@ from schemas.codec import decode_milestone
 from schemas.memory import JUDGED, QUIET, SOURCE_HOURS, name_of
 from schemas.outputs import ALERT_ENDED, ALERT_RAISED
 from schemas.source_hours import SourceKey
-from streams.domain.daytypes import DayTypes
+from streams.domain.alerts.silences import SilenceAlerts
+from streams.domain.counts.source_hours import SourceHours
 from streams.domain.rules import Rule
-from streams.domain.silences import SilenceAlerts
-from streams.domain.source_hours import SourceHours
-from streams.domain.zone import BusinessZone
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import BusinessZone
 from streams.totals.silences import Silences
 from tests.domain.test_silences import UNITS, Day
 

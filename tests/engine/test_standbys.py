@@ -17,9 +17,9 @@ from schemas.outputs import StandbyStatus
 from schemas.told import VehicleDelivery
 from streams.context import Context
 from streams.domain import hotpath
-from streams.domain.announcements import Announcement
-from streams.domain.campaigns import Campaign
-from streams.domain.zone import MINUTE_US
+from streams.domain.announced.announcements import Announcement
+from streams.domain.time.campaigns import Campaign
+from streams.domain.time.zone import MINUTE_US
 from streams.errors import ExpectedError, UnreachableError
 from streams.kafka.log import Bounds, Partition
 from streams.ledger import changelog

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from schemas.codec import encode_violations
 from schemas.partitioner import homes
 from schemas.told import Told, VehicleDelivery
-from streams.domain.orders import VehicleViolation
+from streams.domain.orders.orders import VehicleViolation
 from streams.domain.pauses import whole
 from streams.ledger.vehicles import Telling, Withheld
 from tests.domain.facts import delivered
 
 if TYPE_CHECKING:
     from schemas.facts import Fact
-    from streams.domain.delivered_vehicles import DeliveryKey
-    from streams.domain.orders import OrderViolations
+    from streams.domain.orders.delivered_vehicles import DeliveryKey
+    from streams.domain.orders.orders import OrderViolations
 
 _PARTITIONS = 2
 _MOST = 3

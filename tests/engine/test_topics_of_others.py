@@ -13,7 +13,7 @@ from schemas.facts import DELIVERIES, MAX_TOPICS, ORDERS, Fact, Rejection, famil
 from schemas.topics import Catalogue
 from streams.app import member_name
 from streams.context import Context
-from streams.domain.packing import Vocabulary, pack, unpack
+from streams.domain.orders.packing import Vocabulary, pack, unpack
 from streams.errors import ExpectedError
 from streams.kafka.admin import Found, plan_of
 from streams.kafka.publisher import Publisher

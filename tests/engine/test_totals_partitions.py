@@ -15,7 +15,7 @@ from streams.app import member_name
 from streams.audit.published import Published, _united
 from streams.audit.report import Check, Difference, Report
 from streams.context import Context
-from streams.domain.totals_homes import TotalsHomes
+from streams.domain.scopes.totals_homes import TotalsHomes
 from streams.errors import ExpectedError
 from streams.kafka.admin import Found, plan_of
 from streams.kafka.records import in_order_of_time

@@ -12,8 +12,8 @@ from schemas.codec import decode_milestone
 from schemas.facts import LatestUnit
 from schemas.questions import Answer, Question, decode_questions
 from streams.context import Context
-from streams.domain.nth import InCell
-from streams.domain.zone import HOURS
+from streams.domain.counts.nth import InCell
+from streams.domain.time.zone import HOURS
 from streams.settings import Settings
 from streams.totals.moments import Moments
 from tests.support.outputs import milestone

@@ -25,7 +25,7 @@ from schemas.facts import Fact
 from schemas.outputs import ControlHeaders, source_of
 from schemas.partitioner import homes
 from schemas.source_hours import decode_hours_key
-from streams.domain.packing import Vocabulary, unpack
+from streams.domain.orders.packing import Vocabulary, unpack
 from streams.kafka.client_options import client_options
 from streams.kafka.forwarding import unwrap
 from streams.kafka.records import header_values, record_key, record_value

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.authority import MAX_RECORD_BYTES
 from schemas.changelog import encode_entries
-from streams.domain import hotpath, steps
+from streams.domain import hotpath
 from streams.domain.ledger import Ledger
-from streams.domain.packing import Vocabulary, pack
-from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.orders import steps
+from streams.domain.orders.packing import Vocabulary, pack
+from streams.domain.scopes.scopes import Scopes
+from streams.domain.time.zone import BusinessZone
 from streams.kafka.records import FetchedRecord
 from tests.contract.builders import (
     APPENDED_MS,

@@ -17,7 +17,7 @@ from schemas.outputs import Books, Marker
 from schemas.questions import decode_questions
 from schemas.texts import ALL
 from streams.context import Context
-from streams.domain.nth import answer_of
+from streams.domain.counts.nth import answer_of
 from streams.kafka.log import Partition
 from streams.kafka.outbox import Outgoing
 from streams.kafka.transactions import FencedError, quiet_abandoned_futures

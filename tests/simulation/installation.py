@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from schemas.facts import FAMILIES, USUAL_FAMILIES
-from streams.domain.calendar import CHINA
+from streams.domain.time.calendar import CHINA
 from streams.settings import Settings
 from streams.settings_sections import (
     AliasSettings,

@@ -25,7 +25,8 @@ from aiokafka.errors import KafkaError
 from schemas.facts import family_of, topic_number
 from schemas.questions import MOST_UNITS
 from streams.context import Context
-from streams.domain import hotpath, nth
+from streams.domain import hotpath
+from streams.domain.counts import nth
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.outbox import Outgoing

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.domain.backtest import Past, complete_periods, score
-from streams.domain.daytypes import DayTypes
-from streams.domain.periods import month_period, year_period
+from streams.domain.forecasts.backtest import Past, complete_periods, score
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.periods import month_period, year_period
 from streams.holidays import holiday_years
 from streams.story import load_facts, tell
 

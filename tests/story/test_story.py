@@ -14,8 +14,8 @@ import pytest
 
 from schemas.codec import decode_batch
 from schemas.facts import DELIVERIES, METRICS, ORDERS, PRODUCTION, Fact, Kind, Rejection, topic_number
-from streams.domain.orders import judge
-from streams.domain.zone import BusinessZone
+from streams.domain.orders.orders import judge
+from streams.domain.time.zone import BusinessZone
 from streams.installation import load_settings
 from streams.kafka.publication import Publication, partitions_for
 from streams.settings_file import STORY

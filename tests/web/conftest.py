@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.web.readmodel import ReadModel
 
 if TYPE_CHECKING:

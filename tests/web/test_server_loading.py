@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import checked_row, decode_row, encode_row
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.web.readmodel import Feed, ReadModel, WindowQuery
 from streams.web.readmodel.windows import SORTS
 from tests.support.outputs import Record, row, row_record

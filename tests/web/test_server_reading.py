@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import TopicPartition
 
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.settings import Settings
 from streams.web.readmodel import Feed, ReadModel, WindowQuery
 from streams.web.readmodel.persistence import kept_folder

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.rows import RowKey
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.spreadsheets import defused
 from streams.web.readmodel import (
     Changes,

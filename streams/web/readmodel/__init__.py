@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from schemas.outputs import Status
-    from streams.domain.zone import BusinessZone
+    from streams.domain.time.zone import BusinessZone
     from streams.web.readmodel.persistence import KeptFolder
 
 __all__ = [

@@ -16,7 +16,7 @@ import stat
 from importlib import resources
 from typing import IO, TYPE_CHECKING, Final
 
-from streams.domain.zone import BusinessZone
+from streams.domain.time.zone import BusinessZone
 from streams.settings import state_dir
 
 if TYPE_CHECKING:

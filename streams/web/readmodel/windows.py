@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from schemas.outputs import WindowRow
-    from streams.domain.periods import Period
-    from streams.domain.zone import BusinessZone
+    from streams.domain.time.periods import Period
+    from streams.domain.time.zone import BusinessZone
     from streams.web.readmodel.keyset_pages import LinePlace, SortOrder
 
 #: Maximum rows per page.

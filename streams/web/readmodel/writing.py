@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from schemas.rows import PublishedRow
-    from streams.domain.zone import BusinessZone
+    from streams.domain.time.zone import BusinessZone
     from streams.kafka.records import LogRecord
     from streams.web.readmodel.database import Database
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from schemas.outputs import ALERT_KINDS, CivilDate, MilestoneKind, WindowRow, WindowStatus
-from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.domain.time.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.web.filters import sum_of
 from streams.web.readmodel import DeadLetterEntry, LetterQuery, MilestoneQuery, WindowQuery
 from streams.web.views.common import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from schemas.outputs import Instant, WindowRow
-from streams.domain.suggestions import unknown
+from streams.domain.hints.suggestions import unknown
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     Aim,

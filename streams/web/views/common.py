@@ -24,9 +24,9 @@ from schemas.messages import Message
 from schemas.outputs import DATE_PATTERN, CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from schemas.rows import date_of_day
 from schemas.texts import ALL, template_of
-from streams.domain.daytypes import DayTypes
-from streams.domain.suggestions import not_counted, period_fault, unknown
-from streams.domain.zone import BusinessZone
+from streams.domain.hints.suggestions import not_counted, period_fault, unknown
+from streams.domain.time.daytypes import DayTypes
+from streams.domain.time.zone import BusinessZone
 from streams.holidays import calendar_of
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.wording.sentences import sentences
@@ -34,7 +34,7 @@ from streams.wording.sentences import sentences
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from streams.domain.calendar import HolidayYear
+    from streams.domain.time.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.readmodel import Snapshot
     from streams.web.readmodel.keyset_pages import LinePlace

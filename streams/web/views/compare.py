@@ -13,8 +13,8 @@ from schemas.facts import Dimension
 from schemas.messages import Message
 from schemas.outputs import CivilDate
 from schemas.texts import scope_names
-from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
-from streams.domain.periods import month_period, parse_period
+from streams.domain.time.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.domain.time.periods import month_period, parse_period
 from streams.spreadsheets import defused
 from streams.web.filters import sum_of
 from streams.web.views.common import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.facts import INVENTORY, METRICS
 from schemas.messages import Message
 from schemas.outputs import CivilDate, WindowRow
-from streams.domain.periods import PERIOD_OF, TOTAL, month_period, rolling_period, year_period
+from streams.domain.time.periods import PERIOD_OF, TOTAL, month_period, rolling_period, year_period
 from streams.web.filters import sum_of
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
@@ -32,7 +32,7 @@ from streams.web.views.common import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.domain.periods import Period
+    from streams.domain.time.periods import Period
 
 _NEWEST: Final = 12
 _ALERTS: Final = 6

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from schemas.outputs import WindowRow
 from schemas.texts import ALL, tidy
-from streams.domain.suggestions import period_fault, unknown
+from streams.domain.hints.suggestions import period_fault, unknown
 from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
 from streams.web.filters import sum_of

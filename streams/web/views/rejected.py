@@ -16,8 +16,8 @@ from schemas.messages import Message
 from schemas.outputs import VIOLATION_MESSAGES, RowControl, WindowRow
 from schemas.texts import tidy
 from schemas.wrappers import UNWRAPS
-from streams.domain.likely_slips import alike, likely_slips, longest
-from streams.domain.suggestions import unknown
+from streams.domain.hints.likely_slips import alike, likely_slips, longest
+from streams.domain.hints.suggestions import unknown
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.readmodel.rejected import LETTER_ORDER, VIOLATION_ORDER
 from streams.web.vehicles import shown

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 from pydantic import Field
 
 from schemas.texts import scope_names, tidy
-from streams.domain.periods import parse_period
-from streams.domain.suggestions import period_fault
+from streams.domain.hints.suggestions import period_fault
+from streams.domain.time.periods import parse_period
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery
 from streams.web.spoken_dates import spoken

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from schemas.outputs import CivilDate, Forecast, Instant, RowTarget, WindowRow
-from streams.domain.periods import TOTAL
+from streams.domain.time.periods import TOTAL
 from streams.web.readmodel import WindowQuery
 from streams.web.views.common import Ask, DatedParameters, EarlierMoment, PeriodStart, Text, View
 from streams.web.views.now import Span, span_of

@@ -1,0 +1,4 @@
+"""What somebody may have meant who wrote something else.
+
+suggestions.py, likely_slips.py
+"""
