@@ -23,6 +23,9 @@ from streams.wording.languages import LANGUAGES
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
+#: What offsets have room for.
+_GREATEST: Final = 2**63 - 1
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -51,9 +54,12 @@ class WholeNumber(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, if it is one."""
         try:
-            return super().convert(value, param, ctx)
+            number = super().convert(value, param, ctx)
         except click.BadParameter:
             self.fail(f"{value!r} is no whole number{_bounds(self)}", param, ctx)
+        if number > _GREATEST:
+            self.fail(f"{value!r} is too large: give at most {_GREATEST:,}", param, ctx)
+        return number
 
 
 def _bounds(numbers: click.FloatRange | click.IntRange) -> str:

@@ -107,6 +107,10 @@ def test_an_option_without_its_value_is_told_in_one_line_that_names_both(
             "milestones broker: --port: '99999' is no whole number from 1 to 65,535; see milestones broker --help",
         ),
         (
+            ["list", "--limit", "9" * 26],
+            f"milestones list: --limit: '{'9' * 26}' is too large: give at most 9,223,372,036,854,775,807; see milestones list --help",
+        ),
+        (
             ["windows", "--timeout", "nan"],
             "milestones windows: --timeout: 'nan' is no number from 1 to 86,400; see milestones windows --help",
         ),

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
+from schemas.texts import scope_of_source
 from streams.web.readmodel import Feed
+from tests.contract.goldens import milestone_sample
 from tests.support.browser import arguments, chromium
-from tests.support.outputs import Record, row
+from tests.support.outputs import Record, milestone_record, row
 from tests.support.site import Site
 from tests.support.time_limits import stretched
 
@@ -158,6 +160,23 @@ async def test_the_slash_leads_to_the_search_field_also_where_it_is_in_the_menu(
     await context.close()
 
 
+async def test_escape_closes_the_menu_and_leads_back_to_its_button(browser: Browser, crowded: str) -> None:
+    context = await opened(browser, crowded, viewport={"width": 375, "height": 700})
+    page = await context.new_page()
+    await page.goto("/windows")
+    await expect(page.locator("body")).to_have_class("fresh")
+    button = page.locator("#menu-button")
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#nav a").first).to_be_visible()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Escape")
+    await expect(button).to_be_focused()
+    await expect(button).to_have_attribute("aria-expanded", "false")
+    await expect(page.locator("#nav a").first).to_be_hidden()
+    await context.close()
+
+
 HUGE = 1_234_567
 LONG = "model=SU7-Ultra-Nurburgring-Edition-Founders-Run-2024-LongName-0001"
 TODAY = "2024-10-07"
@@ -181,13 +200,17 @@ OVERLAPS = """(() => {
 
 @pytest.fixture(scope="module")
 async def crowded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """A site of large numbers, long names, eight targets and fourteen sources; its address."""
+    """A site of large numbers, long names, eight targets, fourteen sources and an alert; its address."""
     with Site(tmp_path_factory.mktemp("crowded"), clock="events") as site:
         site.worker()
         for number in range(14):
             name, at = f"/factories/bj{number}/dispatch", f"2024-10-07T{10 - number % 10:02d}:00:00.000Z"
             text = json.dumps({"source": name, "last_event_at": at, "updated_at": at})
             site.read(Feed.STATUS, Record(f"source/{name}".encode(), text.encode(), 10 + number))
+        alert = milestone_sample("stalled")
+        told = alert.data.model_copy(update={"scope": scope_of_source(f"/{'x' * 90}")})
+        named = alert.model_copy(update={"data": told})
+        site.read(Feed.MILESTONES, milestone_record(named.model_dump(mode="json"), 1))
         rows = []
         for scope in ("model=SU7", LONG):
             aims = [{"target_id": f"t{at}", "value": at * HUGE, "reached": at < 4} for at in range(1, 9)]
@@ -217,6 +240,11 @@ async def test_on_a_phone_no_number_is_cut_and_nothing_scrolls_sideways(
         "/milestones?show=all",
     ):
         await page.goto(path)
+        if path.startswith("/?"):
+            await expect(page.locator("#alerts li")).to_have_count(1)
+            # Times are wrapped between words, not letter by letter.
+            heights = "cells => Math.max(...cells.map((each) => each.getBoundingClientRect().height))"
+            assert await page.locator("#source-rows tr").evaluate_all(heights) < 90
         assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert await page.evaluate(CUT) == [], path
     await page.goto("/calendar?year=2024&scope=model=SU7")

@@ -15,6 +15,7 @@
   const polite = document.getElementById("polite");
   const live = body.dataset.live === "yes";
   const number = new Intl.NumberFormat(root.lang);
+  const colon = root.lang.startsWith("zh") ? "：" : ": ";
   // Swedish dates are written as in ISO 8601.
   const clock = inZone("sv-SE", { dateStyle: "short", timeStyle: "medium" });
   const zone = inZone("en", { timeZoneName: "longOffset" });
@@ -257,7 +258,7 @@
     const why = now.map((reason) => texts[`t${reason[0].toUpperCase()}${reason.slice(1)}`] ?? reason).join(", ");
     put("s-state", now.length ? texts.tStale : texts.tLive);
     put("s-why", why);
-    if (before !== null) say(now.length ? `${texts.tStale}: ${why}` : texts.tAgain);
+    if (before !== null) say(now.length ? `${texts.tStale}${colon}${why}` : texts.tAgain);
   }
   setInterval(() => {
     if (!line || performance.now() - heardMs <= SILENT_MS) return;
@@ -455,10 +456,17 @@
   });
 
   const menu = document.getElementById("menu-button");
-  menu?.addEventListener("click", () => {
-    const open = menu.getAttribute("aria-expanded") !== "true";
+  const isOpen = () => menu?.getAttribute("aria-expanded") === "true";
+  function unfold(open) {
     menu.setAttribute("aria-expanded", String(open));
     document.getElementById("nav").classList.toggle("open", open);
+  }
+  menu?.addEventListener("click", () => unfold(!isOpen()));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || !isOpen() || event.target.closest?.("select")) return;
+    unfold(false);
+    // Otherwise the focus would be on what is no longer there.
+    menu.focus();
   });
 
   const theme = document.getElementById("theme");

@@ -266,7 +266,8 @@ window.Charts = (() => {
       const said = low ? `${whole.format(low.values[at])} – ${whole.format(value)}` : whole.format(value);
       parts.push(`${names[parts.length] ?? ""} ${said}`);
     });
-    place.textContent = `${chart.plan.say(chart.plan.xs[at])}: ${parts.join(" · ")}`;
+    const colon = document.documentElement.lang.startsWith("zh") ? "：" : ": ";
+    place.textContent = `${chart.plan.say(chart.plan.xs[at])}${colon}${parts.join(" · ")}`;
   }
 
   const resizes = new ResizeObserver((entries) => {
