@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
@@ -9,6 +10,7 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -16,6 +18,9 @@ from click.exceptions import NoArgsIsHelpError
 from streams.cli.printable import printable
 from streams.cli.wrong_use import in_one_line
 from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NAME = "milestones"
 #: The commands by what they are for, in the order of the help.
@@ -36,6 +41,19 @@ _WIDEST = 80 - 6 - _LONGEST
 _UNREACHABLE = 3
 #: A disk is full, a quota or the largest size of a file is reached, a device fails.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+class _ReaderGoneError(Exception):
+    """Whoever read our output (head, less) has ended."""
+
+
+@contextlib.contextmanager
+def _reader_noted() -> Iterator[None]:
+    """Click would end with 1, which says that a check has found something."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise _ReaderGoneError from None
 
 
 class _LazyGroup(click.Group):
@@ -61,6 +79,18 @@ class _LazyGroup(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-") and near:
             ctx.fail(f"No such command '{args[0]}'; did you mean {near[0]}?")
         return super().resolve_command(ctx, args)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parses the command line, and prints a help that it asks for."""
+        with _reader_noted():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        with _reader_noted():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands in their sections."""
@@ -105,8 +135,8 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output (head, less) is gone: stop quietly.
+    except (_ReaderGoneError, BrokenPipeError):
+        # Stop quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
@@ -125,9 +155,11 @@ def _in_colour() -> bool | None:
 
 
 def _prepare_output() -> None:
-    """Makes output possible where there is none (`>&-`), and where it goes to a terminal that lacks the characters of a name."""
+    """Makes output possible where there is none (`>&-`, `2>&-`), and where it goes to a terminal that lacks the characters of a name."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - likewise
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -87,7 +87,7 @@ def test_an_order_number_and_a_vin_are_taken_as_they_are_counted() -> None:
 @pytest.mark.parametrize("arguments", [[""], [" "], ["--vin", ""], ["--event", " "]])
 def test_an_empty_order_number_is_refused(arguments: list[str]) -> None:
     done = CliRunner().invoke(order.command, arguments)
-    assert (done.exit_code, "it is empty." in done.output) == (2, True)
+    assert (done.exit_code, "it is empty: give a value" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +163,41 @@ def test_a_command_that_there_is_not_is_told_with_the_one_that_was_meant(name: s
     done = CliRunner().invoke(group, [name])
     assert done.exit_code == 2
     assert f"No such command '{name}'{proposed}\n" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(*PRINTS, "User:x"), ("--help",), ("topics", "acls", "--help")], ids=" ".join)
+def test_a_reader_that_has_ended_is_no_failure(arguments: tuple[str, ...]) -> None:
+    """As in `milestones windows --json | head -1`, where 1 would say that a check has found something."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "streams", *arguments],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_without_a_place_for_messages_the_results_are_printed_all_the_same() -> None:
+    """As in `milestones windows 2>&-`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "streams", "windows", "--bootstrap-servers", "127.0.0.1:1", "--no-web"],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.close(2),
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 3, "the cluster is not there, which cannot be said"
+    shown = subprocess.run(
+        [sys.executable, "-m", "streams", *PRINTS, "User:x"],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.close(2),
+        check=False,
+        timeout=60,
+    )
+    assert (shown.returncode, b"User:x" in shown.stdout) == (0, True)
