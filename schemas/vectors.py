@@ -95,6 +95,8 @@ def either(one: bytes | bytearray, other: bytes | bytearray) -> bytearray:
 
 def places(mask: bytes | bytearray) -> list[int]:
     """The places that a mask marks."""
+    if 1 not in mask:
+        return []
     found: list[int] = np.flatnonzero(np.frombuffer(mask, np.bool_)).tolist()
     return found
 

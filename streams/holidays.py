@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from streams.domain.time.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
+from streams.domain.time.daytypes import DayTypes
 from streams.domain.time.periods import CIVIL
 from streams.domain.time.zone import BusinessZone
 
@@ -57,6 +58,12 @@ def holiday_years(calendar: str = CHINA) -> tuple[HolidayYear, ...]:
     else:
         years = list(_of_country(calendar))
     return tuple(sorted(years, key=lambda entry: entry.year))
+
+
+@cache
+def day_types_of(calendar: str = CHINA) -> DayTypes:
+    """The types of dates in a calendar; arguments and errors as for `holiday_years`."""
+    return DayTypes(holiday_years(calendar))
 
 
 def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name

@@ -372,16 +372,18 @@ class Totals:
         self._put_balances(self._balance_book.in_force(now_us))
         self._judging.begin_step(now_us)
         self._parts.updated_at = utc_text(now_us)
-        gathered = Step()
+        gathered, size = Step(), 0
         for made in self._made(now_us, most, waiting, caught_up=caught_up):
             if made is None:
                 yield None
                 continue
             is_before_leaving = made is RISEN and (gathered.milestones or gathered.rows or gathered.plain.records)
-            if gathered.size and (gathered.size + made.size > most or is_before_leaving):
+            further = made.size
+            if size and (size + further > most or is_before_leaving):
                 yield ordered(gathered)
-                gathered = Step()
+                gathered, size = Step(), 0
             gathered.add(made)
+            size += further
         yield ordered(gathered, is_last=True)
 
     def _made(
@@ -403,7 +405,8 @@ class Totals:
         for _ in self._windows.finishing_step():
             yield None
         self._held.end_step()
-        yield Step(held=self._held.drain())
+        if held := self._held.drain():
+            yield Step(held=held)
         if self._campaigns_before != self._campaigns:
             # What other campaigns had passed before they were known is recorded by now.
             gone = dict.fromkeys(self._campaigns_before.keys() - self._campaigns.keys())

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 #: A leader exposes records to readers once its followers have them, which takes less than this.
 _REPLICATION_US = 1_000_000
-_REPLICATION_S = _REPLICATION_US / 1e6
 
 
 class LogEnd(NamedTuple):
@@ -43,11 +42,12 @@ class LogEnds(dict[tuple[str, int], LogEnd]):
             asked_us: When it was asked, microseconds since 1970.
             asked_s: The same, seconds of a monotonic clock.
         """
-        known = self._leaders.get(tp)
-        if known is None or known[0] != leader:
-            # The first leader we see may be as new as any other.
-            self._leaders[tp] = leader, asked_s
-        elif asked_s - known[1] >= _REPLICATION_S:
+        # The first leader we see may be as new as any other.
+        known, since_s = self._leaders.get(tp, (None, 0.0))
+        if known != leader:
+            since_s = asked_s
+        self._leaders[tp] = leader, since_s
+        if asked_s - since_s >= _REPLICATION_US / 1e6:
             self[tp] = LogEnd(offset, asked_us - _REPLICATION_US)
 
     def missed(self, tp: tuple[str, int]) -> None:

@@ -48,11 +48,14 @@ class Outbox(Collection[Outgoing]):
 
     def __iadd__(self, records: Iterable[Outgoing]) -> Self:
         """Adds records."""
-        before = len(self.parts)
-        if isinstance(records, Outbox):
-            self.parts += records.parts
+        if isinstance(records, list):  # mostly, and cheaper to find out than whether it is an outbox
+            self.parts += records
             self._length += len(records)
+        elif isinstance(records, Outbox):
+            self.parts += records.parts
+            self._length += records._length
         else:
+            before = len(self.parts)
             self.parts += records
             self._length += len(self.parts) - before
         return self

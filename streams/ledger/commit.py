@@ -138,9 +138,10 @@ class CommitRecords:
         self._said_caught_up = caught_up
         self._told_up_to_us = memory.applied_up_to_us
         self._last_marker_us = now_us
+        sources = [*memory.named_sources()]
         return Marker(
-            positions={name: (source.next, source.digest) for name, source in memory.named_sources()},
-            books={name: source.books() for name, source in memory.named_sources()},
+            positions={name: (source.next, source.digest) for name, source in sources},
+            books={name: source.books() for name, source in sources},
             fingerprint=self._context.fingerprint,
             rebuilding=memory.recovery is not None,
             caught_up=caught_up,
@@ -160,6 +161,6 @@ class CommitRecords:
             topic_ids=memory.topic_ids,
             repeating=memory.recovery is not None and memory.recovery.is_repetition,
             tells_hours=memory.source_hours is not None,
-            lost={name: source.lost for name, source in memory.named_sources() if source.lost},
+            lost={name: source.lost for name, source in sources if source.lost},
             told=memory.vehicles.state() if memory.vehicles is not None else None,
         )

@@ -52,12 +52,14 @@ class Source:
     @property
     def lag(self) -> int:
         """Records between the applied position and the known end."""
-        return max(0, self.end - self.next)
+        return self.end - self.next if self.end > self.next else 0
 
     @property
     def applied_up_to_us(self) -> int:
         """Everything appended before this moment has been applied; microseconds since 1970."""
-        return self.append_us if self.lag else max(self.append_us, self.seen_us)
+        if self.end > self.next or self.seen_us < self.append_us:
+            return self.append_us
+        return self.seen_us
 
     def hear(self, end: LogEnd | None) -> None:
         """Takes the end of the partition from the broker's last answer, if there is one."""

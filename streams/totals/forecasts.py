@@ -23,9 +23,8 @@ from schemas.memory import EXPECTED, SIDE, key_of
 from streams.domain.alerts.early_warnings import EarlyWarnings, TargetPlace
 from streams.domain.forecasts.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
 from streams.domain.time.campaigns import CAMPAIGN
-from streams.domain.time.daytypes import DayTypes
 from streams.domain.time.zone import MINUTE_US
-from streams.holidays import calendar_of, holiday_years
+from streams.holidays import calendar_of, day_types_of
 from streams.installation import rules_of
 from streams.kafka.outbox import Outgoing
 from streams.totals.milestone_records import milestone_record
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.rules import Target
     from streams.domain.time.calendar import Calendar
+    from streams.domain.time.daytypes import DayTypes
     from streams.domain.time.periods import Period
     from streams.domain.time.zone import BusinessZone
 
@@ -353,7 +353,7 @@ def make_forecasts(context: Context, number: int = 0) -> Forecasts:
     Raises:
         ValueError: A configured holiday is in no calendar.
     """
-    day_types = DayTypes(holiday_years(context.settings.calendar_name))
+    day_types = day_types_of(context.settings.calendar_name)
     catalogue = context.catalogue
     parts = Parts(catalogue.forecasts.name, catalogue.milestones.name, catalogue.totals.name, number)
     warnings = EarlyWarnings(rules_of(context.settings))

@@ -374,7 +374,7 @@ class Moments:
 
     async def questions(self) -> list[Outgoing]:
         """The questions to ask now, at most one record per ledger partition; with pauses, as each looks at the days of a series."""
-        if not self._shards.settled:
+        if not self._asked or not self._shards.settled:
             return []
         now_s = _now_s()
         to_send: dict[int, list[Question]] = {}

@@ -65,6 +65,8 @@ class Shards:
         self._waiting_since: dict[int, int] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
+        #: What `settled` is since the last marker; None before anyone has asked.
+        self._is_settled: bool | None = None
         #: Subject of the question → what must arrive before the answer is yes.
         self._due: dict[str, _Due] = {}
 
@@ -133,6 +135,7 @@ class Shards:
 
     def _mark(self, shard: int, marker: Marker) -> None:
         self.markers[shard] = marker
+        self._is_settled = None
         if not self._complete:
             self._must_arrive = None
         elif self._must_arrive is None:
@@ -170,7 +173,9 @@ class Shards:
 
         A shard that is rebuilding has not reported.
         """
-        return self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
+        if self._is_settled is None:
+            self._is_settled = self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
+        return self._is_settled
 
     @property
     def clock_us(self) -> int:

@@ -15,9 +15,8 @@ from schemas.memory import JUDGED, QUIET, SIDE, SOURCE_HOURS, Held, key_of
 from schemas.source_hours import SourceKey, decode_hours, encode_hours
 from schemas.texts import scope_of_source
 from streams.domain.alerts.silences import Days, SilenceAlerts
-from streams.domain.time.daytypes import DayTypes
 from streams.domain.time.zone import MINUTE_US
-from streams.holidays import holiday_years
+from streams.holidays import day_types_of
 from streams.installation import rules_of
 from streams.kafka.outbox import Outgoing
 from streams.totals.milestone_records import milestone_record
@@ -213,7 +212,7 @@ def make_silences(context: Context, windows: Windows, number: int = 0, sources: 
     Raises:
         ValueError: A configured holiday is in no calendar.
     """
-    day_types = DayTypes(holiday_years(context.settings.calendar_name))
+    day_types = day_types_of(context.settings.calendar_name)
     rules = [rule for rule in rules_of(context.settings) if sources is not None or not rule.watches_sources]
     alerts = SilenceAlerts(rules, day_types, context.zone)
     catalogue = context.catalogue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import BEYOND_LIMITS, QUARANTINED
@@ -117,11 +118,13 @@ class Accounts:
         touched: set[str] = set()
         new_before = self._new
         applied = 0
-        for tp in shard.positions.keys() - {Partition(*source_of(name, number)) for name in marker.positions}:
+        for tp in shard.positions.keys() - {_source(name, number) for name in marker.positions}:
             raise BrokenError("positions", f"ledger {number} says nothing of {tp} any more")
         for name, (position, _) in marker.positions.items():
-            tp = Partition(*source_of(name, number))
-            before = shard.positions[tp]
+            tp = _source(name, number)
+            before, books, past = shard.positions[tp], marker.books[name], shard.books.get(name, _NOTHING)
+            if position == before and books == past and marker.lost.get(name, 0) == shard.lost[tp]:
+                continue  # as it was when it was checked
             if position < before:
                 raise BrokenError("positions", f"{tp} went back from {before} to {position}")
             lost = marker.lost.get(name, 0) - shard.lost[tp]
@@ -135,7 +138,6 @@ class Accounts:
             ]
             covered.update(places)
             records = len(places)
-            books, past = marker.books[name], shard.books.get(name, _NOTHING)
             if books.read - past.read != records:
                 raise BrokenError(
                     "books",
@@ -275,6 +277,12 @@ class Accounts:
             - {place for place, letter in self._so_far.dead.items() if is_skipped(letter)}
         ):
             raise BrokenError("quarantine", f"{place} was to be skipped and has no dead letter that says so")
+
+
+@lru_cache(maxsize=1000)
+def _source(name: str, number: int) -> Partition:
+    """The partition that a marker of a ledger partition calls by a name."""
+    return Partition(*source_of(name, number))
 
 
 def is_copy(record: Entry, source: Entry) -> bool:

@@ -13,6 +13,7 @@ from streams.listener import Listener
 from streams.operations.rebuild import caught_up, prepare
 from tests.simulation.client import SimulatedLog
 from tests.simulation.group import Group
+from tests.simulation.installation import as_seen_by_another
 from tests.simulation.invariants import Invariants
 from tests.simulation.loop import current_process
 from tests.simulation.worker import Worker
@@ -46,7 +47,7 @@ class Beside:
     def context_of_command(self) -> Context:
         """The installation as seen by the command."""
         log = SimulatedLog(cast("World", self), current_process())
-        return Context(self.settings, now_us=self.world.now_us, other_log=log)
+        return as_seen_by_another(self.context, now_us=self.world.now_us, other_log=log)
 
     async def rebuild(self) -> None:
         """Runs the command again and again until it completes: it continues what it finds."""

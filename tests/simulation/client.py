@@ -210,7 +210,7 @@ class _Writer:
                         "records arrive late", partial(cluster.produce, self.transactional_id, epoch, piece, meta)
                     )
                 raise InDoubtError("simulated: records lost on their way")
-            await cluster.led({Partition(record.topic, record.partition) for record in piece})
+            await cluster.led({(record.topic, record.partition) for record in piece})
             cluster.produce(self.transactional_id, epoch, piece, meta)
             await self._at("between records")
         await network.travel()

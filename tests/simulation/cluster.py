@@ -306,9 +306,10 @@ class Cluster:
     def _shown(self, log: _PartitionLog) -> int:
         return log.next if self._loop.now_s >= log.behind_until_s else min(log.next, log.behind_from)
 
-    async def led(self, partitions: Iterable[Partition], *, caught_up: bool = False) -> None:
+    async def led(self, partitions: Iterable[tuple[str, int]], *, caught_up: bool = False) -> None:
         """Waits until each partition has a leader, optionally one that knows what all followers have: clients retry."""
-        logs = [self._logs[tp] for tp in partitions]
+        logs_of: dict[Any, _PartitionLog] = self._logs
+        logs = [logs_of[tp] for tp in partitions]
         while True:
             now_s = until_s = self._loop.now_s
             for log in logs:

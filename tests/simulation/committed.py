@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from schemas.codec import decode_day_count, decode_marker
-from schemas.counts import CampaignHour, CountKey, decode_counts_key
+from schemas.counts import CampaignHour, CountKey, CountsKey, decode_counts_key
 from schemas.notes import Place
 from schemas.partitioner import homes, totals_partition
 from streams.kafka.log import Partition
@@ -129,7 +129,7 @@ class Summed:
         for entry in entries[
             bisect_left(entries, self.next, key=offset_of) : bisect_left(entries, upto, key=offset_of)
         ]:
-            key = decode_counts_key(entry.key or b"")
+            key = counts_key_in(entry.key or b"")
             shard = key.shard
             if key.counted is not None:
                 self.waiting[shard].append((key.counted, decode_day_count(entry.value or b"")))
@@ -315,8 +315,7 @@ class Committed:
         return model if not listed or model in listed else "other"
 
     def date_of(self, text: str) -> date:
-        local = datetime.fromisoformat(text).astimezone(self.zone)
-        return local.date() - timedelta(days=local.hour < self.starts)
+        return _date_of(text, self.zone, self.starts)
 
     @staticmethod
     def minutes_of(text: str, campaigns: Campaigns) -> list[Minute]:
@@ -390,6 +389,18 @@ def _cells_of(key: CountKey, count: DayCount) -> list[tuple[Counted, int]]:
         return [((metric, scope, part), count.count)]
     minutes = (Minute(f"campaign:{part.campaign}", part.hour * 60 + number) for number in range(60))
     return [((metric, scope, minute), units) for minute, units in zip(minutes, count.by_hour, strict=True)]
+
+
+@lru_cache(maxsize=4000)
+def counts_key_in(key: bytes) -> CountsKey:
+    """Parses the key of a record of the counts topic; cached, as several checks need it."""
+    return decode_counts_key(key)
+
+
+@lru_cache(maxsize=4000)
+def _date_of(text: str, zone: ZoneInfo, starts: int) -> date:
+    local = datetime.fromisoformat(text).astimezone(zone)
+    return local.date() - timedelta(days=local.hour < starts)
 
 
 def offsets_in(marker: Marker) -> dict[str, int]:

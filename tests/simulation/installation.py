@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cache, cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import FAMILIES, USUAL_FAMILIES
+from streams.context import Context
 from streams.domain.time.calendar import CHINA
 from streams.settings import Settings
 from streams.settings_sections import (
@@ -26,42 +28,24 @@ from tests.simulation.plan import RULES
 if TYPE_CHECKING:
     from random import Random
 
+#: What of a context follows from its settings alone.
+_FOLLOWS: Final = [name for name, each in vars(Context).items() if isinstance(each, cached_property) and name != "log"]
+
 #: The models that `values` lists, if it lists any.
 LISTED = ("SU7",)
 
 
-@lru_cache(maxsize=500)
-def settings_of(
-    partitions: int,
-    totals: int,
-    timezone: str,
-    clock: str,
-    *,
-    several: bool,
-    aliased_from: date | None,
-    limits: LimitSettings,
-    held_s: int,
-    windows: tuple[str, ...],
-    rolling: bool,
-    day_starts: int,
-    produces: bool,
-    keep_days: int,
-    campaigns: tuple[CampaignSettings, ...],
-    announces: bool,
-    standbys: bool,
-    without: tuple[str, ...],
-    past_kind: str,
-    year_starts: int,
-    on_sundays: bool,
-) -> Settings:
-    rules = (
+@cache
+def _usual_rules(held_s: int, *, keeps_days: bool, produces: bool) -> tuple[RuleSettings, ...]:
+    """The rules of every installation, where they are not left out."""
+    return (
         RuleSettings(
             name="daily",
             metric="deliveries",
             window="day",
             scope=("model",),
             exceeds=1 if held_s else 2,
-            streak=None if keep_days else 2,
+            streak=None if keeps_days else 2,
             retract_after_s=held_s,
         ),
         RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
@@ -107,6 +91,33 @@ def settings_of(
             for scope in ((), ("model",))
         ),
     )
+
+
+@lru_cache(maxsize=500)
+def settings_of(
+    partitions: int,
+    totals: int,
+    timezone: str,
+    clock: str,
+    *,
+    several: bool,
+    aliased_from: date | None,
+    limits: LimitSettings,
+    held_s: int,
+    windows: tuple[str, ...],
+    rolling: bool,
+    day_starts: int,
+    produces: bool,
+    keep_days: int,
+    campaigns: tuple[CampaignSettings, ...],
+    announces: bool,
+    standbys: bool,
+    without: tuple[str, ...],
+    past_kind: str,
+    year_starts: int,
+    on_sundays: bool,
+) -> Settings:
+    rules = _usual_rules(held_s, keeps_days=bool(keep_days), produces=produces)
     if totals == 1:
         # Rules that compare scopes need all of them in one place.
         rules += (
@@ -191,6 +202,13 @@ def settings_of(
         keep_days={"model": keep_days} if keep_days else {},
         target=targets,
     )
+
+
+def as_seen_by_another(context: Context, **other: Any) -> Context:
+    """An installation as another process sees it, with what follows from its settings, which is worked out once."""
+    seen = replace(context, **other)
+    vars(seen).update({name: getattr(context, name) for name in _FOLLOWS})
+    return seen
 
 
 def campaigns_of(dice: Random, start: datetime) -> tuple[CampaignSettings, ...]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from schemas.counts import decode_counts_key
 from schemas.facts import INVENTORY
 from schemas.notes import Place
 from schemas.outputs import ALERT_KINDS
@@ -22,7 +21,16 @@ from tests.simulation.accounts import Accounts
 from tests.simulation.alerts import Alerts
 from tests.simulation.announced import Announced
 from tests.simulation.broken import BrokenError
-from tests.simulation.committed import OTHERS, Committed, Shard, marker_in, offset_of, offsets_in, units_in
+from tests.simulation.committed import (
+    OTHERS,
+    Committed,
+    Shard,
+    counts_key_in,
+    marker_in,
+    offset_of,
+    offsets_in,
+    units_in,
+)
 from tests.simulation.comparisons import Comparisons
 from tests.simulation.contradictions import Contradictions
 from tests.simulation.counts import Counts
@@ -147,7 +155,7 @@ class Invariants:
             raise BrokenError("forwarding", f"{place} was forwarded and was not read by this transaction")
         for entry in shard.told_hours.without_these(found[self.so_far.catalogue.counts.name]):
             insort(self.so_far.parts[entry.partition].counted, entry, key=offset_of)
-            key = decode_counts_key(entry.key or b"")
+            key = counts_key_in(entry.key or b"")
             if key.counted is not None and entry.partition != self.so_far.home(key.counted[1]):
                 raise BrokenError("homes", f"a count of {key.counted[1]} is in partition {entry.partition}")
             if key.shard != number:
@@ -173,7 +181,7 @@ class Invariants:
         catalogue = self.so_far.catalogue
         topics = (catalogue.violations.name, catalogue.dead_letters.name, self.so_far.topics.rerouted)
         keys = [entry.key or b"" for entry in found[catalogue.counts.name]]
-        counts = [key for key in keys if decode_hours_key(key) is None and decode_counts_key(key).counted is not None]
+        counts = [key for key in keys if decode_hours_key(key) is None and counts_key_in(key).counted is not None]
         records = len(counts) + sum(len(found[topic]) for topic in topics)
         most = self._world.plan.step_records
         self._world.seen["full steps of a ledger"] += records >= most
@@ -185,7 +193,7 @@ class Invariants:
         answers: list[Answer] = []
         for home in range(len(self.so_far.parts)):
             last = [entry for entry in counts if entry.partition == home][-1:]
-            is_marker = bool(last) and decode_counts_key(last[0].key or b"").day is None
+            is_marker = bool(last) and counts_key_in(last[0].key or b"").day is None
             told = marker_in(last[0].value or b"") if is_marker else marker
             if not is_marker or told.with_answers([]) != marker:
                 raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts {home}")

@@ -39,8 +39,10 @@ class Rows:
         """A totals partition writes only to its partitions, and only about its scopes, and tells the others of targets."""
         catalogue = self._so_far.catalogue
         for topic in (catalogue.windows, catalogue.history, catalogue.milestones, catalogue.forecasts):
-            for entry in found[topic.name]:
-                scope = (entry.key or b"").decode().split("/")[1]
+            # Most rows of a transaction are of a few scopes.
+            entries = {(entry.partition, (entry.key or b"").split(b"/", 2)[1]): entry for entry in found[topic.name]}
+            for (_, name), entry in entries.items():
+                scope = name.decode()
                 home = 0 if scope.startswith("source=") else self._so_far.home(scope)
                 if entry.partition != number or home != number:
                     raise BrokenError("homes", f"totals {number} wrote {entry.key!r} to {topic.name}-{entry.partition}")

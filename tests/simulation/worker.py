@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from schemas import hotpath
-from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.log_ends import LogEnds
@@ -21,6 +20,7 @@ from streams.worker.engine import Engine
 from tests.simulation.client import SimulatedLog
 from tests.simulation.copies import ShortlyRead, WatchedLedger
 from tests.simulation.coverage import WatchedRunner
+from tests.simulation.installation import as_seen_by_another
 from tests.simulation.loop import Process
 from tests.support.batches import fetched_whole
 
@@ -179,8 +179,8 @@ class Worker:
         self.world = world
         self.instance = instance
         self.process = Process(f"{instance}.{world.next_number()}", world.loop)
-        self.context = Context(
-            world.settings,
+        self.context = as_seen_by_another(
+            world.context,
             now_us=world.now_us,
             cpu_s=lambda: 0.0,
             other_log=SimulatedLog(world, self.process),

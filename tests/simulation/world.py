@@ -11,7 +11,7 @@ import traceback
 import warnings
 from bisect import bisect_left
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
@@ -42,7 +42,7 @@ from tests.simulation.coverage import Coverage
 from tests.simulation.faults import Faults
 from tests.simulation.group import Group
 from tests.simulation.history import DELIVERIES, ORDERS, Announcers, Planners, Publishers, life_of, meaning
-from tests.simulation.installation import campaigns_of, settings_of
+from tests.simulation.installation import as_seen_by_another, campaigns_of, settings_of
 from tests.simulation.invariants import Invariants
 from tests.simulation.loop import Process, SimulatedLoop, current_process
 from tests.simulation.plan import PLACES, Plan
@@ -597,7 +597,7 @@ class World:
 
     def context_of(self, process: Process) -> Context:
         """The installation as seen by a command."""
-        return replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
+        return as_seen_by_another(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
 
     def command(
         self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0

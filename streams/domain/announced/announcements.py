@@ -10,6 +10,7 @@ which count by it and say so in their markers, and from these to all totals part
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.events import CampaignSet
@@ -72,7 +73,7 @@ def campaign_change_of(event: CampaignEvent, of_service: Sequence[tuple[str, ...
     return CampaignChange(event.time_us, event.id, event.source, name, campaign, data.label)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Announcement:
     """The result of all campaign events, with a number that grows with every change.
 
@@ -85,7 +86,7 @@ class Announcement:
     number: int = 0
     decided: tuple[tuple[str, Campaign | None], ...] = ()
 
-    @property
+    @cached_property
     def text(self) -> str:
         """All of it in one line; "" if nothing is announced."""
         if not self.number:

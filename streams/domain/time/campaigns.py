@@ -165,4 +165,6 @@ class Campaigns:
 
     def last_end_us(self, now_us: int) -> int:
         """The latest end of the campaigns that are over by an instant; 0 if none is."""
+        if not self._by_name:
+            return 0
         return max((campaign.end_us for campaign in self if campaign.end_us <= now_us), default=0)

@@ -58,6 +58,7 @@ class BusinessZone:
         self._cells: dict[int, int | None] = {}
         self._offsets_s: dict[int, int | None] = {}
         self._offsets_us: dict[int, int | None] = {}
+        self._beginnings_us: dict[date, int] = {}
 
     @property
     def key(self) -> str:
@@ -122,9 +123,16 @@ class BusinessZone:
 
     def first_us(self, day: date) -> int:
         """The first instant of a business date, microseconds since 1970."""
+        try:
+            return self._beginnings_us[day]
+        except KeyError:
+            pass
+        if len(self._beginnings_us) >= _REMEMBERED_DAYS:
+            self._beginnings_us.clear()
         # In a gap, fold 0 uses the offset before the change, which gives the instant of the change itself.
         begins = datetime(day.year, day.month, day.day, self.day_starts, tzinfo=self._zone)
-        return int(begins.timestamp()) * _SECOND_US
+        first_us = self._beginnings_us[day] = int(begins.timestamp()) * _SECOND_US
+        return first_us
 
     def beginning_us(self, cell: int) -> int:
         """The first instant of a local hour; if the clocks are put back, that of the first of the two hours."""
