@@ -125,6 +125,9 @@ def build_all(places: dict[Path, Path], machine: str = "", options: tuple[str, .
     Raises:
         ExtensionsError: That does not work here.
     """
+    # Before anything is translated, which takes seconds.
+    with tempfile.TemporaryDirectory() as scratch:
+        run([*compiler(machine), "--version"], scratch)
     # Before threads start: while one asks for the first time, another is told that there is none.
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     if machine:
