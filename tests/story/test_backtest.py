@@ -14,7 +14,7 @@ from streams.domain.forecasts.backtest import Past, complete_periods, score
 from streams.domain.time.daytypes import DayTypes
 from streams.domain.time.periods import month_period, year_period
 from streams.holidays import holiday_years
-from streams.story import load_facts, tell
+from tests.support.whole_story import expected
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ DAYS_OF_MONTH = (1, 15)
 
 @pytest.fixture(scope="module")
 def past() -> Past:
-    return Past(tell(load_facts()).expected.counts["deliveries"], DayTypes(holiday_years()))
+    return Past(expected().counts["deliveries"], DayTypes(holiday_years()))
 
 
 def test_the_page_shows_what_the_command_prints() -> None:

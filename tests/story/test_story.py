@@ -24,6 +24,7 @@ from streams.story.delivery_faults import Transport
 from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
 from tests.support.small_demo import smaller
+from tests.support.whole_story import whole_story
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -108,7 +109,7 @@ def content(fact: Fact) -> tuple[object, ...]:
 
 @pytest.fixture(scope="module")
 def story() -> Story:
-    return tell(load_facts())
+    return whole_story()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Files that go to one process, because they share a special broker.
 SECURED: Final = ("tests/kafka/test_secured.py", "tests/kafka/test_rights.py", "tests/kafka/test_secured_guide.py")
+#: The same for the whole story, which is told once.
+STORY: Final = ("tests/story/test_story.py", "tests/story/test_backtest.py")
 #: Files whose tests are distributed one by one: each takes long, and they share nothing that is slow to set up.
 APART: Final = (
     "tests/faults/test_faults.py",
@@ -59,9 +61,8 @@ LONGEST: Final = (
     "tests/fuzz/test_fuzz.py",
     "tests/cli/test_doctor.py",
     "tests/test_deployment.py",
-    "tests/story/test_story.py",
+    *STORY,
     "tests/domain/test_campaigns.py",
-    "tests/story/test_backtest.py",
 )
 _WITH_KAFKA: Final = ("tests/kafka/", "tests/faults/")
 _PLACES: Final = {file: place for place, file in enumerate(LONGEST)}
@@ -72,7 +73,7 @@ def unit_of(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     if file in APART:
         return nodeid
-    return SECURED[0] if file in SECURED else file
+    return next((together[0] for together in (SECURED, STORY) if file in together), file)
 
 
 def longest_first(items: list[pytest.Item]) -> None:
