@@ -79,7 +79,7 @@ async def running(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 async def stream(running: Installation) -> asyncio.Task[None]:
     """Events that keep coming during the first test."""
-    return asyncio.create_task(running.publish(RECORDS, pause_every=12, pause_s=0.12))
+    return asyncio.create_task(running.publish(RECORDS, pause_every=20, pause_s=0.12))
 
 
 @pytest.fixture(scope="module")
