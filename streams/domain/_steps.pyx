@@ -25,7 +25,8 @@ from schemas.facts import LatestUnit
 from streams.domain.orders.counted_days import latest_of, rank
 from streams.domain.orders.packed_columns import Heads, PlainUnits, Restored
 from streams.domain.orders.packing import pack
-from streams.domain.orders.steps import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US, MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
+from streams.domain.orders.steps import MOST_PLACES as _MOST_PLACES, STRETCH_BYTES
+from streams.domain.time.zone import EARLIEST_US as _EARLIEST_US, LATEST_US as _LATEST_US
 from streams.domain.time.zone import DAY_US as _DAY_US, EPOCH_CELL as _EPOCH_CELL, HOUR_US as _HOUR_US
 from streams.domain.time.zone import QUARTER_HOUR_US as _QUARTER_HOUR_US
 
@@ -2071,7 +2072,7 @@ cdef int compared(const Cursor* known, const Cursor* event) except -1:
 
 @cython.final
 cdef class Sum:
-    """As `steps.Sum`."""
+    """As `sums.Sum`."""
 
     cdef public long long removed
     #: Of the units added: how many, and the least and the greatest time of an event.
@@ -2093,7 +2094,7 @@ cdef class Sum:
         self.first_us = LATEST_US
 
     def add(self, cause):
-        """As `steps.Sum.add`."""
+        """As `sums.Sum.add`."""
         if self.ids is None:
             self.ids = []
         self.ids.append(cause.order_id)
@@ -2103,7 +2104,7 @@ cdef class Sum:
             self.causes.append(cause)
 
     cdef inline int add_packed(self, Touched touched, Py_ssize_t touch, Py_ssize_t at, long long time_us) except -1:
-        """As `steps.Sum.add_packed`."""
+        """As `sums.Sum.add_packed`."""
         append(self.places, &touched.touch(touch).address, ADDRESS_BYTES)
         if self.is_latest(time_us):
             if self.last_touch < 0:
@@ -2126,11 +2127,11 @@ cdef class Sum:
 
     @property
     def count(self):
-        """As `steps.Sum.count`."""
+        """As `sums.Sum.count`."""
         return self.removed + self.added
 
     def latest(self, words):
-        """As `steps.Sum.latest`."""
+        """As `sums.Sum.latest`."""
         cdef list latest = [] if self.causes is None else [*self.causes]
         if self.last_touch >= 0:
             latest.append(self.fact(self.last_touch, self.last_at, words))
@@ -2150,7 +2151,7 @@ cdef class Sum:
 
 @cython.final
 cdef class DaySum:
-    """As `steps.DaySum`."""
+    """As `sums.DaySum`."""
 
     cdef long long[HOURS] counts
     #: The sums with the greatest time of an event.
@@ -2163,11 +2164,11 @@ cdef class DaySum:
 
     @property
     def by_hour(self):
-        """As `steps.DaySum.by_hour`; only hours with units."""
+        """As `sums.DaySum.by_hour`; only hours with units."""
         return {hour: self.counts[hour] for hour in range(HOURS) if self.counts[hour]}
 
     cdef int add(self, Py_ssize_t hour, Sum change) except -1:
-        """As `steps.DaySum.add`."""
+        """As `sums.DaySum.add`."""
         if not 0 <= hour < HOURS:
             raise IndexError("no hour of a day")
         self.counts[hour] += change.removed + change.added
@@ -2179,7 +2180,7 @@ cdef class DaySum:
         return 0
 
     def latest(self, words):
-        """As `steps.DaySum.latest`."""
+        """As `sums.DaySum.latest`."""
         return [cause for change in self.latest_sums for cause in change.latest(words)]
 
 

@@ -52,7 +52,8 @@ from streams.domain.orders.packing import (
     sole_event,
     source_at,
 )
-from streams.domain.orders.steps import GROUP_SHIFT, KNOWN, Refused
+from streams.domain.orders.steps import KNOWN, Refused
+from streams.domain.orders.sums import GROUP_SHIFT
 from streams.domain.pauses import nothing, whole
 from streams.domain.time.zone import MINUTE_US, QUARTER_HOUR_US
 
@@ -65,7 +66,8 @@ if TYPE_CHECKING:
     from schemas.told import VehicleDelivery
     from streams.domain.counts.source_hours import SourceHours
     from streams.domain.orders.packed_columns import Restored
-    from streams.domain.orders.steps import EventOf, PackedOrders, Restoring, Room, Touched
+    from streams.domain.orders.steps import PackedOrders, Restoring, Room, Touched
+    from streams.domain.orders.sums import EventOf
     from streams.domain.pauses import Piece
     from streams.domain.scopes.scopes import Scopes
     from streams.domain.time.campaigns import Campaigns

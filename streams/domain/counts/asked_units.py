@@ -18,8 +18,8 @@ from streams.domain.counts.nth import answer_of, answering
 from streams.domain.orders.orders import DELIVERED, DELIVERIES_METRIC, PLACED, PRODUCED, PRODUCED_METRIC
 from streams.domain.orders.packed_columns import cells_of
 from streams.domain.orders.packing import dims_at
-from streams.domain.orders.steps import ALWAYS, EARLIEST_US, LATEST_US
-from streams.domain.time.zone import HOURS, MINUTE_US, day_of_cell
+from streams.domain.orders.steps import ALWAYS
+from streams.domain.time.zone import EARLIEST_US, HOURS, LATEST_US, MINUTE_US, day_of_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

@@ -16,7 +16,8 @@ from schemas.facts import METRICS, Dims, Fact, LatestUnit, Metric
 from streams.domain import hotpath
 from streams.domain.orders.counted_days import CountedPart, later, latest_of, rank
 from streams.domain.orders.packing import dims_at
-from streams.domain.orders.steps import ALWAYS, BACKFILL, GROUP, GROUP_SHIFT, GROUPS_BITS, LEAVING
+from streams.domain.orders.steps import ALWAYS
+from streams.domain.orders.sums import BACKFILL, GROUP, GROUP_SHIFT, GROUPS_BITS, LEAVING
 from streams.domain.time.campaigns import MINUTES, Campaigns
 from streams.domain.time.zone import DAY_US, HOURS, MINUTE_US, QUARTER_HOUR_US, BusinessZone, day_of_cell
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from streams.domain.orders.counted_days import CountedDays
     from streams.domain.orders.packed_columns import Numbers, Places
     from streams.domain.orders.packing import Word
-    from streams.domain.orders.steps import DaySum, OrderLists, OwnUnits, PackedOrders, Sum, Times, TouchedCounts
+    from streams.domain.orders.steps import OrderLists, OwnUnits, PackedOrders, Times, TouchedCounts
+    from streams.domain.orders.sums import DaySum, Sum
     from streams.domain.scopes.scopes import Scopes
     from streams.domain.time.campaigns import Campaign
 

@@ -26,7 +26,7 @@ from streams.domain.orders.orders import (
 )
 from streams.domain.orders.packed_columns import cells_of
 from streams.domain.orders.packing import KIND, heads
-from streams.domain.orders.steps import GROUP, GROUPS_BITS
+from streams.domain.orders.sums import GROUP, GROUPS_BITS
 from streams.domain.time.zone import HOURS, QUARTER_HOUR_US
 
 if TYPE_CHECKING:

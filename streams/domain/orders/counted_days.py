@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from schemas.codec import encode_day_count
 from schemas.facts import DayCount, Fact, LatestUnit
+from streams.domain.orders.sums import BACKFILL, LEAVING
 from streams.domain.time.zone import HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from streams.domain.orders.packing import Word
-    from streams.domain.orders.steps import DaySum
-
-#: Flags of a sum, as in `steps`.
-_BACKFILL, _LEAVING = 0b1, 0b10
+    from streams.domain.orders.sums import DaySum
 
 rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
 
@@ -59,9 +57,9 @@ class CountedPart:
             by_hour[part] += units
             count += units
         self.count += count
-        if flags & _BACKFILL:
+        if flags & BACKFILL:
             self.backfilled += count
-        if flags & _LEAVING:
+        if flags & LEAVING:
             self.has_left = True
 
     def end_step(self, latest: LatestUnit | None) -> None:

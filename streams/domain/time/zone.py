@@ -20,6 +20,9 @@ _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
 HOUR_US: Final = _HOUR_S * _SECOND_US
 DAY_US: Final = _DAY_S * _SECOND_US
+#: Before and after all instants.
+EARLIEST_US: Final = -(1 << 63)
+LATEST_US: Final = (1 << 63) - 1
 #: The cell of the first hour of 1970, on the clock that counts the hours of business days.
 EPOCH_CELL: Final = date(1970, 1, 1).toordinal() * HOURS
 #: Quarter-hours to cache; a hundred thousand are almost three years of events without a gap.
