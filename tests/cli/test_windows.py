@@ -79,7 +79,6 @@ def test_an_answer_without_rows_says_whether_there_are_any() -> None:
         ("holiday:nix:2024", "'holiday:nix:2024': nix is not among the holidays of the settings"),
         ("day:2150-01-01", "'day:2150-01-01' is no period; write day:2024-10-07"),
         ("day:2024-13-01", "no day begins with '2024-13-01': write day:2024-10-07"),
-        ("", "no period begins with ''"),
     ],
 )
 def test_a_period_that_cannot_be_is_refused_and_not_said_to_have_no_rows(period: str, fault: str) -> None:

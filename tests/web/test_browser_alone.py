@@ -179,6 +179,7 @@ async def test_escape_closes_the_menu_and_leads_back_to_its_button(browser: Brow
 
 HUGE = 1_234_567
 LONG = "model=SU7-Ultra-Nurburgring-Edition-Founders-Run-2024-LongName-0001"
+UNBROKEN = f"model={'W' * 60}"
 TODAY = "2024-10-07"
 #: Numbers wider than their element, or beyond the edge of the page.
 CUT = """[...document.querySelectorAll('.big, .cell .count, td.num, dd b')].filter((each) => {
@@ -257,6 +258,26 @@ async def test_on_a_phone_no_number_is_cut_and_nothing_scrolls_sideways(
     assert await page.locator("#rows td.name").first.evaluate("cell => cell.getBoundingClientRect().width") < 200
     assert await page.locator('#rows td[title*="LongName-0001"]').count() > 0
     await context.close()
+
+
+async def test_a_name_without_a_place_to_break_it_does_not_make_a_page_wider_than_a_phone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with Site(tmp_path, clock="events") as site:
+        site.rows(row(f"day:{TODAY}", 107, scope=UNBROKEN), row("month:2024-10", 107, scope=UNBROKEN))
+        async with site.served() as base:
+            context = await opened(browser, base, viewport={"width": 320, "height": 740})
+            page = await context.new_page()
+            for path in (
+                "/?",
+                "/calendar?year=2024&",
+                f"/calendar/{TODAY}?",
+                "/compare?",
+                f"/units?period=day:{TODAY}&",
+            ):
+                await page.goto(f"{path}scope={UNBROKEN}")
+                assert await page.evaluate("document.documentElement.scrollWidth") <= 320, path
+            await context.close()
 
 
 async def test_on_a_wall_of_many_targets_the_last_reached_and_the_next_are_shown(
