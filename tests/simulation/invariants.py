@@ -250,9 +250,10 @@ class Invariants:
                 )
             self.so_far.revisions[name] = revision
             self._world.seen[f"{data['kind']} {event['type'].split('.')[1]}"] += 1
-        for event in events:
-            if event["data"]["kind"] not in ALERT_KINDS:
-                self._hear_milestone(event)
+        milestones = [event for event in events if event["data"]["kind"] not in ALERT_KINDS]
+        self._moments.check_order(milestones)
+        for event in milestones:
+            self._hear_milestone(event)
         if self._moments.completed:
             raise BrokenError(
                 "milestones once", f"{sorted(self._moments.completed)} waited, and are forgotten unpublished"

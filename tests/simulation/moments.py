@@ -11,9 +11,12 @@ import orjson
 
 from schemas.codec import decode_cut
 from schemas.memory import CUT, SIDE, WAITING, key_of
+from schemas.notes import Place
 from schemas.questions import decode_questions
+from streams.kafka.log import Partition
 from tests.simulation.broken import BrokenError
 from tests.simulation.committed import OTHERS, offsets_in
+from tests.simulation.decided import RETRACTED
 from tests.simulation.periods import periods_of
 from tests.simulation.thresholds import number_of
 
@@ -80,6 +83,7 @@ class Moments:
         if day != data["achieved_on"] or not data["start"] <= day <= data["end"]:
             raise BrokenError("moment", f"{name} was achieved at {achieved}, and on {data['achieved_on']}")
         self._check_length(name, data, achieved)
+        self._check_cause(name, data["cause"])
         if self._so_far.kept is not None and data["scope"] == OTHERS:
             return  # which models those are is known to the totals
         unit = (achieved, data["cause"]["event_id"], data["cause"]["event_source"])
@@ -123,6 +127,36 @@ class Moments:
                 "moment", f"unit {data['position']} of {name} is said to be {unit}, the events give {found}"
             )
         self._world.seen["milestones with their unit"] += 1
+
+    def _check_cause(self, name: str, cause: dict[str, Any]) -> None:
+        """Checks that the event of the unit is where it is said to have been published, unless retention has removed it."""
+        place = Place(cause["topic"], cause["partition"], cause["offset"])
+        tp = Partition(place.topic, place.partition)
+        if tp.topic not in self._so_far.topics.published:
+            raise BrokenError("moment", f"{name} is caused by a record of {tp}, which nobody publishes to")
+        if place.offset < self._world.cluster.bounds(tp).first:
+            return
+        event = self._world.event_of(self._world.source_entry(place))
+        if (event["id"], event["source"]) != (cause["event_id"], cause["event_source"]):
+            raise BrokenError("moment", f"{name} is caused by {cause}, and there is {event['id']} of {event['source']}")
+
+    def check_order(self, events: list[dict[str, Any]]) -> None:
+        """Checks that smaller numbers come first, and that what is decided later waits for what has no unit yet.
+
+        Args:
+            events: Those of a transaction that are no alerts.
+        """
+        numbers: dict[tuple[str, ...], int] = {}
+        waiting = {(event["data"]["metric"], event["data"]["scope"]) for event in self.waiting.values()}
+        for event in events:
+            data = event["data"]
+            if event["id"] not in self.completed and (data["metric"], data["scope"]) in waiting:
+                raise BrokenError("moment", f"{event['id']} is published before others of its scope that wait")
+            if event["type"] != RETRACTED and data["kind"] in {"threshold", "multiple"}:
+                row = data["metric"], data["scope"], data["period"], data["kind"], data["detected_at"]
+                if data["threshold"] < numbers.get(row, 0):
+                    raise BrokenError("moment", f"{event['id']} comes after {numbers[row]}")
+                numbers[row] = data["threshold"]
 
     def _check_length(self, name: str, data: dict[str, Any], achieved: datetime) -> None:
         if "starts_at" in data:
