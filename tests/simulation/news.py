@@ -57,7 +57,8 @@ class News:
             # In small parts, a takeover continues with what was decided by the rows of an earlier transaction.
             return None
         kind = data["kind"]
-        if is_unknown or self._is_loaded(key, at_the_end=kind in _BY_THE_END):
+        # Any of the periods in a row may have been passed by more than history.
+        if is_unknown or (kind != "streak" and self._is_loaded(key, at_the_end=kind in _BY_THE_END)):
             return False
         was_passed = self._was_passed.get(kind)
         if was_passed is not None and rule is not None:
