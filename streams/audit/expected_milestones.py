@@ -251,8 +251,7 @@ def _leaders(
             before, now = counts[earlier.id], counts[period.id]
             most = max(now.values())
             (leader, *others) = [scope for scope, count in now.items() if count == most]
-            was_over = any(is_over(rows.get(RowKey(rule.metric, scope, earlier.id))) for scope in before)
-            if others or not most or not max(before.values()) or not was_over or not follows(earlier, period):
+            if others or not most or not max(before.values()) or not follows(earlier, period):
                 continue
             led_before = [scope for scope, count in before.items() if count == max(before.values())]
             if led_before != [leader] and is_over(rows.get(RowKey(rule.metric, leader, period.id))):

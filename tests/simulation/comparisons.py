@@ -194,23 +194,22 @@ class Comparisons:
         found: Standing = set()
         for period, row in self._rows_of(series).items():
             before = self._before(period, row)
-            led, is_over = self._leaders_in(metric, window, before)
-            if row["status"] != "open" and is_over and led:
-                found |= {(period, 0)} if self._leaders_in(metric, window, period)[0] == [scope] != led else set()
+            led = self._leaders_in(metric, window, before)
+            if row["status"] != "open" and led:
+                found |= {(period, 0)} if self._leaders_in(metric, window, period) == [scope] != led else set()
         return found
 
-    def _leaders_in(self, metric: str, window: str, period: str) -> tuple[list[str], bool]:
-        """The scopes of models with the most units in a period, none without units, and whether it is over."""
+    def _leaders_in(self, metric: str, window: str, period: str) -> list[str]:
+        """The scopes of models with the most units in a period, none without units."""
         found: list[str] = []
-        most, is_over = 0, False
+        most = 0
         for (of, scope, at), rows in self._so_far.series.items():
             if (of, at) != (metric, window) or scope == "all" or period not in rows:
                 continue
-            is_over = is_over or rows[period]["status"] != "open"
             count = rows[period]["count"]
             if scope != OTHERS and count >= max(most, 1):
                 found, most = [*(found if count == most else ()), scope], count
-        return found, is_over
+        return found
 
     def _before(self, period: str, row: dict[str, Any]) -> str:
         return period_before(period, row["start"], self._so_far.calendar)

@@ -26,14 +26,12 @@ class Leaders(NamedTuple):
         units: Its units, or those of the tied scopes.
         second: The scope with the most units of the others; None if there is none.
         second_units: Its units.
-        is_over: Whether the period is.
     """
 
     first: str | None
     units: int
     second: str | None
     second_units: int
-    is_over: bool
 
 
 class AmongScopes:
@@ -48,10 +46,8 @@ class AmongScopes:
         self._windows = windows
         self._calendar = calendar
         self._found: dict[tuple[str, tuple[str, ...], str], Leaders] = {}
-        #: Metric and id of each period that was over in some row before the last step.
+        #: Metric and id of each period that is over in some row.
         self._over: set[tuple[str, str]] = set()
-        #: The same of those that are over since the last step, with the period.
-        self._newly_over: dict[tuple[str, str], Period] = {}
 
     def begin_step(self) -> None:
         """Counts may have changed."""
@@ -59,9 +55,8 @@ class AmongScopes:
 
     def note(self, row: Row) -> None:
         """Notes a row that is being judged."""
-        key = row.metric, row.period.id
-        if row.is_over and key not in self._over:
-            self._newly_over[key] = row.period
+        if row.is_over:
+            self._over.add((row.metric, row.period.id))
 
     def leaders(self, metric: str, template: tuple[str, ...], period_id: str) -> Leaders:
         """The first and the second of a period."""
@@ -69,23 +64,25 @@ class AmongScopes:
         found = self._found.get(key)
         if found is None:
             rows = [row for row in self._windows.rows_of(metric, period_id) if template_of(row.scope) == template]
-            is_over = any(row.is_over for row in rows)
             named = sorted(
                 ((row.count, row.scope) for row in rows if row.count and not _has_other(row.scope)), reverse=True
             )
             units, first = named[0] if named else (0, None)
             second_units, second = named[1] if len(named) > 1 else (0, None)
-            found = Leaders(first if units > second_units else None, units, second, second_units, is_over)
+            found = Leaders(first if units > second_units else None, units, second, second_units)
             self._found[key] = found
         return found
 
     def led_before(self, row: Row) -> str | None:
-        """The first scope of the previous period, an empty string if two tied; None if that is unknown."""
+        """The first scope of the period before one that is over, an empty string if two tied; None if no scope has units in it.
+
+        That period is over too. Its rows may not say so yet: after units that came late, or to a writer that has just taken over.
+        """
         before = self._calendar.before(row.period)
         if before is None:
             return None
         leaders = self.leaders(row.metric, template_of(row.scope), before.id)
-        return (leaders.first or "") if leaders.is_over and leaders.units else None
+        return (leaders.first or "") if leaders.units else None
 
     def touched(self, rules: Sequence[Rule]) -> Iterator[RowKey]:
         """Rows whose judgement may change because of other rows that changed since the last step.
@@ -93,33 +90,21 @@ class AmongScopes:
         Args:
             rules: Those that compare scopes.
         """
-        yield from self._overtaken(rules)
         for metric, scope, period in self._windows.changed() if rules else ():
-            if (metric, period.id) not in self._over:
-                continue
-            template = template_of(scope)
             kinds = {period.kind, period.window}
             for rule in rules:
                 if rule.metric != metric or rule.window not in kinds:
                     continue
                 if rule.share is not None and scope == ALL:
-                    yield from (RowKey(rule.metric, of, period.id) for of in self._scopes(rule, period.id))
-                if rule.leader and template == rule.template:
-                    after = self._calendar.after(period)
-                    for period_id in (period.id, *([after.id] if after is not None else ())):
-                        yield from (RowKey(rule.metric, of, period_id) for of in self._scopes(rule, period_id))
+                    yield from self._over_in(rule, period)
+                if rule.leader and template_of(scope) == rule.template:
+                    yield from self._over_in(rule, period)
+                    yield from self._over_in(rule, self._calendar.after(period))
 
-    def _overtaken(self, rules: Sequence[Rule]) -> Iterator[RowKey]:
-        """Rows of periods that were over before the first units of the period before them came: nothing was known of who led there."""
-        newly_over, self._newly_over = self._newly_over, {}
-        for (metric, _), period in newly_over.items():
-            after = self._calendar.after(period)
-            if after is None or (metric, after.id) not in self._over:
-                continue
-            for rule in rules:
-                if rule.leader and rule.metric == metric and rule.window in {period.kind, period.window}:
-                    yield from (RowKey(rule.metric, of, after.id) for of in self._scopes(rule, after.id))
-        self._over |= newly_over.keys()
+    def _over_in(self, rule: Rule, period: Period | None) -> Iterator[RowKey]:
+        """The rows of the scopes of a rule in a period, if that is over."""
+        if period is not None and (rule.metric, period.id) in self._over:
+            yield from (RowKey(rule.metric, scope, period.id) for scope in self._scopes(rule, period.id))
 
     def _scopes(self, rule: Rule, period_id: str) -> list[str]:
         """The scopes of a rule that have a row for a period that is over."""
