@@ -124,19 +124,24 @@ async def test_plan_tells_by_its_exit_code_whether_something_is_to_be_done(
     }, "what is refused is not applied in part"
 
 
+def created_first(monkeypatch: pytest.MonkeyPatch, topic: NewTopic) -> None:
+    """Makes somebody else create a topic just before `apply` does."""
+    create = administration._create
+
+    async def overtaken(client: Any, *arguments: Any) -> None:
+        await client.create_topics([topic])
+        await create(client, *arguments)
+
+    monkeypatch.setattr(administration, "_create", overtaken)
+
+
 async def test_apply_does_not_take_what_somebody_else_created_meanwhile_for_its_own(
     bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As created automatically by the broker for a publisher that came first."""
     installation = Installation(bootstrap, prefix, tmp_path)
     name = installation.catalogue.dead_letters.name
-    create = administration._create
-
-    async def overtaken(client: Any, *arguments: Any) -> None:
-        await client.create_topics([NewTopic(name, 1, 1)])
-        await create(client, *arguments)
-
-    monkeypatch.setattr(administration, "_create", overtaken)
+    created_first(monkeypatch, NewTopic(name, 1, 1))
     with pytest.raises(ExpectedError, match=f"{name} has 1 partition, 4 are wanted") as refused:
         await apply_topics(installation.settings)
     assert refused.value.exit_code == 3
@@ -148,13 +153,7 @@ async def test_a_topic_that_its_owner_creates_meanwhile_gets_its_settings(
     """Or has created a moment before, when the broker did not know it yet."""
     installation = Installation(bootstrap, prefix, tmp_path)
     name = installation.catalogue.orders.name
-    create = administration._create
-
-    async def overtaken(client: Any, *arguments: Any) -> None:
-        await client.create_topics([NewTopic(name, 3, 1)])
-        await create(client, *arguments)
-
-    monkeypatch.setattr(administration, "_create", overtaken)
+    created_first(monkeypatch, NewTopic(name, 3, 1))
     applied = await apply_topics(installation.settings)
     assert name in {topic.name for topic in applied.create}
     async with admin(installation.settings) as client:
