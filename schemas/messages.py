@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Message(str):
@@ -39,6 +39,13 @@ class Message(str):
         """
         text = gettext(self._text)
         return text % {name: said(part, gettext) for name, part in self._parts.items()} if self._parts else text
+
+
+def any_of(names: Sequence[str]) -> str:
+    """The names of some things, of which one is to be chosen; "" of none."""
+    if len(names) < 2:
+        return "".join(names)
+    return Message("%(first)s or %(last)s", first=", ".join(names[:-1]), last=names[-1])
 
 
 def said(value: object, gettext: Callable[[str], str]) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from schemas.messages import Message
+from schemas.messages import Message, any_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -89,6 +89,4 @@ def _bound(kind: str, details: dict[str, object]) -> Message:
 def _chosen_from(expected: str) -> Message:
     """The values to choose from, which the library lists in quotes; nothing is not among them, since it is left out instead."""
     named = [name for name in re.findall(r"'[^']*'", expected) if name != "''"]
-    if len(named) < 2:
-        return Message("choose %(only)s", only="".join(named))
-    return Message("choose %(first)s or %(last)s", first=", ".join(named[:-1]), last=named[-1])
+    return Message("choose %(names)s", names=any_of(named))

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from schemas.messages import Message
+from schemas.messages import Message, any_of
 from streams.domain.time.campaigns import CAMPAIGN
 from streams.domain.time.periods import (
     CIVIL,
@@ -236,7 +236,7 @@ class Calendar:
         ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
         ids += [rolling_period(_EXAMPLE, days).id for days in self.rolling]
         ids += list(self._campaigns)[:1]
-        return Message("%(first)s or %(last)s", first=", ".join(ids[:-1]), last=ids[-1]) if len(ids) > 1 else ids[0]
+        return any_of(ids)
 
     def period(self, period_id: str) -> Period:
         """The period with an id.
