@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
-from streams.cli.options import IDENTIFIER, TEXT, WholeNumber, language_option, with_settings
-from streams.cli.periods import check_period, why_not_counted
+from streams.cli.options import IDENTIFIER, WholeNumber, language_option, with_settings
+from streams.cli.periods import check_period, is_in, period_option, why_not_counted
 from streams.cli.running import run
 from streams.domain.hints.suggestions import unknown
 from streams.errors import ExpectedError
@@ -33,12 +33,7 @@ _KINDS = get_args(MilestoneKind)
 @click.command()
 @click.option("--metric", type=click.Choice(METRICS), default=None, help="Only of this metric.")
 @click.option("--scope", type=IDENTIFIER, default=None, help="Only of this scope, such as model=SU7 or all.")
-@click.option(
-    "--period",
-    type=TEXT,
-    default=None,
-    help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
-)
+@period_option
 @click.option("--kind", type=click.Choice(_KINDS), default=None, help="Only of this kind.")
 @click.option("--limit", type=WholeNumber(1), default=None, help="Show at most this many, the latest ones.")
 @click.option("--follow", is_flag=True, help="Continue with new milestones until interrupted.")
@@ -69,12 +64,7 @@ class _Filter(NamedTuple):
     kind: str | None
 
     def takes(self, data: MilestoneData) -> bool:
-        return (
-            self.metric in (None, data.metric)
-            and self.scope in (None, data.scope)
-            and self.kind in (None, data.kind)
-            and (self.period is None or data.period.startswith(self.period))
-        )
+        return is_in(data, self) and self.kind in (None, data.kind)
 
 
 class _Printer:

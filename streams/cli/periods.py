@@ -1,10 +1,13 @@
-"""`--metric`, and `--period`, the beginning of periods' ids: refused if there are none."""
+"""`--metric`, `--scope`, and `--period`, the beginning of periods' ids: which rows are meant; refused if there are none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import click
 
 from streams.audit.targets import counted_now
+from streams.cli.options import TEXT
 from streams.domain.hints.suggestions import not_counted, period_fault, unknown
 from streams.domain.time.campaigns import CAMPAIGN
 from streams.errors import ExpectedError
@@ -13,7 +16,43 @@ from streams.holidays import calendar_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from streams.cli.options import F
     from streams.settings import Settings
+
+
+class _Place(Protocol):
+    """A row, what is about one, or which are wanted: `None` is any."""
+
+    @property
+    def metric(self) -> str | None: ...
+    @property
+    def scope(self) -> str | None: ...
+    @property
+    def period(self) -> str | None: ...
+
+
+def metric_option(function: F) -> F:
+    """Adds `--metric`, to be checked by `check_filter`."""
+    return click.option("--metric", type=TEXT, default=None, help="Only this metric, such as deliveries.")(function)
+
+
+def period_option(function: F) -> F:
+    """Adds `--period`."""
+    return click.option(
+        "--period",
+        type=TEXT,
+        default=None,
+        help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
+    )(function)
+
+
+def is_in(place: _Place, wanted: _Place) -> bool:
+    """Whether a row, or what is about one, is among those that are wanted, of which `period` is the beginning of ids."""
+    return (
+        wanted.metric in (None, place.metric)
+        and wanted.scope in (None, place.scope)
+        and (wanted.period is None or (place.period or "").startswith(wanted.period))
+    )
 
 
 def check_period(start: str | None) -> None:

@@ -15,7 +15,7 @@ from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, owner_text, place_text
 from streams.cli.options import IDENTIFIER, TEXT, FilePath, business_text, encoding_option, with_settings
-from streams.cli.periods import check_filter, why_not_counted
+from streams.cli.periods import check_filter, is_in, metric_option, period_option, why_not_counted
 from streams.cli.printable import as_json, printable
 from streams.cli.progress import watched
 from streams.cli.running import run
@@ -41,12 +41,7 @@ class _Filter(NamedTuple):
     source: str | None
 
     def takes(self, key: RowKey, source: str) -> bool:
-        return (
-            self.metric in (None, key.metric)
-            and self.scope in (None, key.scope)
-            and (self.period is None or key.period.startswith(self.period))
-            and self.source in (None, source)
-        )
+        return is_in(key, self) and self.source in (None, source)
 
     def check_found(self, settings: Settings, situation: Situation) -> None:
         """Checks what nothing was found of, so that a misspelt name is not taken for totals that all agree.
@@ -72,14 +67,9 @@ class _Filter(NamedTuple):
 
 
 @click.command()
-@click.option("--metric", type=TEXT, default=None, help="Only this metric, such as deliveries.")
+@metric_option
 @click.option("--scope", type=IDENTIFIER, default=None, help="Only this scope, such as model=SU7 or all.")
-@click.option(
-    "--period",
-    type=TEXT,
-    default=None,
-    help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
-)
+@period_option
 @click.option("--source", type=IDENTIFIER, default=None, help="Only totals of this system, as its events name it.")
 @click.option("--all", "show_all", is_flag=True, help="Also show totals that agree.")
 @click.option("--units", is_flag=True, help="Also show the units on our side, recounted from the source topics.")

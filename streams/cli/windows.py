@@ -14,7 +14,7 @@ from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from schemas.texts import template_name, template_of
 from streams.cli.options import IDENTIFIER, TEXT, WholeNumber, business_text, instant_us, with_settings
-from streams.cli.periods import check_filter, why_not_counted
+from streams.cli.periods import check_filter, is_in, metric_option, period_option, why_not_counted
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
@@ -70,22 +70,13 @@ class _Filter(NamedTuple):
         return {name: text for name, text in self._asdict().items() if text is not None}
 
     def takes(self, key: RowKey) -> bool:
-        return (
-            self.metric in (None, key.metric)
-            and self.scope in (None, key.scope)
-            and (self.period is None or key.period.startswith(self.period))
-        )
+        return is_in(key, self)
 
 
 @click.command()
-@click.option("--metric", type=TEXT, default=None, help="Only this metric, such as deliveries.")
+@metric_option
 @click.option("--scope", type=IDENTIFIER, default=None, help="Only this scope, such as model=SU7 or all.")
-@click.option(
-    "--period",
-    type=TEXT,
-    default=None,
-    help="Only periods whose id starts like this, such as month:2024-10 or day:2024.",
-)
+@period_option
 @click.option("--limit", type=WholeNumber(min=1), default=None, help="Show at most this many rows, the first ones.")
 @click.option(
     "--as-of",
